@@ -1,0 +1,41 @@
+# Everything that the project can do, by name. Extra arguments: ARGS="…".
+# PYTHON chooses the interpreter of the virtual environment.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install check test demo bench compat docs clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## a .venv with everything that a developer needs
+
+$(VENV)/.installed: pyproject.toml deploy/install.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh deploy/install.sh
+	@touch $@
+
+check: install ## format, lint, types, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: install ## the tests (ARGS="-k name" to choose)
+	$(BIN)/python -m pytest $(ARGS)
+
+demo: install ## a real Celery worker with jobs that hang; --once prints the table and ends
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lastspan demo $(ARGS)
+
+bench: install ## the benchmarks (ARGS="span --json" to choose one)
+	$(BIN)/python -m bench $(ARGS)
+
+compat: install ## long: Celery 5.3 … 5.7 × pools, each in a venv of its own
+	$(BIN)/python -m pytest -m compat $(ARGS)
+
+docs: install ## the generated pages
+	$(BIN)/python -m lastspan.semconv.tables > docs/semconv.md
+
+clean: ## what the above left behind
+	rm -rf $(VENV) .venv-* dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

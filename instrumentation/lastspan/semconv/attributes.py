@@ -1,0 +1,143 @@
+"""Every attribute that lastspan sends or reads: name, type, unit, meaning."""
+
+from __future__ import annotations
+
+from .declare import attribute
+
+# --- on every record ---------------------------------------------------------------------------------------------
+PROCESS_ID = attribute("lastspan.process.id", "string", "random id of the process, new after fork; 16 hex digits")
+PROCESS_SEQUENCE = attribute("lastspan.process.sequence", "int", "+1 for each record of that process", unit="{record}")
+REPORT_INTERVAL = attribute(
+    "lastspan.report.interval", "double", "how often this process reports; silence is measured in it", unit="s"
+)
+EVENT_NAME = attribute("otel.event.name", "string", "the event's name again, for readers without EventName")
+
+# --- on the resource ---------------------------------------------------------------------------------------------
+WORKER_ID = attribute("lastspan.worker.id", "string", "the same in a parent process and all its children")
+SERVICE_NAME = attribute("service.name", "string", "the service that the worker belongs to")
+SERVICE_NAMESPACE = attribute("service.namespace", "string", "the service's namespace")
+SERVICE_VERSION = attribute("service.version", "string", "the deployed version")
+SERVICE_INSTANCE_ID = attribute("service.instance.id", "string", "one process of the service")
+ENVIRONMENT = attribute("deployment.environment.name", "string", "production, staging, …")
+ENVIRONMENT_OLD = attribute("deployment.environment", "string", "the older name of deployment.environment.name")
+HOST_NAME = attribute("host.name", "string", "the host of the process")
+PID = attribute("process.pid", "int", "process id")
+PARENT_PID = attribute("process.parent_pid", "int", "process id of the parent")
+CONTAINER_ID = attribute("container.id", "string", "the container of the process")
+K8S_POD = attribute("k8s.pod.name", "string", "the pod of the process")
+K8S_NAMESPACE = attribute("k8s.namespace.name", "string", "the namespace of the pod")
+
+# --- a span ------------------------------------------------------------------------------------------------------
+SPAN_NAME = attribute("lastspan.span.name", "string", "name of the span")
+SPAN_KIND = attribute("lastspan.span.kind", "string", "INTERNAL, SERVER, CLIENT, PRODUCER or CONSUMER")
+SPAN_PARENT_ID = attribute("lastspan.span.parent_id", "string", "span id of the parent, 16 hex digits; absent: a root")
+SPAN_AGE = attribute("lastspan.span.age", "double", "how long it is open, by a monotonic clock", unit="s")
+SPAN_DURATION = attribute("lastspan.span.duration", "double", "how long it was open", unit="s")
+SPAN_IS_JOB = attribute("lastspan.span.is_job", "boolean", "the span is a job")
+SPAN_EXPECTED_DURATION = attribute("lastspan.span.expected_duration", "double", "how long it may take", unit="s")
+SPAN_OPEN_COUNT = attribute("lastspan.span.open_count", "int", "announced spans that are open", unit="{span}")
+OUTCOME = attribute(
+    "lastspan.outcome", "string", "ok, error, retry, killed, timeout, revoked, shutdown, lost or unknown"
+)
+REASON = attribute("lastspan.reason", "string", "the outcome in the framework's words")
+
+# --- a job -------------------------------------------------------------------------------------------------------
+JOB_SPAN_ID = attribute("lastspan.job.span_id", "string", "span id of the nearest enclosing job, 16 hex digits")
+JOB_OUTER_SPAN_ID = attribute("lastspan.job.outer_span_id", "string", "of a job inside a job: the outer one's span id")
+JOB_NAME = attribute("lastspan.job.name", "string", "task or function name")
+JOB_ID = attribute("lastspan.job.id", "string", "the framework's id; of plain code: the span id")
+JOB_ATTEMPT = attribute("lastspan.job.attempt", "int", "from 1")
+JOB_QUEUE = attribute("lastspan.job.queue", "string", "the queue that gave it out")
+JOB_SYSTEM = attribute("lastspan.job.system", "string", "celery, rq, …; python for plain code")
+JOB_TIMEOUT = attribute("lastspan.job.timeout", "double", "the limit that is enforced; absent: none", unit="s")
+JOB_REDELIVERY_AFTER = attribute(
+    "lastspan.job.redelivery.after", "double", "visibility or consumer timeout of the queue; absent: none", unit="s"
+)
+JOB_ACKS_LATE = attribute("lastspan.job.acks_late", "boolean", "the message is acknowledged after the job")
+JOB_MAX_ATTEMPTS = attribute("lastspan.job.max_attempts", "int", "attempts that the framework makes; absent: no limit")
+JOB_MOVEMENT_AGE = attribute("lastspan.job.movement.age", "double", "since it last did something new", unit="s")
+JOB_PROGRESS_DONE = attribute("lastspan.job.progress.done", "double", "as told by progress()")
+JOB_PROGRESS_TOTAL = attribute("lastspan.job.progress.total", "double", "as told by progress()")
+JOB_PROGRESS_MESSAGE = attribute("lastspan.job.progress.message", "string", "as told by progress()")
+JOB_PROGRESS_AGE = attribute("lastspan.job.progress.age", "double", "since progress() was last called", unit="s")
+
+# --- evidence, on the leaf ---------------------------------------------------------------------------------------
+THREAD_ID = attribute("thread.id", "int", "native id of the thread that runs the span")
+THREAD_NAME = attribute("thread.name", "string", "its name")
+CODE_FUNCTION = attribute("code.function.name", "string", "innermost application function")
+CODE_FILE = attribute("code.file.path", "string", "its file")
+CODE_LINE = attribute("code.line.number", "int", "the line where it stands")
+CODE_STACKTRACE = attribute("code.stacktrace", "string", "the stack, innermost last")
+STACK_AGE = attribute("lastspan.stack.age", "double", "since the stack last moved", unit="s")
+STACK_UNSEEN = attribute("lastspan.stack.unseen", "string", "why no stack can be seen")
+THREAD_CPU_RATIO = attribute("lastspan.thread.cpu_ratio", "double", "share of a core, 0…1", unit="1")
+THREAD_STATE = attribute("lastspan.thread.state", "string", "R, S, D, T … as the kernel says")
+WAIT_KIND = attribute("lastspan.wait.kind", "string", "what the thread waits for")
+WAIT_PEER = attribute("lastspan.wait.peer", "string", "host:port, pid or path that it waits for")
+LOCK_NAME = attribute("lastspan.lock.name", "string", "the lock that it waits for, as the code names it")
+LOCK_HOLDER_JOB_ID = attribute("lastspan.lock.holder.job_id", "string", "the job that holds the lock")
+LOCK_HOLDER_THREAD = attribute("lastspan.lock.holder.thread", "string", "the thread that holds the lock")
+CALL_TIMEOUT = attribute("lastspan.call.timeout", "double", "the timeout in force for the call", unit="s")
+CALL_UNBOUNDED = attribute("lastspan.call.unbounded", "boolean", "the call has no timeout")
+
+# --- live attributes of a call: read under both names, sent under the stable one only -----------------------------
+STABLE_NAMES: dict[str, str] = {
+    "http.method": "http.request.method",
+    "http.status_code": "http.response.status_code",
+    "http.url": "url.full",
+    "http.route": "http.route",
+    "http.host": "server.address",
+    "net.peer.name": "server.address",
+    "net.peer.port": "server.port",
+    "net.peer.ip": "network.peer.address",
+    "net.sock.peer.addr": "network.peer.address",
+    "net.sock.peer.port": "network.peer.port",
+    "db.system": "db.system.name",
+    "db.name": "db.namespace",
+    "db.operation": "db.operation.name",
+    "db.statement": "db.query.text",
+    "db.sql.table": "db.collection.name",
+    "messaging.destination": "messaging.destination.name",
+    "messaging.message_id": "messaging.message.id",
+    "messaging.operation": "messaging.operation.type",
+}
+"""Older generation → stable name."""
+
+CALL_ATTRIBUTES: frozenset[str] = frozenset(
+    {
+        *STABLE_NAMES.values(),
+        "db.collection.name",
+        "db.query.summary",
+        "db.stored_procedure.name",
+        "messaging.system",
+        "messaging.operation.name",
+        "network.peer.address",
+        "network.peer.port",
+        "rpc.method",
+        "rpc.service",
+        "rpc.system",
+        "server.address",
+        "server.port",
+        "url.template",
+    }
+)
+"""What may leave the worker of a span's own attributes, and nothing else."""
+
+# --- a process ---------------------------------------------------------------------------------------------------
+PROCESS_STATUS = attribute("lastspan.process.status", "string", "running, stopping or stopped")
+PROCESS_LOOP_LAG = attribute("lastspan.process.loop_lag", "double", "how late the watcher itself woke", unit="s")
+PROCESS_CPU_TIME = attribute("lastspan.process.cpu_time", "double", "user and system time since its start", unit="s")
+PROCESS_RSS = attribute("lastspan.process.rss", "int", "resident memory", unit="By")
+PROCESS_DESCRIPTORS = attribute("lastspan.process.descriptors", "int", "open file descriptors", unit="{descriptor}")
+PROCESS_CHILD_PIDS = attribute("lastspan.process.child.pids", "int[]", "children that run jobs")
+PROCESS_CHILD_STATES = attribute("lastspan.process.child.states", "string[]", "their states, R, S, D, T, Z or X (gone)")
+PROCESS_DROPPED = attribute(
+    "lastspan.process.dropped", "int", "records that this process could not send", unit="{record}"
+)
+EXIT_SIGNAL = attribute("lastspan.exit.signal", "int", "the signal that ended the process")
+EXIT_CODE = attribute("lastspan.exit.code", "int", "its exit code")
+
+# --- durations ---------------------------------------------------------------------------------------------------
+COUNT_STARTED = attribute("lastspan.count.started", "int", "started since the process began", unit="{span}")
+COUNT_ENDED = attribute("lastspan.count.ended", "int", "ended with this outcome since the process began", unit="{span}")
+SKETCH_FORMAT = attribute("lastspan.sketch.format", "string", "how the body is to be read: otlp.exponential_histogram")

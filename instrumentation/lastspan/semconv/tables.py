@@ -1,0 +1,64 @@
+"""Writes the reference tables of the docs: `python -m lastspan.semconv.tables > docs/semconv.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from . import ATTRIBUTES, EVENTS, METRICS
+from .attributes import CALL_ATTRIBUTES, STABLE_NAMES
+
+
+def render() -> str:
+    """Return the whole page as Markdown."""
+    return "\n".join(
+        [
+            "# Names: events, attributes, metrics",
+            "",
+            "Written by `make docs` from `lastspan.semconv`; do not edit.",
+            "",
+            "## Events",
+            "",
+            "OTLP log records. Each is the full state of its subject, so any one record is enough.",
+            "",
+            *_table(("event", "subject", "when"), ((f"`{e.name}`", e.subject, e.when) for e in EVENTS.values())),
+            "",
+            "## Attributes",
+            "",
+            *_table(
+                ("attribute", "type", "unit", "meaning"),
+                ((f"`{a.name}`", a.type, a.unit, a.brief) for a in ATTRIBUTES.values()),
+            ),
+            "",
+            "Of a span's own attributes only these leave the worker: "
+            + ", ".join(f"`{name}`" for name in sorted(CALL_ATTRIBUTES))
+            + ".",
+            "",
+            "Older names are read and sent under the stable one:",
+            "",
+            *_table(("older", "sent as"), ((f"`{old}`", f"`{new}`") for old, new in STABLE_NAMES.items())),
+            "",
+            "## Metrics",
+            "",
+            "Dotted names come from the worker through its own OTLP metrics; the others stand at `/metrics` of the collector.",
+            "",
+            *_table(
+                ("metric", "instrument", "unit", "meaning", "attributes or labels"),
+                (
+                    (f"`{m.name}`", m.instrument, m.unit, m.brief, ", ".join(f"`{n}`" for n in m.attributes))
+                    for m in METRICS.values()
+                ),
+            ),
+            "",
+        ]
+    )
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    def line(cells: tuple[str, ...]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(head), line(("---",) * len(head)), *(line(row) for row in rows)]
+
+
+if __name__ == "__main__":
+    print(render(), end="")
