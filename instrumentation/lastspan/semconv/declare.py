@@ -65,5 +65,5 @@ def metric(name: str, instrument: Instrument, brief: str, *, unit: str, attribut
 def _once(table: dict[str, Attribute] | dict[str, Event] | dict[str, Metric], item: Attribute | Event | Metric) -> str:
     if item.name in table:
         raise ValueError(f"{item.name} is declared twice")
-    table[item.name] = item  # type: ignore[assignment,index]  # one union, three tables
+    table[item.name] = item  # type: ignore[assignment]  # one union, three tables
     return item.name

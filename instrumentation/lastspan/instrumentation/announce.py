@@ -1,0 +1,451 @@
+"""What is announced, and when: the open spans that last, the state of the process, how long things took.
+
+One announcer a process, driven by the watcher's thread alone; the time is an argument. A span that ends before it is
+late costs nothing here but a row in the counts.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.trace import StatusCode
+
+from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
+from lastspan.semconv import attributes as a
+
+from . import clean
+from .durations import Durations, Key
+from .evidence import Look, cpu_time_ns, look, qualname, stack_text
+from .family import Death, Family
+from .movement import Movement
+from .records import Record
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import Span
+
+    from .identity import Identity
+    from .run import Run
+    from .settings import Settings
+    from .spans import Entry, OpenSpans
+
+ANNOUNCED_MAX: Final = 2000
+"""Announced spans of one process; jobs come before what they call. More are counted, not sent."""
+
+_WINDOW_MIN: Final = 30.0
+_LOOK_YIELDS: Final = 256
+
+
+class Seen:
+    """An open span that the watcher has met."""
+
+    __slots__ = ("expected_passed", "fingerprint", "sent_at", "started", "trace_id")
+
+    def __init__(self, started: float, trace_id: int) -> None:
+        self.started = started
+        """Monotonic, s."""
+        self.trace_id = trace_id
+        self.sent_at: float | None = None
+        """None: not announced."""
+        self.fingerprint: object = None
+        self.expected_passed = False
+
+
+class Sampled:
+    """What the samples of one leaf say."""
+
+    __slots__ = ("cpu_at", "cpu_ns", "cpu_ratio", "look", "sampled_at", "still_since")
+
+    def __init__(self) -> None:
+        self.look: Look | None = None
+        self.sampled_at = -1e9
+        self.still_since = 0.0
+        self.cpu_ns: int | None = None
+        self.cpu_at = 0.0
+        self.cpu_ratio: float | None = None
+
+    def take(self, seen: Look, now: float) -> None:
+        """Take one sample; the CPU share needs two, at least 50 ms apart."""
+        if self.look is None or seen.steps != self.look.steps:
+            self.still_since = now
+        self.look, self.sampled_at = seen, now
+        cpu_ns = cpu_time_ns(seen.thread_id)
+        if cpu_ns is not None and self.cpu_ns is not None and now - self.cpu_at >= 0.05:
+            self.cpu_ratio = min(max((cpu_ns - self.cpu_ns) / 1e9 / (now - self.cpu_at), 0.0), 1.0)
+        self.cpu_ns, self.cpu_at = cpu_ns, now
+
+
+class Announcer:
+    """Turns the registry into records, each the full state of its subject."""
+
+    def __init__(self, spans: OpenSpans, identity: Identity, settings: Settings) -> None:
+        self._spans = spans
+        self._identity = identity
+        self._settings = settings
+        self._seen: dict[int, Seen] = {}
+        self._sampled: dict[int, Sampled] = {}
+        self._movement: dict[int, Movement] = {}
+        self._announced: set[int] = set()
+        self._looked_at: float | None = None
+        self._reported_at: float | None = None
+        self._resend = False
+        self._children: list[tuple[int, str]] = []
+        self._status = "running"
+        self._state_due = True
+        self.durations = Durations()
+        self.family = Family()
+        self.lag = 0.0
+        """How late the watcher last woke, s."""
+        self.dropped = 0
+        """Records that were lost on the way, for the state record."""
+        self.on_job_ended: Callable[[Run, float, str], None] | None = None
+        spans.announced = self._announced
+
+    def say(self, status: str) -> None:
+        """Change the process's status, and tell it at the next look."""
+        self._status = status
+        self._state_due = True
+
+    def send_all_again(self) -> None:
+        """An export failed: nobody may have heard of what we announced."""
+        self._resend = True
+        self._state_due = True
+        self.durations.put_back([*self.durations.started, *self.durations.ended])
+
+    def look(self, now: float, wall_ns: int, *, may_announce: bool) -> Iterator[Record | None]:
+        """Look once; yield what is to be sent, and None where the host may want its turn.
+
+        *now* is monotonic (s), *wall_ns* for display. Without *may_announce* only the books are kept.
+        """
+        yield from self._ended(now, wall_ns)
+        yield from self._deaths(wall_ns)
+        entries = list(self._spans.open.items())
+        leaves = yield from self._meet(entries, now, wall_ns)
+        self._forget(entries)
+        self._sample(entries, leaves, now)
+        if may_announce:
+            yield from self._open(entries, leaves, now, wall_ns)
+            yield from self._periodic(now, wall_ns)
+        self._looked_at = now
+
+    def open_runs(self, now: float) -> list[tuple[Run, float]]:
+        """Return the runs that were open at the last look, and their ages (s)."""
+        runs = list(self._spans.runs.items())
+        return [(run, now - self._seen[span_id].started) for span_id, run in runs if span_id in self._seen]
+
+    # --- what ended ---------------------------------------------------------------------------------------------
+
+    def _ended(self, now: float, wall_ns: int) -> Iterator[Record | None]:
+        ended = self._spans.ended
+        for _ in range(len(ended)):
+            span_id, name, start_ns, end_ns, status, run = ended.popleft()
+            seconds = max((end_ns - start_ns) / 1e9, 0.0)
+            outcome = "error" if status.status_code is StatusCode.ERROR else "ok"
+            if run is not None:
+                is_job = run.span_id == span_id
+                outcome = (run.outcome or outcome) if is_job else outcome
+                self._count(run, None if is_job else name, seconds, outcome, now, span_id)
+            if span_id in self._announced:
+                self._announced.discard(span_id)
+                trace_id = self._seen[span_id].trace_id if span_id in self._seen else 0
+                yield self._record(
+                    events.SPAN_CLOSED,
+                    {a.SPAN_DURATION: seconds, a.OUTCOME: outcome},
+                    wall_ns,
+                    trace_id=trace_id,
+                    span_id=span_id,
+                    is_kept=True,
+                )
+            else:
+                yield None
+            self._seen.pop(span_id, None)
+            self._sampled.pop(span_id, None)
+            self._movement.pop(span_id, None)
+
+    def _count(self, run: Run, span_name: str | None, seconds: float, outcome: str, now: float, span_id: int) -> None:
+        name = None if span_name is None else clean.text(span_name)
+        if name is None and span_id not in self._seen:  # too short for us to have met it
+            self.durations.start(_key(run, None, None))
+        self.durations.end(_key(run, name, outcome), seconds)
+        if name is None and self.on_job_ended is not None:
+            self.on_job_ended(run, seconds, outcome)
+        if name is not None and (movement := self._movement.get(run.span_id)) is not None:
+            movement.span(name, now)
+
+    def _deaths(self, wall_ns: int) -> Iterator[Record]:
+        self._children, deaths = self.family.look()
+        for death in deaths:
+            yield self.death(death, wall_ns)
+
+    def death(self, death: Death, wall_ns: int) -> Record:
+        """The record of a job whose process is no more."""
+        return self._record(
+            events.JOB_ENDED,
+            {
+                a.JOB_SYSTEM: death.system,
+                a.JOB_ID: clean.text(death.job_id),
+                a.JOB_NAME: clean.text(death.job_name),
+                a.JOB_ATTEMPT: death.attempt,
+                a.OUTCOME: death.outcome,
+                a.REASON: clean.text(death.reason),
+                a.PID: death.pid,
+                a.EXIT_SIGNAL: death.signal,
+                a.EXIT_CODE: death.code,
+            },
+            wall_ns,
+            is_kept=True,
+        )
+
+    # --- what is open -------------------------------------------------------------------------------------------
+
+    def _meet(self, entries: list[tuple[int, Entry]], now: float, wall_ns: int) -> Generator[None, None, set[int]]:
+        """Note spans that are new, with their age; return the leaves."""
+        parents: set[int] = set()
+        since_last = None if self._looked_at is None else now - self._looked_at
+        for index, (span_id, entry) in enumerate(entries):
+            if index % _LOOK_YIELDS == _LOOK_YIELDS - 1:
+                yield None
+            span, run = entry[0](), entry[3]
+            if span is None:
+                continue
+            if span.parent is not None:
+                parents.add(span.parent.span_id)
+            if span_id not in self._seen:
+                age = max((wall_ns - (span.start_time or wall_ns)) / 1e9, 0.0)
+                # The wall clock may have been set meanwhile: the span is not older than our last look.
+                age = age if since_last is None else min(age, since_last)
+                self._seen[span_id] = Seen(now - age, span.context.trace_id)
+                if run is not None and run.span_id == span_id:
+                    self._meet_run(run, now - age)
+        return {span_id for span_id, _ in entries if span_id not in parents}
+
+    def _meet_run(self, run: Run, started: float) -> None:
+        self.durations.start(_key(run, None, None))
+        window = max(3 * self._settings.interval, _WINDOW_MIN)
+        if run.expected is not None:
+            window = min(window, max(run.expected, 3 * self._settings.tick))
+        self._movement[run.span_id] = Movement(started, window=window)
+
+    def _forget(self, entries: list[tuple[int, Entry]]) -> None:
+        """Drop spans that nobody can end any more: their owner let go of them without an end."""
+        for span_id, entry in entries:
+            if entry[0]() is None and self._spans.open.pop(span_id, None) is not None:
+                self._spans.runs.pop(span_id, None)
+                self._announced.discard(span_id)
+                self._seen.pop(span_id, None)
+                self._sampled.pop(span_id, None)
+                self._movement.pop(span_id, None)
+
+    def _sample(self, entries: list[tuple[int, Entry]], leaves: set[int], now: float) -> None:
+        """Look at the code of the leaves that are late; feed the movement of their jobs."""
+        every = max(self._settings.interval / 3, self._settings.tick)
+        for span_id, entry in entries:
+            run = entry[3]
+            if run is None or not self._is_late(span_id, run, now):
+                continue
+            movement = self._movement.get(run.span_id)
+            if movement is not None and span_id == run.span_id and run.progress is not None:
+                movement.progress(run.progress[0], run.progress[3])
+            if span_id not in leaves:
+                self._sampled.pop(span_id, None)
+                continue
+            sampled = self._sampled.setdefault(span_id, Sampled())
+            if now - sampled.sampled_at < every:
+                continue
+            sampled.take(look(self._spans.where(entry)), now)
+            if movement is not None and sampled.look is not None and sampled.look.steps:
+                movement.stack(sampled.look.steps, now)
+
+    def _is_late(self, span_id: int, run: Run | None, now: float) -> bool:
+        seen = self._seen.get(span_id)
+        is_job = run is not None and run.span_id == span_id
+        limit = self._settings.job_announce_after if is_job else self._settings.announce_after
+        return seen is not None and now - seen.started >= limit
+
+    def _open(
+        self, entries: list[tuple[int, Entry]], leaves: set[int], now: float, wall_ns: int
+    ) -> Iterator[Record | None]:
+        resend, self._resend = self._resend, False
+        late = [(span_id, entry) for span_id, entry in entries if self._is_late(span_id, entry[3], now)]
+        if len(late) > ANNOUNCED_MAX:
+            late.sort(key=lambda item: item[1][3] is None or item[1][3].span_id != item[0])
+            late = late[:ANNOUNCED_MAX]
+        for span_id, entry in late:
+            span, seen = entry[0](), self._seen[span_id]
+            if span is None or span_id not in self._spans.open:  # it ended while we looked
+                continue
+            fingerprint = self._fingerprint(span_id, entry[3])
+            if not (resend or self._is_due(seen, entry[3], span_id, fingerprint, now)):
+                continue
+            seen.sent_at, seen.fingerprint = now, fingerprint
+            self._announced.add(span_id)
+            yield self._span_open(span_id, entry[3], span, seen, now, wall_ns)
+
+    def _is_due(self, seen: Seen, run: Run | None, span_id: int, fingerprint: object, now: float) -> bool:
+        if seen.sent_at is None or now - seen.sent_at >= self._settings.refresh:
+            return True
+        is_job = run is not None and run.span_id == span_id
+        if is_job and run.expected is not None and not seen.expected_passed and now - seen.started >= run.expected:  # type: ignore[union-attr]
+            seen.expected_passed = True
+            return True
+        return fingerprint != seen.fingerprint and now - seen.sent_at >= self._settings.interval
+
+    def _fingerprint(self, span_id: int, run: Run | None) -> object:
+        """What, when it changes, is worth a record before the refresh."""
+        sampled = self._sampled.get(span_id)
+        place = sampled.look.place() if sampled is not None and sampled.look is not None else None
+        if run is None or run.span_id != span_id:
+            return place
+        movement = self._movement.get(span_id)
+        return place, movement and movement.moved_at, run.progress and run.progress[:3]
+
+    def _span_open(self, span_id: int, run: Run | None, span: Span, seen: Seen, now: float, wall_ns: int) -> Record:
+        live: Mapping[str, object] = dict(span._attributes or {})  # its lock may be held: a copy without it
+        is_job = run is not None and run.span_id == span_id
+        attributes: dict[str, Any] = {
+            **clean.call_attributes(live),
+            a.SPAN_NAME: clean.span_name(span.name, live),
+            a.SPAN_KIND: span.kind.name,
+            a.SPAN_PARENT_ID: f"{span.parent.span_id:016x}" if span.parent is not None else None,
+            a.SPAN_AGE: now - seen.started,
+            a.SPAN_IS_JOB: is_job,
+        }
+        if run is not None:
+            attributes |= _job_facts(run)
+            if is_job:
+                attributes |= self._job_state(run, now)
+        if (sampled := self._sampled.get(span_id)) is not None:
+            attributes |= _evidence(sampled, run, now)
+        return self._record(events.SPAN_OPEN, attributes, wall_ns, trace_id=seen.trace_id, span_id=span_id)
+
+    def _job_state(self, run: Run, now: float) -> dict[str, Any]:
+        movement = self._movement.get(run.span_id)
+        state: dict[str, Any] = {
+            a.SPAN_EXPECTED_DURATION: run.expected,
+            a.JOB_MOVEMENT_AGE: now - movement.moved_at if movement is not None else None,
+        }
+        if run.progress is not None:
+            done, total, message, at = run.progress
+            state |= {
+                a.JOB_PROGRESS_DONE: done,
+                a.JOB_PROGRESS_TOTAL: total,
+                a.JOB_PROGRESS_MESSAGE: clean.text(message) if message else None,
+                a.JOB_PROGRESS_AGE: now - at,
+            }
+        return state
+
+    # --- what is said at each interval ----------------------------------------------------------------------------
+
+    def _periodic(self, now: float, wall_ns: int) -> Iterator[Record]:
+        is_due = self._reported_at is None or now - self._reported_at >= self._settings.interval
+        if not (is_due or self._state_due):
+            return
+        self._reported_at, self._state_due = now, False
+        for key in self.durations.take_changed():
+            yield self._durations(key, wall_ns)
+        yield self._process_state(wall_ns)
+
+    def _durations(self, key: Key, wall_ns: int) -> Record:
+        attributes: dict[str, Any] = {
+            a.JOB_NAME: key.job_name,
+            a.JOB_QUEUE: key.queue or None,
+            a.JOB_SYSTEM: key.system,
+            a.SPAN_NAME: key.span_name,
+            a.OUTCOME: key.outcome,
+        }
+        if key.outcome is None:
+            attributes[a.COUNT_STARTED] = self.durations.started[key]
+            return self._record(events.PROCESS_DURATIONS, attributes, wall_ns)
+        sketch = self.durations.ended[key]
+        attributes |= {a.COUNT_ENDED: sketch.count, a.SKETCH_FORMAT: SKETCH_EXPONENTIAL_HISTOGRAM}
+        return self._record(events.PROCESS_DURATIONS, attributes, wall_ns, body=sketch.encode())
+
+    def _process_state(self, wall_ns: int) -> Record:
+        announced = [span_id for span_id in self._announced if span_id in self._spans.open]
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        attributes: dict[str, Any] = {
+            a.PROCESS_STATUS: self._status,
+            a.SPAN_OPEN_COUNT: len(announced),
+            a.PROCESS_LOOP_LAG: self.lag,
+            a.PROCESS_CPU_TIME: usage.ru_utime + usage.ru_stime,
+            a.PROCESS_RSS: _resident_bytes(),
+            a.PROCESS_DROPPED: self.dropped + self._spans.dropped + self.durations.overflowed,
+        }
+        if self._children:
+            attributes[a.PROCESS_CHILD_PIDS] = [pid for pid, _ in self._children]
+            attributes[a.PROCESS_CHILD_STATES] = [state for _, state in self._children]
+        body = b"".join(span_id.to_bytes(8, "big") for span_id in announced)
+        return self._record(events.PROCESS_STATE, attributes, wall_ns, body=body)
+
+    def _record(
+        self,
+        event: str,
+        attributes: Mapping[str, Any],
+        wall_ns: int,
+        *,
+        trace_id: int = 0,
+        span_id: int = 0,
+        body: bytes | None = None,
+        is_kept: bool = False,
+    ) -> Record:
+        complete = {
+            **attributes,
+            a.PROCESS_ID: self._identity.process_id,
+            a.PROCESS_SEQUENCE: self._identity.next_sequence(),
+            a.REPORT_INTERVAL: self._settings.interval,
+        }
+        return Record(event, complete, wall_ns, trace_id, span_id, body, is_kept)
+
+
+def _key(run: Run, span_name: str | None, outcome: str | None) -> Key:
+    return Key(clean.text(run.name), clean.text(run.queue), run.system, span_name, outcome)
+
+
+def _job_facts(run: Run) -> dict[str, Any]:
+    return {
+        a.JOB_SPAN_ID: f"{run.span_id:016x}",
+        a.JOB_OUTER_SPAN_ID: f"{run.outer.span_id:016x}" if run.outer is not None else None,
+        a.JOB_NAME: clean.text(run.name),
+        a.JOB_ID: clean.text(run.id) if run.id else f"{run.span_id:016x}",
+        a.JOB_ATTEMPT: run.attempt,
+        a.JOB_QUEUE: clean.text(run.queue) if run.queue else None,
+        a.JOB_SYSTEM: run.system,
+        a.JOB_TIMEOUT: run.timeout,
+        a.JOB_REDELIVERY_AFTER: run.redelivery_after,
+        a.JOB_ACKS_LATE: run.acks_late,
+        a.JOB_MAX_ATTEMPTS: run.max_attempts,
+    }
+
+
+def _evidence(sampled: Sampled, run: Run | None, now: float) -> dict[str, Any]:
+    seen = sampled.look
+    if seen is None:
+        return {}
+    if seen.unseen:
+        return {a.STACK_UNSEEN: seen.unseen}
+    place = seen.place(run.package if run is not None else "")
+    evidence: dict[str, Any] = {
+        a.THREAD_ID: seen.thread_id,
+        a.THREAD_NAME: clean.text(seen.thread_name) or None,
+        a.CODE_STACKTRACE: clean.text(stack_text(seen.steps), 16_384),
+        a.STACK_AGE: now - sampled.still_since,
+        a.THREAD_CPU_RATIO: sampled.cpu_ratio,
+    }
+    if place is not None:
+        code, line = place
+        evidence |= {
+            a.CODE_FUNCTION: clean.text(qualname(code)),
+            a.CODE_FILE: clean.text(code.co_filename, 1024),
+            a.CODE_LINE: line,
+        }
+    return evidence
+
+
+def _resident_bytes() -> int | None:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,301 @@
+"""Celery: each task attempt is a job; the parent process says what became of children that were killed.
+
+With `opentelemetry-instrumentation-celery` active its consumer span is the job's span; otherwise we open one.
+Child (or the only process, with threads, gevent, solo): task_prerun … task_postrun.
+Parent of a prefork pool: task_received, task_failure (hard limit, worker lost), task_revoked.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
+
+from celery import signals, states
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from lastspan.semconv import attributes as a
+from lastspan.semconv.duration import parse
+
+from . import agent as lastspan
+from .family import Assignment, Death
+from .run import Run
+from .spans import RUN_KEY
+
+_logger = logging.getLogger(__name__)
+
+SYSTEM: Final = "celery"
+_OUTCOMES: Final = {states.SUCCESS: "ok", states.RETRY: "retry", states.REVOKED: "revoked", states.IGNORED: "ok"}
+_ENFORCES_HARD_LIMIT: Final = ("prefork", "gevent", "eventlet")
+_VISIBILITY_TIMEOUT: Final = {"redis": 3600.0, "rediss": 3600.0, "sentinel": 3600.0, "sqs": 1800.0}
+"""kombu's defaults, by transport, s."""
+
+
+class CeleryJobsInstrumentor(BaseInstrumentor):
+    """Marks Celery's tasks as jobs."""
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Celery 5.3 and later."""
+        return ("celery >= 5.3, < 6",)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        if lastspan.start() is None:
+            return
+        for signal, receiver in _RECEIVERS:
+            signal.connect(receiver, weak=False, dispatch_uid=_uid(receiver))
+        # Before the official instrumentation's receivers: its span starts after ours has claimed it, and has not
+        # ended when we learn how the task did.
+        for signal in (signals.task_prerun, signals.task_postrun):
+            with signal.lock:
+                signal.receivers.insert(0, signal.receivers.pop())
+                signal.sender_receivers_cache.clear()
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        for signal, receiver in _RECEIVERS:
+            signal.disconnect(receiver, dispatch_uid=_uid(receiver))
+
+
+class _OwnSpan:
+    """A job span that we opened, and what to undo at its end."""
+
+    __slots__ = ("span", "tokens")
+
+    def __init__(self, span: Span, tokens: list[Any]) -> None:
+        self.span = span
+        self.tokens = tokens
+
+
+_pool = "prefork"
+_parent_pid = 0
+_open: dict[tuple[str, int], tuple[Run, _OwnSpan | None]] = {}
+"""Runs of this process by task id and identity of the request."""
+
+
+def _guarded(receiver: Callable[..., None]) -> Callable[..., None]:
+    """Keep our errors from Celery's log of failing receivers."""
+
+    def guarded(**kwargs: Any) -> None:
+        try:
+            receiver(**kwargs)
+        except Exception:  # a guest never raises
+            _logger.debug("lastspan: %s failed", receiver.__name__, exc_info=True)
+
+    guarded.__name__ = receiver.__name__
+    return guarded
+
+
+@_guarded
+def _on_worker_init(sender: Any = None, **_: Any) -> None:
+    global _pool, _parent_pid
+    chosen = getattr(sender, "pool_cls", None)
+    name = chosen if isinstance(chosen, str) else getattr(chosen, "__module__", "")
+    _pool = next((pool for pool in ("prefork", "thread", "gevent", "eventlet", "solo") if pool in name), "prefork")
+    _parent_pid = os.getpid()
+
+
+@_guarded
+def _on_prerun(task_id: str = "", task: Any = None, **_: Any) -> None:
+    agent = lastspan.agent()
+    request = getattr(task, "request", None)
+    if agent is None or request is None or getattr(request, "is_eager", False):
+        return
+    run = _run(task, task_id, request)
+    own = None
+    if _is_official_active():
+        agent.begin(run)
+    else:
+        context = propagate.extract(request, getter=_RequestGetter())
+        span = agent.start_span(run, kind=SpanKind.CONSUMER, attributes=_span_attributes(run), context=context)
+        within = trace.set_span_in_context(span, context)
+        own = _OwnSpan(span, [otel_context.attach(otel_context.set_value(RUN_KEY, run, within))])
+    _open[task_id, id(request)] = (run, own)
+
+
+@_guarded
+def _on_postrun(task_id: str = "", task: Any = None, state: str | None = None, retval: Any = None, **_: Any) -> None:
+    agent = lastspan.agent()
+    run, own = _open.pop((task_id, id(getattr(task, "request", None))), (None, None))
+    if agent is None or run is None:
+        return
+    agent.spans.release()  # the official instrumentation opened no span after all
+    if run.outcome is None:
+        run.outcome = _outcome(state, retval)
+    if own is not None:
+        if run.outcome in {"error", "timeout", "killed"}:
+            own.span.set_status(Status(StatusCode.ERROR, run.outcome))
+        for token in own.tokens:
+            otel_context.detach(token)
+        own.span.end()
+
+
+@_guarded
+def _on_received(request: Any = None, **_: Any) -> None:
+    agent = lastspan.agent()
+    if agent is not None and _is_prefork_parent():
+        agent.watch_children(_assignments)
+
+
+@_guarded
+def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **_: Any) -> None:
+    if isinstance(exception, TimeLimitExceeded):
+        outcome = "timeout"
+    elif isinstance(exception, WorkerLostError):
+        outcome = "killed"
+    else:
+        return
+    agent = lastspan.agent()
+    if agent is not None and _is_prefork_parent():
+        attempt = (getattr(getattr(sender, "request", None), "retries", 0) or 0) + 1
+        agent.report(Death(SYSTEM, task_id, getattr(sender, "name", ""), attempt, outcome, str(exception)))
+
+
+@_guarded
+def _on_revoked(
+    sender: Any = None, request: Any = None, terminated: bool = False, signum: Any = None, **_: Any
+) -> None:
+    agent = lastspan.agent()
+    if agent is None or not terminated or request is None:
+        return
+    attempt = (getattr(request, "retries", 0) or 0) + 1
+    reason = f"revoked and terminated by {signum}"
+    agent.report(Death(SYSTEM, request.id, getattr(sender, "name", ""), attempt, "revoked", reason))
+
+
+@_guarded
+def _on_shutting_down(**_: Any) -> None:
+    if (agent := lastspan.agent()) is not None:
+        agent.say_stopping()
+
+
+@_guarded
+def _on_process_end(**_: Any) -> None:
+    if (agent := lastspan.agent()) is not None:
+        agent.goodbye()
+
+
+_RECEIVERS: Final = (
+    (signals.worker_init, _on_worker_init),
+    (signals.task_prerun, _on_prerun),
+    (signals.task_postrun, _on_postrun),
+    (signals.task_received, _on_received),
+    (signals.task_failure, _on_failure),
+    (signals.task_revoked, _on_revoked),
+    (signals.worker_shutting_down, _on_shutting_down),
+    (signals.worker_process_shutdown, _on_process_end),
+)
+
+
+def _uid(receiver: Callable[..., None]) -> str:
+    return f"lastspan{receiver.__name__}"
+
+
+def _run(task: Any, task_id: str, request: Any) -> Run:
+    delivery = getattr(request, "delivery_info", None) or {}
+    retries = getattr(task, "max_retries", None)
+    acks_late = bool(getattr(task, "acks_late", False))
+    return Run(
+        task.name,
+        system=SYSTEM,
+        id=task_id,
+        queue=str(delivery.get("routing_key") or ""),
+        attempt=(getattr(request, "retries", 0) or 0) + 1,
+        expected=_expected(task),
+        timeout=_limit(task, request),
+        redelivery_after=_redelivery_after(task.app) if acks_late else None,
+        acks_late=acks_late,
+        max_attempts=None if retries is None else int(retries) + 1,
+        package=(getattr(task, "__module__", "") or "").partition(".")[0],
+    )
+
+
+def _expected(task: Any) -> float | None:
+    """`@app.task(lastspan_expected="10m")`."""
+    declared = getattr(task, "lastspan_expected", None)
+    try:
+        return None if declared is None else parse(declared)
+    except ValueError:
+        return None
+
+
+def _limit(task: Any, request: Any) -> float | None:
+    """The hard limit, where the pool enforces one: the message's, the task's, or the worker's."""
+    if _pool not in _ENFORCES_HARD_LIMIT:
+        return None
+    limits = getattr(request, "timelimit", None) or (None, None)
+    limit = limits[0] or getattr(task, "time_limit", None) or task.app.conf.task_time_limit
+    return float(limit) if limit else None
+
+
+def _redelivery_after(app: Any) -> float | None:
+    url = str(app.conf.broker_read_url or app.conf.broker_url or "")
+    default = _VISIBILITY_TIMEOUT.get(url.partition("://")[0])
+    options = app.conf.broker_transport_options or {}
+    return float(options.get("visibility_timeout", default)) if default is not None else None
+
+
+def _outcome(state: str | None, retval: Any) -> str:
+    if state is None:  # postrun without a state: the task was killed or terminated under way
+        return "killed"
+    if state == states.FAILURE and isinstance(retval, SoftTimeLimitExceeded):
+        return "timeout"
+    return _OUTCOMES.get(state, "error")
+
+
+def _span_attributes(run: Run) -> dict[str, Any]:
+    return {
+        a.JOB_NAME: run.name,
+        "messaging.system": SYSTEM,
+        "messaging.operation.type": "process",
+        "messaging.destination.name": run.queue,
+        "messaging.message.id": run.id,
+    }
+
+
+class _RequestGetter(Getter[Any]):
+    """Reads trace context from a task's request, whose headers Celery makes attributes."""
+
+    def get(self, carrier: Any, key: str) -> list[str] | None:
+        value = getattr(carrier, key, None)
+        if value is None:
+            value = (getattr(carrier, "headers", None) or {}).get(key)
+        return [value] if isinstance(value, str) else None
+
+    def keys(self, carrier: Any) -> list[str]:
+        return []
+
+
+def _is_official_active() -> bool:
+    module = sys.modules.get("opentelemetry.instrumentation.celery")
+    return module is not None and bool(module.CeleryInstrumentor().is_instrumented_by_opentelemetry)
+
+
+def _is_prefork_parent() -> bool:
+    return _pool == "prefork" and os.getpid() == _parent_pid
+
+
+def _assignments() -> Sequence[Assignment]:
+    """The tasks that children of this pool run now; asked by the watcher's thread."""
+    from celery.worker import state
+
+    for _ in range(3):
+        try:
+            requests = list(state.active_requests)
+        except RuntimeError:  # a weak set that changed while we read it
+            continue
+        return [
+            Assignment(request.worker_pid, SYSTEM, request.id, request.name, _attempt(request))
+            for request in requests
+            if request.worker_pid and request.worker_pid != _parent_pid
+        ]
+    return ()
+
+
+def _attempt(request: Any) -> int:
+    return int((getattr(request, "request_dict", None) or {}).get("retries") or 0) + 1

@@ -1,0 +1,122 @@
+"""What may leave the worker: allow-listed by name, without secrets, valid UTF-8, and short.
+
+When in doubt, less: a statement that cannot be read safely is cut or left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+from lastspan.semconv.attributes import CALL_ATTRIBUTES, STABLE_NAMES
+
+Value: TypeAlias = "str | int | float | bool"
+
+TEXT_MAX: Final = 256
+"""Characters of a name, address or message."""
+STATEMENT_MAX: Final = 1024
+URL_MAX: Final = 1024
+_STATEMENT_READ_MAX: Final = 8 * STATEMENT_MAX
+
+_SQL: Final = frozenset(
+    {
+        *(
+            "postgresql",
+            "postgres",
+            "mysql",
+            "mariadb",
+            "sqlite",
+            "mssql",
+            "microsoft.sql_server",
+            "oracle",
+            "oracle.db",
+        ),
+        *("redshift", "aws.redshift", "cockroachdb", "clickhouse", "snowflake", "db2", "ibm.db2", "h2", "hsqldb"),
+        *("hive", "trino", "presto", "gcp.spanner", "other_sql"),
+    }
+)
+_IDENTIFIERS_IN_DOUBLE_QUOTES: Final = frozenset({"postgresql", "postgres", "redshift", "cockroachdb", "oracle"})
+
+_COMMENT: Final = r"/\*.*?(?:\*/|\Z)|--[^\n]*|\#[^\n]*"
+_LITERAL: Final = (
+    r"(?:\b[eEbBxXnNuU]&?)?'(?:[^']|'')*(?:'|\Z)"  # '…' and its prefixed kinds; unclosed: to the end
+    r"|\$(\w*)\$.*?(?:\$\1\$|\Z)"  # $tag$…$tag$
+    r"|(?<![\w.$:@\"])[-+]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+)(?![\w.])"
+)
+_SCRUB: Final = re.compile(f"(?P<comment>{_COMMENT})|{_LITERAL}", re.DOTALL)
+_SCRUB_QUOTED: Final = re.compile(f'(?P<comment>{_COMMENT})|"(?:[^"]|"")*(?:"|\\Z)|{_LITERAL}', re.DOTALL)
+
+
+def text(value: object, limit: int = TEXT_MAX) -> str:
+    """Return *value* as valid UTF-8 text of at most *limit* characters."""
+    cut = str(value)[:limit]
+    return cut.encode("utf-8", "replace").decode("utf-8")
+
+
+def url(value: object) -> str | None:
+    """Return scheme, host, port and path: no user, password, query or fragment. None: not to be read."""
+    try:
+        parts = urlsplit(str(value)[: 4 * URL_MAX])
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not parts.scheme or not host:
+        return None
+    host = f"[{host}]" if ":" in host else host
+    return text(f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}", URL_MAX)
+
+
+def statement(value: object, system: str) -> str:
+    """Return a query with its literals as `?` and without comments.
+
+    A backslash may or may not escape the quote behind it, by the server's settings: the text ends there.
+    Of what is not SQL only the first word leaves.
+    """
+    query = str(value)[:_STATEMENT_READ_MAX]
+    if system.lower() not in _SQL:
+        return text((query.split(None, 1) or [""])[0], 64)
+    query = query.split("\\", 1)[0]
+    pattern = _SCRUB if system.lower() in _IDENTIFIERS_IN_DOUBLE_QUOTES else _SCRUB_QUOTED
+    scrubbed = pattern.sub(lambda m: " " if m.group("comment") else "?", query)
+    return text(" ".join(scrubbed.split()), STATEMENT_MAX)
+
+
+def span_name(name: object, attributes: Mapping[str, object]) -> str:
+    """Return a span's name without what it may have copied from a URL or a query."""
+    raw = str(name)
+    if "://" in raw:
+        return text(" ".join(url(word) or "…" if "://" in word else word for word in raw[:4096].split()))
+    system = attributes.get("db.system.name") or attributes.get("db.system")
+    if system is not None and _looks_like_statement(raw):
+        return text(statement(raw, str(system)))
+    return text(raw)
+
+
+def _looks_like_statement(name: str) -> bool:
+    return "'" in name or '"' in name or "=" in name or "(" in name
+
+
+def call_attributes(attributes: Mapping[str, object]) -> dict[str, Value]:
+    """Return the allow-listed attributes of a call under their stable names; the stable one wins over the older."""
+    system = str(attributes.get("db.system.name") or attributes.get("db.system") or "")
+    found: dict[str, Value] = {}
+    for name, value in attributes.items():
+        stable = STABLE_NAMES.get(name, name)
+        if stable not in CALL_ATTRIBUTES or (stable != name and stable in attributes):
+            continue
+        cleaned = _call_value(stable, value, system)
+        if cleaned is not None:
+            found[stable] = cleaned
+    return found
+
+
+def _call_value(name: str, value: object, system: str) -> Value | None:
+    if name == "url.full":
+        return url(value)
+    if name in {"db.query.text", "db.query.summary", "db.operation.name"}:
+        return statement(value, system)
+    if isinstance(value, bool | int | float):
+        return value
+    return text(value) if isinstance(value, str) else None

@@ -1,0 +1,168 @@
+"""Where a span's code stands: the stack of its thread, asyncio task or greenlet, and the innermost application line.
+
+Read from another thread, only for spans that are late; no frame is kept between two looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any, Final, TypeAlias
+
+from .spans import Where
+
+Step: TypeAlias = "tuple[CodeType, int]"
+"""One frame: its code, and the line where it stands."""
+
+_DEPTH_MAX: Final = 128
+_STACK_TEXT_MAX: Final = 8192
+
+
+def _folders(*names: str) -> tuple[str, ...]:
+    found = [path for name in names if (path := sysconfig.get_path(name))]
+    return tuple({path + os.sep for path in found} | {os.path.realpath(path) + os.sep for path in found})
+
+
+_SITE: Final = _folders("purelib", "platlib")
+_STD: Final = _folders("stdlib", "platstdlib")
+_OURS: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_application: dict[str, bool] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look saw: the stack, outermost first, and whose it is."""
+
+    steps: tuple[Step, ...]
+    thread_id: int | None
+    thread_name: str
+    unseen: str = ""
+    """Why there is no stack."""
+
+    def place(self, package: str = "") -> Step | None:
+        """Return the innermost application frame; without one, the innermost frame."""
+        for step in reversed(self.steps):
+            if is_application(step[0].co_filename, package):
+                return step
+        return self.steps[-1] if self.steps else None
+
+
+def look(where: Where) -> Look:
+    """Look once at the code that a span runs."""
+    if not _can_read_frames():
+        return Look((), None, "", "free-threaded Python: frames of other threads cannot be read safely")
+    native_id, name = _thread(where.thread)
+    if where.task is not None and not _is_running(where.task):
+        if where.task.done():
+            return Look((), native_id, name, "its asyncio task has ended")
+        return Look(tuple(_coroutine_steps(where.task)), native_id, name)
+    frame = None
+    if where.greenlet is not None:
+        if where.greenlet.dead:
+            return Look((), native_id, name, "its greenlet has ended")
+        frame = where.greenlet.gr_frame  # None: it is the one that runs on its thread now
+    frame = frame or sys._current_frames().get(where.thread)
+    if frame is None:
+        return Look((), native_id, name, "its thread has ended")
+    return Look(_thread_steps(frame), native_id, name)
+
+
+def is_application(filename: str, package: str = "") -> bool:
+    """Say whether a file is the application's: not the standard library, not installed, not ours.
+
+    Code of the job function's own *package* counts even where it is installed, as in most images.
+    """
+    if package and f"{os.sep}{package}{os.sep}" in filename:
+        return True
+    known = _application.get(filename)
+    if known is None:
+        installed = filename.startswith(_SITE) or f"{os.sep}site-packages{os.sep}" in filename
+        installed = installed or f"{os.sep}dist-packages{os.sep}" in filename
+        known = not (installed or filename.startswith((*_STD, "<frozen", _OURS)))
+        if len(_application) < 10_000:
+            _application[filename] = known
+    return known
+
+
+def stack_text(steps: tuple[Step, ...]) -> str:
+    """Write a stack like a traceback, innermost last; what does not fit is left out at the outer end."""
+    lines: list[str] = []
+    size = 0
+    for code, line in reversed(steps):
+        text = f'File "{code.co_filename}", line {line}, in {qualname(code)}'
+        size += len(text) + 1
+        if size > _STACK_TEXT_MAX:
+            lines.append("…")
+            break
+        lines.append(text)
+    return "\n".join(reversed(lines))
+
+
+def qualname(code: CodeType) -> str:
+    """The function's name; qualified from Python 3.11 on."""
+    return getattr(code, "co_qualname", code.co_name)
+
+
+def _can_read_frames() -> bool:
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def _thread(ident: int) -> tuple[int | None, str]:
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
+    return (thread.native_id, thread.name) if thread is not None else (None, "")
+
+
+def _thread_steps(frame: FrameType | None) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    while frame is not None and len(steps) < _DEPTH_MAX:
+        steps.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    steps.reverse()
+    return tuple(steps)
+
+
+def _is_running(task: asyncio.Task[Any]) -> bool:
+    try:
+        return asyncio.current_task(task.get_loop()) is task
+    except RuntimeError:  # the loop is closed
+        return False
+
+
+def _coroutine_steps(task: asyncio.Task[Any]) -> Iterator[Step]:
+    """Walk from the task's coroutine down to the innermost await."""
+    awaited: Any = task.get_coro()
+    for _ in range(_DEPTH_MAX):
+        frame = (
+            getattr(awaited, "cr_frame", None)
+            or getattr(awaited, "gi_frame", None)
+            or getattr(awaited, "ag_frame", None)
+        )
+        if frame is None:
+            return
+        yield frame.f_code, frame.f_lineno
+        for name in ("cr_await", "gi_yieldfrom", "ag_await"):
+            if (inner := getattr(awaited, name, None)) is not None:
+                awaited = inner
+                break
+        else:
+            return
+
+
+def cpu_time_ns(native_id: int | None) -> int | None:
+    """Return the CPU time of a thread of this process; None where the kernel does not tell.
+
+    The clock of another thread by its id (`man 3 pthread_getcpuclockid`, whose own call may crash on an ended thread).
+    """
+    if native_id is None or sys.platform != "linux":
+        return None
+    try:
+        return time.clock_gettime_ns((~native_id << 3) | 6)
+    except OSError:  # it has ended
+        return None

@@ -1,0 +1,106 @@
+"""Sends records to the collector: one attempt, at most 2 s, then a pause that grows while nobody answers.
+
+Runs on the watcher's thread only. What fails is said once in the log, then counted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import requests
+
+from .endpoint import Destination
+from .records import Record, encode
+from .version import VERSION
+
+_logger = logging.getLogger(__name__)
+
+_CONNECT_AND_READ: Final = (1.0, 1.0)
+_KEPT_MAX: Final = 1000
+_BATCH_MAX: Final = 512
+_PAUSE_FIRST: Final = 1.0
+_PAUSE_MAX: Final = 30.0
+
+
+class Exporter:
+    """The way of this process's records; made after fork, so that no connection is shared."""
+
+    def __init__(
+        self, destination: Destination, resource: Callable[[], Mapping[str, Any]], *, pause_max: float
+    ) -> None:
+        self._destination = destination
+        self._resource = resource
+        self._pause_max = min(max(pause_max, _PAUSE_FIRST), _PAUSE_MAX)
+        self._pause = 0.0
+        self._closed_until = 0.0
+        self._session: requests.Session | None = None
+        self._kept: deque[Record] = deque()
+        self.dropped = 0
+        """Records said once only that were never sent."""
+
+    def is_open(self, now: float) -> bool:
+        """Say whether a record would be tried now (monotonic s); False while we pause after a failure."""
+        return now >= self._closed_until
+
+    def send(self, records: Sequence[Record], now: float) -> bool:
+        """Send what was kept and *records*; True when all of it was accepted, or there was nothing to send."""
+        if not self.is_open(now):
+            self._keep(records)
+            return False
+        batch = [*self._kept, *records]
+        self._kept.clear()
+        for start in range(0, len(batch), _BATCH_MAX):
+            if (problem := self._post(batch[start : start + _BATCH_MAX])) is not None:
+                self._fail(problem, now)
+                self._keep(batch[start:])
+                return False
+        if batch and self._pause:
+            _logger.info("lastspan reaches %s again", self._destination.url)
+            self._pause = 0.0
+        return True
+
+    def _post(self, records: Sequence[Record]) -> str | None:
+        """POST one batch; return what went wrong."""
+        try:
+            body = encode(self._resource(), records, VERSION)
+            headers = {**self._destination.headers, "Content-Type": "application/x-protobuf"}
+            if self._destination.gzip:
+                body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
+            response = self._connected().post(
+                self._destination.url, data=body, headers=headers, timeout=_CONNECT_AND_READ, allow_redirects=False
+            )
+        except Exception as error:  # whatever the network, the proxy or the TLS library thinks of
+            return type(error).__name__
+        if response.status_code == 400:  # never to be tried again (OTLP/HTTP specification)
+            self.dropped += len(records)
+            return None
+        return None if response.ok else f"HTTP {response.status_code}"
+
+    def _connected(self) -> requests.Session:
+        if self._session is None:
+            self._session = requests.Session()
+            self._session.verify = self._destination.certificate or True
+            self._session.cert = self._destination.client_certificate
+        return self._session
+
+    def _fail(self, problem: str, now: float) -> None:
+        if not self._pause:
+            _logger.warning(
+                "lastspan cannot reach %s (%s; address from %s); jobs run on, stuck ones stay unseen until it answers",
+                self._destination.url,
+                problem,
+                self._destination.why,
+            )
+        self._pause = min(self._pause * 2 or _PAUSE_FIRST, self._pause_max)
+        self._closed_until = now + self._pause * random.uniform(0.8, 1.2)  # spreads a fleet's retries
+
+    def _keep(self, records: Sequence[Record]) -> None:
+        self._kept.extend(record for record in records if record.is_kept)
+        while len(self._kept) > _KEPT_MAX:
+            self._kept.popleft()
+            self.dropped += 1

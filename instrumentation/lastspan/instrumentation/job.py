@@ -1,0 +1,192 @@
+"""Jobs of plain code: `@job`, `with job(…)`, `progress(…)`; sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from lastspan.semconv import attributes as a
+from lastspan.semconv.duration import parse
+
+from .agent import agent, start
+from .run import Run
+from .spans import RUN_KEY
+
+_logger = logging.getLogger(__name__)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@overload
+def job(function: _F, /) -> _F: ...
+@overload
+def job(
+    name: str | None = None,
+    /,
+    *,
+    expected: str | float | timedelta | None = None,
+    id: str = "",
+    queue: str = "",
+    attempt: int = 1,
+) -> Job: ...
+def job(
+    name: Any = None,
+    /,
+    *,
+    expected: str | float | timedelta | None = None,
+    id: str = "",
+    queue: str = "",
+    attempt: int = 1,
+) -> Any:
+    """Mark a function, or a `with` block, as a job.
+
+    *name*: of the job; a function's own by default. *expected*: how long it may take (`"10m"`, seconds, timedelta).
+    *id*: what people know the run by; its span id by default. *attempt*: from 1.
+
+        @job("nightly", expected="10m")
+        def nightly(): …
+
+        with job("import", id=batch.name): …
+    """
+    if callable(name):
+        return Job(None, None, "", "", 1)(name)
+    return Job(name, _expected(expected), id, queue, attempt)
+
+
+def progress(done: float, total: float | None = None, message: str = "") -> None:
+    """Say how far the current job is; outside of a job it does nothing.
+
+    A batch that repeats the same lines looks like an endless loop unless it says that it gets on.
+    """
+    lastspan = agent()
+    if lastspan is None:
+        return
+    try:
+        run = otel_context.get_value(RUN_KEY)
+        if not isinstance(run, Run):
+            run = lastspan.spans.run_of(trace.get_current_span().get_span_context().span_id)
+        if run is not None:
+            run.advance(float(done), None if total is None else float(total), str(message))
+    except Exception:  # a guest never raises
+        return
+
+
+class Job:
+    """A job to be: call it with a function to decorate that, or enter it."""
+
+    def __init__(self, name: str | None, expected: float | None, id: str, queue: str, attempt: int) -> None:
+        self._name = name
+        self._expected = expected
+        self._id = id
+        self._queue = queue
+        self._attempt = attempt
+        self._open: list[_OpenJob] = []
+
+    def __call__(self, function: _F) -> _F:
+        """Decorate *function*: each call is a run."""
+        name: str = self._name or getattr(function, "__qualname__", repr(function))
+        package = str(getattr(function, "__module__", "")).partition(".")[0]
+
+        def begin() -> _OpenJob:
+            return _OpenJob(self._run(name, package))
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run_async(*args: Any, **kwargs: Any) -> Any:
+                with begin():
+                    return await function(*args, **kwargs)
+
+            return run_async  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with begin():
+                return function(*args, **kwargs)
+
+        return run  # type: ignore[return-value]
+
+    def __enter__(self) -> None:
+        frame = inspect.currentframe()
+        caller = frame.f_back if frame is not None else None
+        package = str(caller.f_globals.get("__name__")).partition(".")[0] if caller is not None else ""
+        self._open.append(_OpenJob(self._run(self._name or "job", package)))
+        self._open[-1].__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._open.pop().__exit__(kind, error, tb)
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, tb)
+
+    def _run(self, name: str, package: str) -> Run:
+        return Run(
+            name, id=self._id, queue=self._queue, attempt=self._attempt, expected=self._expected, package=package
+        )
+
+
+class _OpenJob(AbstractContextManager[None]):
+    """One run: its span, and the context in which it is the current one."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._span: Span | None = None
+        self._token: Any = None
+
+    def __enter__(self) -> None:
+        try:
+            lastspan = agent() or start()
+            if lastspan is None:
+                return
+            self._span = lastspan.start_span(self._run, kind=SpanKind.INTERNAL, attributes={a.JOB_NAME: self._run.name})
+            context = trace.set_span_in_context(self._span)
+            self._token = otel_context.attach(otel_context.set_value(RUN_KEY, self._run, context))
+        except Exception:  # a guest never raises
+            _logger.debug("lastspan: a job was not marked", exc_info=True)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            if self._token is not None:
+                otel_context.detach(self._token)
+            if self._span is None:
+                return
+            if error is not None:
+                self._run.outcome = outcome_of(error)
+                if isinstance(error, Exception):
+                    self._span.record_exception(error)
+                    self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+            self._span.end()
+        except Exception:  # a guest never raises
+            _logger.debug("lastspan: a job's end was not noted", exc_info=True)
+
+
+def outcome_of(error: BaseException) -> str:
+    """Return the outcome of a run that an exception ended."""
+    if isinstance(error, asyncio.CancelledError):
+        return "revoked"
+    return "error" if isinstance(error, Exception) else "shutdown"
+
+
+def _expected(value: str | float | timedelta | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        return parse(value)
+    except ValueError as error:  # a host must not fail to start over our option
+        _logger.warning("job(expected=…): %s; taken as not declared", error)
+        return None

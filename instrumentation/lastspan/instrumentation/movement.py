@@ -1,0 +1,80 @@
+"""Does a job still do something new? Judged from its stack over time, its spans and its own word.
+
+A loop that repeats the same lines, or the same span names, does not move (DESIGN §4.3).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from .evidence import Step
+
+Path = tuple[Step, ...]
+
+_REMEMBERED: Final = 8
+_NAMES_MAX: Final = 256
+
+
+class Movement:
+    """When a job last moved; seconds of a monotonic clock, fed by the watcher."""
+
+    def __init__(self, now: float, *, window: float) -> None:
+        self.moved_at = now
+        self._window = window
+        self._window_began = now
+        self._prefix: Path | None = None
+        self._places: deque[Path] = deque(maxlen=_REMEMBERED)
+        self._names: dict[str, float] = {}
+        self._progress: float | None = None
+
+    def stack(self, steps: Path, now: float) -> None:
+        """Take one sample; a window's samples share a prefix, and only a place that is new is movement."""
+        self._prefix = steps if self._prefix is None else common(self._prefix, steps)
+        if now - self._window_began < self._window:
+            return
+        place, self._prefix, self._window_began = self._prefix, None, now
+        if any(is_same_place(place, known) for known in self._places):
+            return
+        if self._places:  # the first place is where it started, not where it went
+            self.moved_at = now
+        self._places.append(place)
+
+    def span(self, name: str, now: float) -> None:
+        """A span of the job ended or was seen open: new if no span of that name was seen in the window."""
+        seen = self._names.pop(name, None)
+        self._names[name] = now
+        if len(self._names) > _NAMES_MAX:
+            del self._names[next(iter(self._names))]
+        if seen is None or now - seen > self._window:
+            self.moved_at = now
+
+    def progress(self, done: float, at: float) -> None:
+        """Its own word: movement if it rose."""
+        if self._progress is None or done > self._progress:
+            self.moved_at = max(self.moved_at, at)
+        self._progress = done
+
+
+def common(one: Path, other: Path) -> Path:
+    """Return the deepest common prefix; where only the line differs, that frame ends it, its line left open (0)."""
+    depth = 0
+    for (code, line), (other_code, other_line) in zip(one, other, strict=False):
+        if code is not other_code:
+            break
+        if line != other_line:
+            return (*one[:depth], (code, 0))
+        depth += 1
+    return one[:depth]
+
+
+def is_same_place(one: Path, other: Path) -> bool:
+    """Say whether one path leads to, or into, the other: a loop seen with more or fewer of its calls."""
+    for (code, line), (other_code, other_line) in zip(one, other, strict=False):
+        if code is not other_code:
+            return False
+        if 0 in (line, other_line):
+            return True
+        if line != other_line:
+            return False
+    return True

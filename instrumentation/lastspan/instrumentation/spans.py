@@ -1,0 +1,202 @@
+"""The open-span registry: a span processor that knows which spans of jobs are open, and where each one runs.
+
+The hot path. `on_start` is one dict insert, `on_end` one pop and one append; nothing else happens on the job's
+thread, and spans outside of jobs cost less still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from _thread import get_ident
+from collections import deque
+from collections.abc import Callable, Container
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from weakref import ref
+
+from opentelemetry import context as otel_context
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.trace import SpanKind
+
+if TYPE_CHECKING:
+    from asyncio import Task
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+    from opentelemetry.trace import Status
+
+    from .run import Run
+
+RUN_KEY: Final = otel_context.create_key("lastspan-run")
+"""Context key of the current run, for spans whose parent has ended."""
+
+_ENDED_MAX: Final = 16_384
+_STRAY_MAX: Final = 10_000
+
+
+class Where(NamedTuple):
+    """Where a span runs: a thread, and on it perhaps a task or a greenlet."""
+
+    thread: int
+    """`threading.get_ident()`; under gevent the native one."""
+    task: Task[Any] | None
+    greenlet: Any
+
+
+Entry: TypeAlias = "tuple[ref[Span], int, Any, Run | None]"
+"""Span, thread, task or greenlet, run. A plain tuple: made for each span of each job."""
+
+
+Ended: TypeAlias = "tuple[int, str, int, int, Status, Run | None]"
+"""Span id, name, start and end (ns), status, run. Not the span: kept alive, spans make garbage collection dear."""
+
+_running_loop: Callable[[], Any] = asyncio._get_running_loop
+_current_task: Callable[[Any], Any] = asyncio.current_task
+
+
+class OpenSpans(SpanProcessor):
+    """Spans that are open now, by span id. One for the process, shared by all its tracer providers."""
+
+    def __init__(self, *, all_spans: bool = False) -> None:
+        self.open: dict[int, Entry] = {}
+        self.ended: deque[Ended] = deque()
+        """What ended since the watcher last looked: it counts them, and closes those that were announced."""
+        self.dropped = 0
+        """Ends that were not counted because the watcher did not keep up."""
+        self.claims: dict[int, Run] = {}
+        """By thread: the run whose span is about to start there."""
+        self.runs: dict[int, Run] = {}
+        """Open runs by the span id of their span."""
+        self.announced: Container[int] = frozenset()
+        """Owned by the watcher."""
+        self.wake: Callable[[], None] = _nothing
+        self._all_spans = all_spans
+        self._greenlet: Callable[[], Any] = _nothing
+
+    # Both read the SDK's private fields: its properties would cost as much again as all the rest (bench/span).
+    # `agent.start` tries both on a real span first, so that an SDK without these fields switches us off, loudly.
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Remember *span*, if it belongs to a job."""
+        try:
+            run = self._claimed(span) if self.claims else None
+            if run is None:
+                if not self.runs and not self._all_spans:
+                    return
+                parent = span._parent
+                entry = self.open.get(parent[1]) if parent is not None else None
+                # A parent that has ended is gone from here: then the context knows, if we opened the job.
+                run = entry[3] if entry is not None else otel_context.get_value(RUN_KEY, parent_context)  # type: ignore[assignment]
+                if run is None and not self._all_spans:
+                    return
+            loop = _running_loop()
+            fiber = self._greenlet() if loop is None else _current_task(loop)
+            self.open[span._context[1]] = (ref(span), get_ident(), fiber, run)  # type: ignore[index]
+        except Exception:  # a guest never raises
+            return
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Forget *span*; leave a row for the watcher."""
+        try:
+            span_id = span._context[1]  # type: ignore[index]
+            entry = self.open.pop(span_id, None)
+            if entry is None:
+                return
+            run = entry[3]
+            if run is not None and run.span_id == span_id:
+                self.runs.pop(span_id, None)
+            if len(self.ended) < _ENDED_MAX:
+                self.ended.append((span_id, span._name, span._start_time, span._end_time, span._status, run))  # type: ignore[arg-type]
+            else:
+                self.dropped += 1
+            if span_id in self.announced:
+                self.wake()
+        except Exception:  # a guest never raises
+            return
+
+    def shutdown(self) -> None:
+        """Nothing to do: the process may have other providers."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing to wait for: what is urgent is sent by the watcher."""
+        return True
+
+    def claim(self, run: Run) -> None:
+        """Let the next span that starts on this thread be *run*'s own."""
+        if self._greenlet is _nothing and "gevent" in sys.modules:
+            self._greenlet = _current_greenlet
+        self.claims[get_ident()] = run
+
+    def release(self) -> Run | None:
+        """Withdraw the claim of this thread, if no span took it; return the run of a claim that was withdrawn."""
+        return self.claims.pop(get_ident(), None)
+
+    def run_of(self, span_id: int) -> Run | None:
+        """Return the run that an open span belongs to."""
+        entry = self.open.get(span_id)
+        return entry[3] if entry is not None else None
+
+    def is_wanted(self, parent_context: Context | None, kind: SpanKind | None) -> tuple[bool, bool]:
+        """Say, for a span about to start: is it a job's own, is it below a job."""
+        run = self.claims.get(get_ident()) if self.claims else None
+        if run is not None and _fits(run, kind):
+            return True, True
+        if not self.runs:
+            return False, False
+        parent = _current_span_id(parent_context)
+        return False, parent in self.open or otel_context.get_value(RUN_KEY, parent_context) is not None
+
+    def where(self, entry: Entry) -> Where:
+        """Read an entry's place."""
+        fiber = entry[2]
+        is_task = isinstance(fiber, asyncio.Future)
+        return Where(entry[1], fiber if is_task else None, None if is_task else fiber)
+
+    def clear(self) -> None:
+        """Forget everything: in a child process the spans are its parent's."""
+        self.open = {}
+        self.ended = deque()
+        self.claims = {}
+        self.runs = {}
+        self.dropped = 0
+
+    def _claimed(self, span: Span) -> Run | None:
+        run = self.claims.get(get_ident())
+        if run is None or not _fits(run, span.kind):
+            return None
+        del self.claims[get_ident()]
+        parent = span.parent
+        outer = self.open.get(parent.span_id) if parent is not None else None
+        run.outer = outer[3] if outer is not None else None
+        run.span = span
+        run.span_id = span.context.span_id
+        self.runs[run.span_id] = run
+        if len(self.open) > _STRAY_MAX:
+            self._forget_strays()
+        return run
+
+    def _forget_strays(self) -> None:
+        """Drop spans that nobody can end any more: their owner let go of them."""
+        for span_id, entry in list(self.open.items()):
+            if entry[0]() is None:
+                self.open.pop(span_id, None)
+                self.runs.pop(span_id, None)
+
+
+def _fits(run: Run, kind: SpanKind | None) -> bool:
+    return run.is_ours or kind is SpanKind.CONSUMER
+
+
+def _nothing() -> None:
+    """Stands where there is nothing to call yet."""
+
+
+def _current_greenlet() -> Any:
+    greenlet = sys.modules["greenlet"].getcurrent()
+    return greenlet if greenlet.parent is not None else None
+
+
+def _current_span_id(parent_context: Context | None) -> int:
+    from opentelemetry.trace import get_current_span
+
+    return get_current_span(parent_context).get_span_context().span_id

@@ -1,0 +1,104 @@
+"""The watcher: one native daemon thread a process, which looks at the registry and sends what is to be said.
+
+Started by the first job, never by an import; its errors are its own: said once, then it is quiet.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from .announce import Announcer
+from .export import Exporter
+from .heartbeat import Heartbeat
+from .native import Signal, original, start_thread
+from .records import Record
+
+_logger = logging.getLogger(__name__)
+
+_FAILURES_MAX: Final = 20
+
+
+class Watcher:
+    """Drives the announcer and the exporter until the process ends."""
+
+    def __init__(
+        self, announcer: Announcer, exporter: Exporter, *, tick: float, interval: float, metrics: bool = True
+    ) -> None:
+        self._announcer = announcer
+        self._exporter = exporter
+        self._tick = tick
+        self._interval = interval
+        self._wake = Signal()
+        self._farewell: Signal | None = None
+        self._sleep: Callable[[float], Any] = original("time", "sleep")
+        self._has_metrics = metrics
+        self._heartbeat: Heartbeat | None = None
+        self._beat_at = 0.0
+        self._failures = 0
+
+    def start(self) -> None:
+        """Start the thread."""
+        start_thread(self._run)
+
+    def wake(self) -> None:
+        """Look now rather than at the next tick; never blocks."""
+        self._wake.set()
+
+    def goodbye(self, seconds: float) -> bool:
+        """Say that the process stops, and wait until it is said, at most *seconds*; not at all if nobody listens."""
+        self._announcer.say("stopped")
+        if not self._exporter.is_open(time.monotonic()):
+            return False
+        self._farewell = done = Signal()
+        self.wake()
+        return done.wait(seconds)
+
+    def _run(self) -> None:
+        with suppress_instrumentation():  # a new thread: its context is empty
+            while self._failures < _FAILURES_MAX:
+                due = time.monotonic() + self._tick
+                if not self._wake.wait(self._tick):
+                    self._announcer.lag = max(time.monotonic() - due, 0.0)
+                farewell = self._farewell
+                try:
+                    self._look()
+                except Exception:  # the one boundary: whatever goes wrong here stays here
+                    self._failed()
+                if farewell is not None:
+                    self._farewell = None
+                    farewell.set()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        may_announce = self._exporter.is_open(now)
+        self._announcer.dropped = self._exporter.dropped
+        records: list[Record] = []
+        for record in self._announcer.look(now, time.time_ns(), may_announce=may_announce):
+            if record is not None:
+                records.append(record)
+            self._sleep(0)  # the host's threads go first
+        if not self._exporter.send(records, now) and may_announce:
+            self._announcer.send_all_again()
+        self._beat(now)
+
+    def _beat(self, now: float) -> None:
+        if not self._has_metrics:
+            return
+        if self._heartbeat is None:
+            self._heartbeat = Heartbeat(lambda: self._announcer.open_runs(time.monotonic()))
+            self._announcer.on_job_ended = self._heartbeat.ended
+        if now - self._beat_at >= self._interval:
+            self._beat_at = now
+            self._heartbeat.beat()
+
+    def _failed(self) -> None:
+        if not self._failures:
+            _logger.warning("lastspan: the watcher failed; the job runs on", exc_info=True)
+        self._failures += 1
+        if self._failures == _FAILURES_MAX:
+            _logger.error("lastspan: the watcher failed %d times and is off in this process", _FAILURES_MAX)
