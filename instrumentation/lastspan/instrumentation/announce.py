@@ -36,6 +36,8 @@ ANNOUNCED_MAX: Final = 2000
 
 _WINDOW_MIN: Final = 30.0
 _LOOK_YIELDS: Final = 256
+_BUSY: Final = 0.05
+"""CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
 
 
 class Seen:
@@ -295,7 +297,10 @@ class Announcer:
     def _fingerprint(self, span_id: int, run: Run | None) -> object:
         """What, when it changes, is worth a record before the refresh."""
         sampled = self._sampled.get(span_id)
-        place = sampled.look.place() if sampled is not None and sampled.look is not None else None
+        place = None
+        if sampled is not None and sampled.look is not None:
+            is_busy = None if sampled.cpu_ratio is None else sampled.cpu_ratio > _BUSY
+            place = sampled.look.place(), is_busy
         if run is None or run.span_id != span_id:
             return place
         movement = self._movement.get(span_id)

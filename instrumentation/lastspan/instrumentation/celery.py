@@ -74,6 +74,10 @@ class _OwnSpan:
 
 _pool = "prefork"
 _parent_pid = 0
+_consumer: Any = None
+"""The parent's; its pool knows the children."""
+_children: dict[int, Any] = {}
+"""Pool processes by pid, also those that the pool has let go of; `_popen.returncode` says how one ended."""
 _open: dict[tuple[str, int], tuple[Run, _OwnSpan | None]] = {}
 """Runs of this process by task id and identity of the request."""
 
@@ -136,9 +140,11 @@ def _on_postrun(task_id: str = "", task: Any = None, state: str | None = None, r
 
 
 @_guarded
-def _on_received(request: Any = None, **_: Any) -> None:
+def _on_received(sender: Any = None, **_: Any) -> None:
+    global _consumer
     agent = lastspan.agent()
     if agent is not None and _is_prefork_parent():
+        _consumer = sender
         agent.watch_children(_assignments)
 
 
@@ -289,12 +295,24 @@ def _assignments() -> Sequence[Assignment]:
             requests = list(state.active_requests)
         except RuntimeError:  # a weak set that changed while we read it
             continue
+        running = [request for request in requests if request.worker_pid and request.worker_pid != _parent_pid]
+        _remember_children({request.worker_pid for request in running})
         return [
-            Assignment(request.worker_pid, SYSTEM, request.id, request.name, _attempt(request))
-            for request in requests
-            if request.worker_pid and request.worker_pid != _parent_pid
+            Assignment(pid := request.worker_pid, SYSTEM, request.id, request.name, _attempt(request), _returncode(pid))
+            for request in running
         ]
     return ()
+
+
+def _remember_children(wanted: set[int]) -> None:
+    pool = getattr(getattr(_consumer, "pool", None), "_pool", None)
+    _children.update({process.pid: process for process in list(getattr(pool, "_pool", None) or ())})
+    for pid in _children.keys() - wanted - {process.pid for process in list(getattr(pool, "_pool", None) or ())}:
+        del _children[pid]
+
+
+def _returncode(pid: int) -> int | None:
+    return getattr(getattr(_children.get(pid), "_popen", None), "returncode", None)
 
 
 def _attempt(request: Any) -> int:

@@ -23,6 +23,8 @@ class Assignment:
     job_id: str
     job_name: str
     attempt: int
+    returncode: int | None = None
+    """Of the child, once the framework has reaped it; negative: the signal that killed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,9 @@ class Family:
         states: dict[int, str] = {}
         for job in self._running:
             states.setdefault(job.pid, process_state(job.pid))
-            signal = killed_by(job.pid) if states[job.pid] in {"Z", GONE} else None
+            signal = None
+            if states[job.pid] in {"Z", GONE}:
+                signal = -job.returncode if (job.returncode or 0) < 0 else killed_by(job.pid)  # type: ignore[operator]
             if signal is not None:
                 reason = f"its process was killed by signal {signal}"
                 deaths += self._once(

@@ -94,7 +94,7 @@ class Job:
 
     def __call__(self, function: _F) -> _F:
         """Decorate *function*: each call is a run."""
-        name: str = self._name or getattr(function, "__qualname__", repr(function))
+        name = self._name or str(getattr(function, "__qualname__", function))
         package = str(getattr(function, "__module__", "")).partition(".")[0]
 
         def begin() -> _OpenJob:

@@ -1,0 +1,1 @@
+"""Small real workers, used by the demo, the tests and the docs."""

@@ -1,0 +1,131 @@
+"""A Celery app whose jobs hang in the usual ways; run it like any other, under `opentelemetry-instrument`.
+
+    opentelemetry-instrument celery -A lastspan.examples.shop worker
+
+`BROKER_URL` names the broker; without it the messages are files in `BROKER_FOLDER` and no server is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import requests
+from celery import Celery
+
+SILENT_SERVER = os.environ.get("SHOP_SILENT_SERVER", "http://127.0.0.1:9/")
+"""Accepts connections and never answers."""
+
+
+def make_app() -> Celery:
+    """Return the app on `BROKER_URL`, or on files."""
+    url = os.environ.get("BROKER_URL")
+    app = Celery("shop", broker=url or "filesystem://")
+    if not url:
+        folder = Path(os.environ.get("BROKER_FOLDER") or Path(tempfile.gettempdir()) / "lastspan-shop")
+        for name in ("queue", "control", "processed"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        app.conf.broker_transport_options = {
+            "data_folder_in": str(folder / "queue"),
+            "data_folder_out": str(folder / "queue"),
+            "control_folder": str(folder / "control"),
+            "processed_folder": str(folder / "processed"),
+            "store_processed": False,
+            "polling_interval": 0.2,
+        }
+    app.conf.update(
+        task_ignore_result=True,
+        worker_prefetch_multiplier=1,
+        broker_connection_retry_on_startup=True,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+    )
+    app.conf.task_routes = {f"{__name__}.transfer": {"queue": "transfers"}}
+    return app
+
+
+app = make_app()
+
+
+# --- healthy ---------------------------------------------------------------------------------------------------------
+
+
+@app.task
+def send_newsletter(recipients: int = 100_000) -> None:
+    """Goes on and on, as it should: it may take an hour."""
+    for _ in range(recipients):
+        time.sleep(0.1)
+
+
+@app.task
+def resize_image(seconds: float = 0.2) -> None:
+    """Short."""
+    time.sleep(seconds)
+
+
+# --- stuck -----------------------------------------------------------------------------------------------------------
+
+
+@app.task
+def charge_card() -> None:
+    """An HTTP call without a timeout, to a server that accepts and never answers."""
+    requests.get(SILENT_SERVER + "charge")  # no timeout: the point of it
+
+
+@app.task
+def rebuild_index() -> None:
+    """A loop whose condition never comes."""
+    position = 1
+    while position != 0:
+        position = position % 1000 + 1
+
+
+_accounts = threading.Lock()
+_ledger = threading.Lock()
+_both_hold_one = threading.Barrier(2)
+
+
+@app.task
+def transfer(direction: str) -> None:
+    """Two of these take the same two locks in opposite order."""
+    first, second = (_accounts, _ledger) if direction == "out" else (_ledger, _accounts)
+    with first:
+        _both_hold_one.wait()
+        with second:
+            pass
+
+
+@app.task
+def import_feed() -> None:
+    """An asyncio job, whose event loop is blocked by a call that is not async."""
+    asyncio.run(_import_feed())
+
+
+async def _import_feed() -> None:
+    await asyncio.gather(_read_feed(), asyncio.sleep(3600))
+
+
+async def _read_feed() -> None:
+    await asyncio.sleep(0)
+    time.sleep(3600)  # blocks the loop: the point of it
+
+
+@app.task
+def monthly_report() -> None:
+    """Polls for the result of a job that nobody runs."""
+    while not _is_ready("report-2026-10"):
+        time.sleep(0.5)
+
+
+def _is_ready(name: str) -> bool:
+    return Path("/nonexistent", name).exists()
+
+
+@app.task
+def sync_orders() -> None:
+    """Healthy by itself; the demo kills its process."""
+    time.sleep(3600)
