@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import requests
 from celery import Celery
@@ -129,3 +130,30 @@ def _is_ready(name: str) -> bool:
 def sync_orders() -> None:
     """Healthy by itself; the demo kills its process."""
     time.sleep(3600)
+
+
+# --- ends ------------------------------------------------------------------------------------------------------------
+
+
+@app.task
+def fail_later(seconds: float) -> None:
+    """Raises."""
+    time.sleep(seconds)
+    raise ValueError("no such order")
+
+
+@app.task(bind=True, max_retries=1, default_retry_delay=3600)
+def retry_later(self: Any, seconds: float) -> None:
+    """Asks to be tried again, in an hour."""
+    time.sleep(seconds)
+    raise self.retry()
+
+
+@app.task
+def ignore_limits() -> None:
+    """Catches what should stop it."""
+    while True:
+        try:
+            time.sleep(3600)
+        except Exception:  # the soft limit's exception too
+            continue

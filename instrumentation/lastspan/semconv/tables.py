@@ -39,7 +39,7 @@ def render() -> str:
             "",
             "## Metrics",
             "",
-            "Dotted names come from the worker through its own OTLP metrics, the others from the collector's `/metrics`.",
+            "Dotted names come from the worker through its own OTLP metrics, the rest from the collector's `/metrics`.",
             "",
             *_table(
                 ("metric", "instrument", "unit", "meaning", "attributes or labels"),

@@ -1,0 +1,181 @@
+"""A real Celery worker under `opentelemetry-instrument`, a real collector, and what the API says of the jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from lastspan.examples.running import Collector, Running, end
+
+from .conftest import Job, Shop, wait_for_job
+
+
+def is_stuck(job: Job) -> bool:
+    return bool(job["state"] == "stuck")
+
+
+@pytest.fixture
+def collector(running: Running, rules: str) -> Collector:
+    return running.collector("--config", rules)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+def test_a_hanging_call_is_found_in_every_pool(running: Running, collector: Collector, shop: Shop, pool: str) -> None:
+    """An HTTP call without an answer: stuck, the call is the last span, and the line is the one that makes it."""
+    running.celery(collector.otlp, pool=pool, concurrency=1 if pool == "solo" else 4)
+    job = wait_for_job(collector, shop.enqueue("charge_card"), is_stuck)
+
+    assert job["job_name"] == "lastspan.examples.shop.charge_card"
+    assert job["system"] == "celery"
+    assert job["queue"] == "celery"
+    assert job["attempt"] == 1
+    assert job["last_span"]["kind"] == "http"
+    assert job["last_span"]["attributes"]["url.full"] == running.silent.url + "charge"
+    assert job["code"]["function"] == "charge_card"
+    assert job["code"]["file"].endswith("shop.py")
+    assert job["cause"] == "http_call"
+    assert job["basis"] == "rule"
+    assert job["severity"] == "page"
+    assert job["allowed_s"] == 3
+
+
+def test_only_the_stuck_are_accused(running: Running, collector: Collector, shop: Shop) -> None:
+    """Loop, poll, blocked event loop: the job itself and its line; the long healthy job keeps running."""
+    running.celery(collector.otlp)
+    healthy = shop.enqueue("send_newsletter")
+    stuck = {task: shop.enqueue(task) for task in ("rebuild_index", "monthly_report", "import_feed")}
+
+    jobs = {task: wait_for_job(collector, job_id, is_stuck) for task, job_id in stuck.items()}
+    assert {job["last_span"]["kind"] for job in jobs.values()} == {"job"}
+    assert jobs["rebuild_index"]["code"]["function"] == "rebuild_index"
+    assert jobs["import_feed"]["code"]["function"] == "_read_feed"
+    assert jobs["monthly_report"]["code"]["function"] in {"monthly_report", "_is_ready"}
+    assert wait_for_job(collector, healthy)["state"] == "running"
+    wait_for_job(collector, stuck["rebuild_index"], lambda job: (job["cpu_ratio"] or 0) > 0.05)
+
+
+def test_two_locks_in_opposite_order(running: Running, collector: Collector, shop: Shop) -> None:
+    """Each of the two jobs stands at its second lock."""
+    running.celery(collector.otlp, pool="threads", concurrency=4, queues="transfers")
+    for job_id in (shop.enqueue("transfer", "out"), shop.enqueue("transfer", "in")):
+        job = wait_for_job(collector, job_id, is_stuck)
+        assert job["code"]["function"] == "transfer"
+
+
+def test_a_killed_child_is_told_by_its_parent(running: Running, collector: Collector, shop: Shop) -> None:
+    """kill -9 of a pool process: ended (killed) within 2 s, and it stays visible."""
+    running.celery(collector.otlp, concurrency=2)
+    job_id = shop.enqueue("send_newsletter")
+    job = wait_for_job(collector, job_id)
+    os.kill(job["pid"], signal.SIGKILL)
+    killed = wait_for_job(collector, job_id, lambda job: bool(job["state"] == "ended"), seconds=8)
+    assert killed["outcome"] == "killed"
+    # The queue's own word comes later and changes nothing.
+    time.sleep(3)
+    assert wait_for_job(collector, job_id)["outcome"] == "killed"
+
+
+def test_a_frozen_child_is_told_from_a_lost_one(running: Running, collector: Collector, shop: Shop) -> None:
+    """SIGSTOP of a pool process: silent, but its parent still sees it; awake again, it is what it was."""
+    running.celery(collector.otlp, concurrency=2)
+    job_id = shop.enqueue("send_newsletter")
+    pid = wait_for_job(collector, job_id)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for_job(collector, job_id, lambda job: bool(job["state"] == "frozen"))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_for_job(collector, job_id, lambda job: bool(job["state"] == "running"))
+
+
+def test_a_worker_that_is_gone_is_lost(running: Running, collector: Collector, shop: Shop) -> None:
+    """kill -9 of the whole process tree: nobody is left to say so, and silence does."""
+    worker = running.celery(collector.otlp, concurrency=2)
+    job_id = shop.enqueue("send_newsletter")
+    wait_for_job(collector, job_id)
+    end(worker, signal.SIGKILL)
+    lost = wait_for_job(collector, job_id, lambda job: bool(job["state"] == "lost"))
+    assert lost["severity"] == "page"
+    assert lost["cause"] == "worker_lost"
+
+
+def test_a_worker_that_shuts_down_is_never_lost(running: Running, collector: Collector, shop: Shop) -> None:
+    """SIGTERM waits for its open jobs; when it is killed at last (a rolling deploy), they ended by shutdown."""
+    worker = running.celery(collector.otlp, concurrency=2)
+    job_id = shop.enqueue("send_newsletter")
+    wait_for_job(collector, job_id)
+    os.kill(worker.pid, signal.SIGTERM)
+    time.sleep(2)  # the grace period of a deploy
+    end(worker, signal.SIGKILL)
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        job = wait_for_job(collector, job_id)
+        assert job["state"] != "lost"
+        if job["state"] == "ended":
+            assert job["outcome"] == "shutdown"
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"never ended: {job}")
+
+
+def test_a_new_collector_learns_what_is_open(running: Running, rules: str, shop: Shop) -> None:
+    """The collector dies and another takes its address: within a refresh it knows the stuck job again."""
+    first = running.collector("--config", rules)
+    running.celery(first.otlp, concurrency=2)
+    job_id = shop.enqueue("monthly_report")
+    wait_for_job(first, job_id, is_stuck)
+    end(first.process, signal.SIGKILL)
+    second = running.collector("--config", rules, http=first.addresses["http"])
+    assert wait_for_job(second, job_id, is_stuck)["job_name"] == "lastspan.examples.shop.monthly_report"
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "options", "outcome"),
+    [
+        ("resize_image", (2.0,), {}, "ok"),
+        ("fail_later", (2.0,), {}, "error"),
+        ("retry_later", (2.0,), {}, "retry"),
+        ("sync_orders", (), {"soft_time_limit": 2}, "timeout"),
+        ("sync_orders", (), {"time_limit": 2}, "timeout"),
+        ("ignore_limits", (), {"time_limit": 3, "soft_time_limit": 2}, "timeout"),
+    ],
+    ids=["ok", "error", "retry", "soft limit", "hard limit", "soft limit swallowed, hard limit"],
+)
+def test_every_end_has_its_outcome(
+    running: Running,
+    collector: Collector,
+    shop: Shop,
+    task: str,
+    arguments: tuple[Any, ...],
+    options: Any,
+    outcome: str,
+) -> None:
+    """How a job ended is what the framework says, not what its span's status says."""
+    running.celery(collector.otlp, concurrency=2)
+    job_id = shop.enqueue(task, *arguments, **options)
+    job = wait_for_job(collector, job_id, lambda job: bool(job["state"] == "ended"))
+    assert job["outcome"] == outcome
+
+
+def test_a_job_that_is_revoked_and_terminated(running: Running, collector: Collector, shop: Shop) -> None:
+    """`revoke(terminate=True)` kills the process; the parent says that the job was revoked."""
+    running.celery(collector.otlp, concurrency=2)
+    job_id = shop.enqueue("sync_orders")
+    wait_for_job(collector, job_id)
+    shop.revoke(job_id)
+    job = wait_for_job(collector, job_id, lambda job: bool(job["state"] == "ended"))
+    assert job["outcome"] in {"revoked", "killed"}
+
+
+def test_without_the_official_instrumentation_the_job_span_is_ours(
+    running: Running, collector: Collector, shop: Shop
+) -> None:
+    """One job either way, with the same facts."""
+    running.celery(collector.otlp, concurrency=2, environ={"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "celery"})
+    job = wait_for_job(collector, shop.enqueue("charge_card"), is_stuck)
+    assert job["job_name"] == "lastspan.examples.shop.charge_card"
+    assert job["last_span"]["kind"] == "http"
+    assert len(collector.jobs()) == 1
