@@ -8,9 +8,9 @@ import time
 from typing import Any
 
 import pytest
-from lastspan.examples.running import Collector, Running, end
+from tests.e2e.shop import Job, Shop, wait_for_job
 
-from .conftest import Job, Shop, wait_for_job
+from lastspan.examples.running import Collector, Running, end
 
 
 def is_stuck(job: Job) -> bool:

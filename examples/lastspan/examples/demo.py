@@ -1,4 +1,4 @@
-"""The demo: real Celery workers under `opentelemetry-instrument`, jobs that hang, and a table that says where each stopped.
+"""The demo: real Celery workers under `opentelemetry-instrument`, jobs that hang, and where each one stopped.
 
 `lastspan demo` goes on until Ctrl-C; `--once` prints the table, says whether all was found, and ends.
 """
@@ -90,7 +90,7 @@ class Demo:
 
     def jobs(self) -> list[Job]:
         """Return the collector's jobs; kill the process of one job when it is seen."""
-        jobs = self.collector.jobs()
+        jobs: list[Job] = list(self.collector.jobs())
         for job in jobs:
             case = self._ids.get(job["job_id"])
             if case is not None and case.outcome == "killed" and job["state"] == "running" and not self._killed:

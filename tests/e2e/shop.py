@@ -1,0 +1,49 @@
+"""What the end-to-end tests share: enqueueing jobs of the example app, and waiting for the collector's view."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lastspan.examples.running import Collector
+
+Job = dict[str, Any]
+
+
+class Shop:
+    """Enqueues jobs of the example app on this test's broker."""
+
+    def __init__(self, folder: str) -> None:
+        from lastspan.examples import shop
+
+        for key in ("data_folder_in", "data_folder_out"):
+            shop.app.conf.broker_transport_options[key] = f"{folder}/queue"
+        shop.app.conf.broker_transport_options["control_folder"] = f"{folder}/control"
+        shop.app.conf.broker_transport_options["processed_folder"] = f"{folder}/processed"
+        shop.app.pool.force_close_all()
+        self._shop = shop
+
+    def enqueue(self, task: str, *arguments: Any, **options: Any) -> str:
+        """Return the id of the new job."""
+        return str(getattr(self._shop, task).apply_async(arguments, **options).id)
+
+    def revoke(self, job_id: str) -> None:
+        """Revoke a job that runs."""
+        self._shop.app.control.revoke(job_id, terminate=True)
+
+
+def wait_for_job(
+    collector: Collector, job_id: str, fits: Callable[[Job], bool] = lambda job: True, *, seconds: float = 30
+) -> Job:
+    """Return the collector's view of a job as soon as it fits."""
+    deadline = time.monotonic() + seconds
+    seen: Job | None = None
+    while time.monotonic() < deadline:
+        for job in collector.jobs():
+            if job["job_id"] == job_id:
+                seen = job
+                if fits(job):
+                    return job
+        time.sleep(0.1)
+    raise AssertionError(f"within {seconds} s job {job_id} never fitted; last seen: {seen}")
