@@ -88,10 +88,14 @@ class Running:
         app: str = "lastspan.examples.shop",
         wrapper: Sequence[str] = ("opentelemetry-instrument",),
         arguments: Sequence[str] = (),
+        programs: Path | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a real Celery worker under `opentelemetry-instrument`; return when it takes jobs."""
+        """Start a real Celery worker under `opentelemetry-instrument`; return when it takes jobs.
+
+        *programs*: the folder with the commands, if not this environment's.
+        """
         log = self._log(f"celery-{pool}")
-        command = [*(program(name) for name in wrapper), program("celery"), "-A", app, "worker"]
+        command = [program(name, programs) for name in (*wrapper, "celery")] + ["-A", app, "worker"]
         command += ["-P", pool, "-c", str(concurrency), "-Q", queues, "-n", f"{pool}-{len(self._processes)}@shop"]
         command += ["-l", "INFO", "--without-mingle", "--without-gossip", *arguments]
         process = self._start(command, {**self.worker_environ(collector_url), **(environ or {})}, log)
@@ -184,9 +188,9 @@ def end(process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> None:
     process.wait()
 
 
-def program(name: str) -> str:
-    """Return the path of a command of this Python environment, or of the PATH."""
-    here = Path(sys.executable).parent / name
+def program(name: str, folder: Path | None = None) -> str:
+    """Return the path of a command of this Python environment (or of *folder*), or of the PATH."""
+    here = (folder or Path(sys.executable).parent) / name
     found = str(here) if here.exists() else shutil.which(name)
     if found is None:
         raise StartError(f"the command {name} is not installed here; pip install 'lastspan[all]' brings it")

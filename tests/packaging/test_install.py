@@ -1,0 +1,85 @@
+"""What a user gets from pip: the wheel built from the sdist, and `-e .`, each in a bare virtual environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Loads every entry point that we declare, the way their users load them.
+LOAD = """
+from importlib.metadata import distribution
+points = [p for p in distribution("lastspan").entry_points]
+groups = {p.group for p in points}
+for point in points:
+    try:
+        point.load()
+    except ModuleNotFoundError as error:  # how an instrumentor says that its library is not here
+        assert error.name == "celery", error
+import lastspan.collector, lastspan.examples, lastspan.instrumentation, lastspan.semconv
+print(",".join(sorted(groups)))
+"""
+
+
+def run(*command: str | Path, timeout: float = 300) -> str:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OTEL_"))}
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=timeout, env=environ, cwd="/"
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", folder, ROOT)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["wheel", "editable"])
+def test_a_bare_environment(built: Path, tmp_path: Path, kind: str) -> None:
+    """Every entry point loads with the base install alone, the wrapper runs, and the command says what it lacks."""
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    what = [str(next(built.glob("*.whl")))] if kind == "wheel" else ["-e", str(ROOT)]
+    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *what)
+
+    groups = run(python, "-c", LOAD).strip()
+    assert groups == (
+        "console_scripts,opentelemetry_environment_variables,opentelemetry_instrumentor,opentelemetry_pre_instrument"
+    )
+    run(environment / "bin" / "opentelemetry-instrument", python, "-c", "pass")
+
+    command = subprocess.run([environment / "bin" / "lastspan", "jobs"], capture_output=True, text=True, timeout=60)
+    assert command.returncode == 2
+    assert command.stderr == "lastspan: the command needs more than a worker does: pip install 'lastspan[collector]'\n"
+
+
+def test_the_wheel_holds_every_room_and_no_other(built: Path) -> None:
+    """All portions of the namespace, typed; no `lastspan/__init__.py`, which would hide all but the first."""
+    names = set(zipfile.ZipFile(next(built.glob("*.whl"))).namelist())
+    for portion in ("semconv", "instrumentation", "collector", "examples"):
+        assert f"lastspan/{portion}/__init__.py" in names
+        assert f"lastspan/{portion}/py.typed" in names
+    assert "lastspan/examples/demo.yaml" in names
+    assert "lastspan/__init__.py" not in names
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"lastspan"}
+
+
+def test_the_sdist_holds_what_it_takes_to_test(built: Path) -> None:
+    """Sources, tests and the licence; nothing of a developer's environment."""
+    with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
+        names = {"/".join(name.split("/")[1:]) for name in sdist.getnames()}
+    assert {"LICENSE", "README.md", "Makefile", "pyproject.toml", "tests/packaging/test_install.py"} <= names
+    assert not any(name.startswith((".venv", ".git/", ".ci")) for name in names)
