@@ -35,7 +35,8 @@ ANNOUNCED_MAX: Final = 2000
 """Announced spans of one process; jobs come before what they call. More are counted, not sent."""
 
 _WINDOW_MIN: Final = 30.0
-_LOOK_YIELDS: Final = 256
+_ROWS_A_TURN: Final = 256
+_STACKS_A_TURN: Final = 8
 _BUSY: Final = 0.05
 """CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
 
@@ -126,7 +127,7 @@ class Announcer:
         entries = list(self._spans.open.items())
         leaves = yield from self._meet(entries, now, wall_ns)
         self._forget(entries)
-        self._sample(entries, leaves, now)
+        yield from self._sample(entries, leaves, now)
         if may_announce:
             yield from self._open(entries, leaves, now, wall_ns)
             yield from self._periodic(now, wall_ns)
@@ -141,7 +142,7 @@ class Announcer:
 
     def _ended(self, now: float, wall_ns: int) -> Iterator[Record | None]:
         ended = self._spans.ended
-        for _ in range(len(ended)):
+        for row in range(len(ended)):
             span_id, name, start_ns, end_ns, status, run = ended.popleft()
             seconds = max((end_ns - start_ns) / 1e9, 0.0)
             outcome = "error" if status.status_code is StatusCode.ERROR else "ok"
@@ -160,11 +161,9 @@ class Announcer:
                     span_id=span_id,
                     is_kept=True,
                 )
-            else:
+            elif row % _ROWS_A_TURN == _ROWS_A_TURN - 1:
                 yield None
-            self._seen.pop(span_id, None)
-            self._sampled.pop(span_id, None)
-            self._movement.pop(span_id, None)
+            self._drop(span_id)
 
     def _count(self, run: Run, span_name: str | None, seconds: float, outcome: str, now: float, span_id: int) -> None:
         name = None if span_name is None else clean.text(span_name)
@@ -207,7 +206,7 @@ class Announcer:
         parents: set[int] = set()
         since_last = None if self._looked_at is None else now - self._looked_at
         for index, (span_id, entry) in enumerate(entries):
-            if index % _LOOK_YIELDS == _LOOK_YIELDS - 1:
+            if index % _ROWS_A_TURN == _ROWS_A_TURN - 1:
                 yield None
             span, run = entry[0](), entry[3]
             if span is None:
@@ -231,18 +230,24 @@ class Announcer:
         self._movement[run.span_id] = Movement(started, window=window)
 
     def _forget(self, entries: list[tuple[int, Entry]]) -> None:
-        """Drop spans that nobody can end any more: their owner let go of them without an end."""
+        """Drop what nobody can end any more (its owner let go of it), and what ended without a row in the count."""
         for span_id, entry in entries:
-            if entry[0]() is None and self._spans.open.pop(span_id, None) is not None:
+            if entry[0]() is None:
+                self._spans.open.pop(span_id, None)
                 self._spans.runs.pop(span_id, None)
-                self._announced.discard(span_id)
-                self._seen.pop(span_id, None)
-                self._sampled.pop(span_id, None)
-                self._movement.pop(span_id, None)
+        for span_id in [span_id for span_id in self._seen if span_id not in self._spans.open]:
+            self._announced.discard(span_id)  # its absence from the next state record closes it
+            self._drop(span_id)
 
-    def _sample(self, entries: list[tuple[int, Entry]], leaves: set[int], now: float) -> None:
+    def _drop(self, span_id: int) -> None:
+        self._seen.pop(span_id, None)
+        self._sampled.pop(span_id, None)
+        self._movement.pop(span_id, None)
+
+    def _sample(self, entries: list[tuple[int, Entry]], leaves: set[int], now: float) -> Iterator[None]:
         """Look at the code of the leaves that are late; feed the movement of their jobs."""
         every = max(self._settings.interval / 3, self._settings.tick)
+        taken = 0
         for span_id, entry in entries:
             run = entry[3]
             if run is None or not self._is_late(span_id, run, now):
@@ -257,11 +262,16 @@ class Announcer:
             if now - sampled.sampled_at < every:
                 continue
             sampled.take(look(self._spans.where(entry)), now)
+            taken += 1
+            if taken % _STACKS_A_TURN == 0:
+                yield None
             if movement is not None and sampled.look is not None and sampled.look.steps:
                 movement.stack(sampled.look.steps, now)
 
     def _is_late(self, span_id: int, run: Run | None, now: float) -> bool:
         seen = self._seen.get(span_id)
+        if run is not None and run.span_id not in self._spans.runs:  # its job has ended: told of already, or never
+            return seen is not None and seen.sent_at is not None
         is_job = run is not None and run.span_id == span_id
         limit = self._settings.job_announce_after if is_job else self._settings.announce_after
         return seen is not None and now - seen.started >= limit

@@ -31,9 +31,16 @@ class Exporter:
     """The way of this process's records; made after fork, so that no connection is shared."""
 
     def __init__(
-        self, destination: Destination, resource: Callable[[], Mapping[str, Any]], *, pause_max: float
+        self,
+        destination: Destination,
+        resource: Callable[[], Mapping[str, Any]],
+        *,
+        pause_max: float,
+        breathe: Callable[[], object] = lambda: None,
     ) -> None:
         self._destination = destination
+        self._breathe = breathe
+        """Called after each record: lets the host's threads run."""
         self._resource = resource
         self._pause_max = min(max(pause_max, _PAUSE_FIRST), _PAUSE_MAX)
         self._pause = 0.0
@@ -67,7 +74,7 @@ class Exporter:
     def _post(self, records: Sequence[Record]) -> str | None:
         """POST one batch; return what went wrong."""
         try:
-            body = encode(self._resource(), records, VERSION)
+            body = encode(self._resource(), records, VERSION, self._breathe)
             headers = {**self._destination.headers, "Content-Type": "application/x-protobuf"}
             if self._destination.gzip:
                 body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
@@ -79,7 +86,7 @@ class Exporter:
         if response.status_code == 400:  # never to be tried again (OTLP/HTTP specification)
             self.dropped += len(records)
             return None
-        return None if response.ok else f"HTTP {response.status_code}"
+        return None if 200 <= response.status_code < 300 else f"HTTP {response.status_code}"
 
     def _connected(self) -> requests.Session:
         if self._session is None:

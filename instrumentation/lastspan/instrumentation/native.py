@@ -25,6 +25,12 @@ def start_thread(function: Callable[[], None]) -> None:
     original("_thread", "start_new_thread")(function, ())
 
 
+def native_sleep() -> Callable[[float], None]:
+    """Return `time.sleep` itself: a greenlet's would make a hub in our thread."""
+    sleep: Callable[[float], None] = original("time", "sleep")
+    return sleep
+
+
 class Signal:
     """A flag to wait for, made of one native lock; setting it never blocks."""
 

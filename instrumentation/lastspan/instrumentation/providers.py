@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _MARK: Final = "_lastspan_attached"
 
 
+_watching: Providers | None = None
+_is_wrapped = False
+
+
 class Providers:
     """Every tracer provider of the process that spans may come from."""
 
@@ -26,22 +30,21 @@ class Providers:
 
     def watch(self) -> None:
         """Attach to the global provider, and to each one from its making on."""
-        init = TracerProvider.__init__
-        if not isinstance(init, wrapt.FunctionWrapper):
-            wrapt.wrap_function_wrapper(TracerProvider, "__init__", self._after_init)
+        global _watching
+        _watching = self
+        _wrap_init()
         self.attach_global()
 
     def unwatch(self) -> None:
-        """Leave the constructor as it was; providers that have us keep us, idle."""
-        init = TracerProvider.__init__
-        if isinstance(init, wrapt.FunctionWrapper):
-            TracerProvider.__init__ = init.__wrapped__  # type: ignore[method-assign]
+        """Attach to no more providers; those that have us keep us, idle."""
+        global _watching
+        _watching = None
 
     def attach_global(self) -> None:
         """Attach to the global provider, if one is set. Cheap: called at each job's start."""
         provider = trace._TRACER_PROVIDER
-        if provider is not None and not hasattr(provider, _MARK):
-            self._attach(provider)
+        if provider is not None:
+            self.attach(provider)
 
     def ensure(self) -> None:
         """Before the first job: set a global provider if nobody did, so that its spans exist at all."""
@@ -58,15 +61,12 @@ class Providers:
                 return dict(resource.attributes)
         return {}
 
-    def _after_init(self, wrapped: Any, instance: TracerProvider, args: Any, kwargs: Any) -> None:
-        wrapped(*args, **kwargs)
-        self._attach(instance)
-
-    def _attach(self, provider: Any) -> None:
+    def attach(self, provider: Any) -> None:
+        """Give a provider our processor and sampler; once."""
         try:
-            if hasattr(provider, _MARK) or not hasattr(provider, "add_span_processor"):
+            if getattr(provider, _MARK, None) is self._spans or not hasattr(provider, "add_span_processor"):
                 return
-            setattr(provider, _MARK, True)
+            setattr(provider, _MARK, self._spans)
             if (sampler := getattr(provider, "sampler", None)) is not None:
                 wrapped = RecordJobs(sampler, self._spans, record_all=self._record_all)
                 provider.sampler = wrapped
@@ -76,3 +76,17 @@ class Providers:
             self._latest = provider
         except Exception:  # a guest never raises: a provider that we do not understand stays without us
             return
+
+
+def _wrap_init() -> None:
+    """Wrap the constructor of the SDK's provider, for good: others may have wrapped it after us."""
+    global _is_wrapped
+    if not _is_wrapped:
+        _is_wrapped = True
+        wrapt.wrap_function_wrapper(TracerProvider, "__init__", _after_init)
+
+
+def _after_init(wrapped: Any, instance: TracerProvider, args: Any, kwargs: Any) -> None:
+    wrapped(*args, **kwargs)
+    if _watching is not None:
+        _watching.attach(instance)

@@ -6,7 +6,7 @@ may copy an event into the very span that it is about.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -34,14 +34,21 @@ class Record:
     """Said once only: kept for a later try if sending fails. Other records are made anew from the state."""
 
 
-def encode(resource: Mapping[str, Any], records: Sequence[Record], version: str) -> bytes:
-    """Return an `ExportLogsServiceRequest`."""
+def encode(
+    resource: Mapping[str, Any],
+    records: Sequence[Record],
+    version: str,
+    breathe: Callable[[], object] = lambda: None,
+) -> bytes:
+    """Return an `ExportLogsServiceRequest`; *breathe* is called after each record."""
     request = ExportLogsServiceRequest()
     group = request.resource_logs.add()
     group.resource.attributes.extend(_attributes(resource))
     scope = group.scope_logs.add()
     scope.scope.name, scope.scope.version = SCOPE_NAME, version
-    scope.log_records.extend(_log_record(record) for record in records)
+    for record in records:
+        scope.log_records.append(_log_record(record))
+        breathe()
     return request.SerializeToString()
 
 

@@ -16,7 +16,7 @@ from weakref import ref
 
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, get_current_span
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 RUN_KEY: Final = otel_context.create_key("lastspan-run")
 """Context key of the current run, for spans whose parent has ended."""
 
-_ENDED_MAX: Final = 16_384
+_ENDED_MAX: Final = 4096
+"""Rows between two looks of the watcher; above 8,000 spans a second not each one is counted."""
 _STRAY_MAX: Final = 10_000
 
 
@@ -87,6 +88,8 @@ class OpenSpans(SpanProcessor):
                 entry = self.open.get(parent[1]) if parent is not None else None
                 # A parent that has ended is gone from here: then the context knows, if we opened the job.
                 run = entry[3] if entry is not None else otel_context.get_value(RUN_KEY, parent_context)  # type: ignore[assignment]
+                if run is not None and run.span_id not in self.runs:
+                    run = None  # what outlives its job is no part of it
                 if run is None and not self._all_spans:
                     return
             loop = _running_loop()
@@ -103,9 +106,10 @@ class OpenSpans(SpanProcessor):
             if entry is None:
                 return
             run = entry[3]
-            if run is not None and run.span_id == span_id:
+            is_job = run is not None and run.span_id == span_id
+            if is_job:
                 self.runs.pop(span_id, None)
-            if len(self.ended) < _ENDED_MAX:
+            if is_job or len(self.ended) < _ENDED_MAX:
                 self.ended.append((span_id, span._name, span._start_time, span._end_time, span._status, run))  # type: ignore[arg-type]
             else:
                 self.dropped += 1
@@ -197,6 +201,4 @@ def _current_greenlet() -> Any:
 
 
 def _current_span_id(parent_context: Context | None) -> int:
-    from opentelemetry.trace import get_current_span
-
     return get_current_span(parent_context).get_span_context().span_id

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from .announce import Announcer
 from .export import Exporter
 from .heartbeat import Heartbeat
-from .native import Signal, original, start_thread
+from .native import Signal, native_sleep, start_thread
 from .records import Record
 
 _logger = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ class Watcher:
         self._interval = interval
         self._wake = Signal()
         self._farewell: Signal | None = None
-        self._sleep: Callable[[float], Any] = original("time", "sleep")
+        self._sleep = native_sleep()
         self._has_metrics = metrics
         self._heartbeat: Heartbeat | None = None
         self._beat_at = 0.0
