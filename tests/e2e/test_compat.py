@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ pytestmark = [pytest.mark.compat, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
-def environment(request: pytest.FixtureRequest) -> Iterator[Path]:
+def environment(request: pytest.FixtureRequest) -> Path:
     """The programs of an environment with this version of Celery."""
     folder = ROOT / f".venv-celery-{request.param}"
     if not (folder / "installed").exists():
@@ -32,7 +31,7 @@ def environment(request: pytest.FixtureRequest) -> Iterator[Path]:
         subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", *packages], check=True, timeout=600)
         (folder / "installed").touch()
     print(f"celery {request.param}: {folder}", file=sys.stderr)
-    yield folder / "bin"
+    return folder / "bin"
 
 
 @pytest.mark.parametrize("official", [True, False], ids=["official", "own"])
