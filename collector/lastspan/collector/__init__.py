@@ -1,0 +1,28 @@
+"""The collector: takes in what workers announce; says which jobs are stuck, where and why. Start with `pipeline`."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command `lastspan`."""
+    try:
+        import click
+        import google.protobuf
+        import grpc
+        import msgspec
+        import prometheus_client
+        import rich
+        import starlette
+        import uvicorn
+        import yaml
+    except ImportError as problem:
+        sys.stderr.write(f"lastspan: the command needs pip install 'lastspan[collector]' ({problem.name} is missing)\n")
+        raise SystemExit(2) from None
+    del click, google, grpc, msgspec, prometheus_client, rich, starlette, uvicorn, yaml
+    from .cli import cli
+
+    cli(prog_name="lastspan")

@@ -1,0 +1,72 @@
+"""Asks a collector's API, for the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
+
+_TIMEOUT_S = 10.0
+
+Json = dict[str, Any]
+
+
+class UnreachableError(Exception):
+    """No collector answers there; the message says what to do."""
+
+
+def raw_jobs(url: str, state: str | None) -> tuple[str, Json]:
+    """Return the answer of `/api/v1/jobs` as text and as a tree."""
+    query = "?" + urlencode({"state": state}) if state is not None else ""
+    body = _fetch(url, "/api/v1/jobs" + query)
+    return body, _tree(url, body)
+
+
+def fetch_jobs(url: str, state: str | None) -> Json:
+    """Return the answer of `/api/v1/jobs`."""
+    return raw_jobs(url, state)[1]
+
+
+def fetch_job(url: str, ref: str) -> Json | None:
+    """Return one job; None: it is not known there."""
+    try:
+        return _tree(url, _fetch(url, "/api/v1/jobs/" + quote(ref, safe="")))
+    except HTTPError as problem:
+        if problem.code == 404:
+            return None
+        raise UnreachableError(f"{url} answers with HTTP status {problem.code}") from None
+
+
+def _fetch(url: str, path: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise UnreachableError(f"{url} is not a URL; write --url http://HOST:PORT")
+    try:
+        with urlopen(
+            Request(url.rstrip("/") + path, headers={"Accept": "application/json"}), timeout=_TIMEOUT_S
+        ) as answer:
+            body: bytes = answer.read()
+            return body.decode()
+    except HTTPError as problem:
+        problem.close()
+        if problem.code == 404 and "/jobs/" in path:
+            raise
+        raise UnreachableError(
+            f"{url} answers with HTTP status {problem.code}; is it a lastspan collector's web port?"
+        ) from None
+    except (URLError, OSError, ValueError) as problem:
+        reason = getattr(problem, "reason", None) or problem
+        raise UnreachableError(
+            f"no collector answers at {url} ({reason}); start `lastspan collector`, or give --url"
+        ) from None
+
+
+def _tree(url: str, body: str) -> Json:
+    try:
+        tree = json.loads(body)
+    except ValueError:
+        tree = None
+    if not isinstance(tree, dict):
+        raise UnreachableError(f"{url} is not a lastspan collector's web port")
+    return tree

@@ -1,0 +1,104 @@
+"""The command `lastspan`. Exit codes: 0 fine, 1 something is stuck, 2 usage or not reachable."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+
+from . import server
+from .api_client import UnreachableError, fetch_job, fetch_jobs, raw_jobs
+from .config import LOG_LEVELS, ConfigError, load, show
+from .model import SUSPECT, State
+from .publish.metrics import own_version
+from .show import explanation, jobs_table, watch
+
+URL = "http://127.0.0.1:9417"
+_SUSPECT = {state.value for state in SUSPECT}
+
+_url = click.option(
+    "--url", default=URL, envvar="LASTSPAN_URL", show_default=True, help="The web port of the collector."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(own_version(), prog_name="lastspan")
+def cli() -> None:
+    """Find background jobs that started and do not finish: which, where, why."""
+
+
+@cli.command()
+@click.option("--otlp-grpc", metavar="HOST:PORT", help="OTLP/gRPC (127.0.0.1:4317; port 0: any free one; off: none).")
+@click.option("--otlp-http", metavar="HOST:PORT", help="OTLP/HTTP (127.0.0.1:4318).")
+@click.option("--web", metavar="HOST:PORT", help="API, metrics, pages (127.0.0.1:9417).")
+@click.option("--config", metavar="FILE", help="Settings in YAML (lastspan.yaml, if it is there).")
+@click.option("--data-dir", metavar="DIR", help="Keep the state on disk (not there yet).")
+@click.option("--silent-after", type=float, metavar="N", help="Report intervals until a process is silent (3).")
+@click.option("--max-body", type=int, metavar="BYTES", help="Of a request, also after decompression (16 MiB).")
+@click.option("--max-open-spans", type=int, metavar="N", help="New spans beyond it are refused (1000000).")
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="What is logged (info).")
+@click.option("--print-config", is_flag=True, help="Print the settings that result, and end.")
+def collector(config: str | None, print_config: bool, **flags: Any) -> None:
+    """Run the collector. Each flag is also a LASTSPAN_… variable and a key of the file."""
+    try:
+        settings = load(flags, file=config)
+        if print_config:
+            click.echo(show(settings), nl=False)
+            return
+        level = settings.log_level.upper()
+        logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLevelName(level)))
+        server.run(settings, ready=click.echo)
+    except ConfigError as problem:
+        raise _fail(str(problem)) from None
+
+
+@cli.command()
+@_url
+@click.option("--watch", "watching", is_flag=True, help="Show it again every second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print the collector's answer as it is.")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only jobs in this state.")
+def jobs(url: str, watching: bool, as_json: bool, state: str | None) -> None:
+    """Show the jobs that are open or have ended lately, suspects first."""
+    try:
+        if as_json:
+            body, found = raw_jobs(url, state)
+            click.echo(body)
+        elif watching:
+            watch(lambda: fetch_jobs(url, state), url=url)
+            return
+        else:
+            found = fetch_jobs(url, state)
+            Console().print(jobs_table(found, state=state))
+    except UnreachableError as problem:
+        raise _fail(str(problem)) from None
+    raise SystemExit(1 if any(found["counts"].get(name) for name in _SUSPECT) else 0)
+
+
+@cli.command()
+@click.argument("ref")
+@_url
+def explain(ref: str, url: str) -> None:
+    """Tell one job's story; REF is its id or its key."""
+    try:
+        job = fetch_job(url, ref)
+    except UnreachableError as problem:
+        raise _fail(str(problem)) from None
+    if job is None:
+        raise _fail(f"no job {ref} is open or has ended lately at {url}; `lastspan jobs` lists them")
+    Console().print(explanation(job))
+    raise SystemExit(1 if job["state"] in _SUSPECT else 0)
+
+
+def _fail(message: str) -> SystemExit:
+    click.echo(f"lastspan: {message}", err=True)
+    return SystemExit(2)
+
+
+if importlib.util.find_spec(f"{__package__}.demo") is not None:
+    cli.add_command(importlib.import_module(f"{__package__}.demo").demo)

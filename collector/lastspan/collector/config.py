@@ -1,0 +1,224 @@
+"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start, in their writer's words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from .policy import Defaults, Match, Policy, Rule
+from .track import Limits
+from .words import config_duration, parse_duration
+
+
+class ConfigError(Exception):
+    """A setting is wrong; the message says which, and what to write."""
+
+
+class RuleSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of `rules`."""
+
+    allowed: str | float
+    match: Match = Match()
+
+
+class DefaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`defaults`: allowed durations by kind."""
+
+    job: str | float = "1h"
+    http: str | float = "60s"
+    db: str | float = "60s"
+    lock: str | float = "30s"
+    other: str | float | None = None
+    """None: as long as the job."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set. Addresses are HOST:PORT; port 0 is any free one, "off" is none."""
+
+    otlp_grpc: str = "127.0.0.1:4317"
+    otlp_http: str = "127.0.0.1:4318"
+    web: str = "127.0.0.1:9417"
+    rules: list[RuleSetting] = []
+    defaults: DefaultSettings = DefaultSettings()
+    silent_after: float = 3.0
+    """Report intervals without a word after which a process is silent."""
+    lost_keep: str | float = "1h"
+    """A lost job becomes `ended` after so long."""
+    ended_keep: str | float = "15m"
+    """Jobs that ended are shown for so long."""
+    max_open_spans: int = 1_000_000
+    """New spans beyond it are refused."""
+    max_body: int = 16 * 1024 * 1024
+    """Bytes of a request, also after decompression."""
+    max_in_flight: int = 64 * 1024 * 1024
+    """Bytes of all requests that are being received."""
+    evidence_max: int = 16 * 1024
+    """Bytes of a stack that are kept for a span."""
+    evidence_total: int = 256 * 1024 * 1024
+    """Bytes of stacks that are kept in all."""
+    data_dir: str | None = None
+    log_level: str = "info"
+
+    def policy(self) -> Policy:
+        """Return how long spans may be open."""
+        defaults = Defaults(
+            **{
+                f"{kind}_ns": _duration(f"defaults.{kind}", value)
+                for kind in ("job", "http", "db", "lock", "other")
+                if (value := getattr(self.defaults, kind)) is not None
+            }
+        )
+        rules = (
+            Rule(rule.match, _duration(f"rules[{index}].allowed", rule.allowed), _text(index, rule))
+            for index, rule in enumerate(self.rules)
+        )
+        return Policy(tuple(rules), defaults)
+
+    def limits(self) -> Limits:
+        """Return what bounds the memory."""
+        return Limits(
+            max_open_spans=self.max_open_spans,
+            evidence_bytes=self.evidence_max,
+            evidence_total=self.evidence_total,
+            silent_after=self.silent_after,
+            lost_keep_ns=_duration("lost_keep", self.lost_keep),
+            ended_keep_ns=_duration("ended_keep", self.ended_keep),
+        )
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def load(
+    flags: Mapping[str, Any], *, file: str | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings; ConfigError if one is wrong."""
+    environment = os.environ if environment is None else environment
+    told = {name: value for name, value in flags.items() if value is not None}
+    from_environment = {
+        name: environment[f"LASTSPAN_{name.upper()}"] for name in _SIMPLE if environment.get(f"LASTSPAN_{name.upper()}")
+    }
+    path = file or environment.get("LASTSPAN_CONFIG") or ("lastspan.yaml" if Path("lastspan.yaml").exists() else None)
+    settings = _read(path) if path else {}
+    for name, value in from_environment.items():
+        settings[name] = _typed(f"LASTSPAN_{name.upper()}", name, value)
+    return check({**settings, **told}, path or "settings")
+
+
+def check(settings: Mapping[str, Any], source: str) -> Settings:
+    """Return *settings* as a checked tree."""
+    try:
+        result = msgspec.convert(settings, Settings)
+    except msgspec.ValidationError as problem:
+        raise ConfigError(f"{source}: {_words(str(problem))}") from None
+    try:
+        _check_values(result)
+    except ConfigError as problem:
+        raise ConfigError(f"{source}: {problem}") from None
+    return result
+
+
+def show(settings: Settings) -> str:
+    """Return the settings as a config file."""
+    tree = msgspec.to_builtins(settings)
+    for rule in tree["rules"]:
+        rule["match"] = {key: value for key, value in rule["match"].items() if value is not None}
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def split_address(key: str, address: str) -> tuple[str, int] | None:
+    """Return host and port of an address; None: it is off."""
+    if address == "off":
+        return None
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f'{key}: "{address}" is not an address; write HOST:PORT (port 0: any free one) or off')
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+_SIMPLE = (
+    "otlp_grpc",
+    "otlp_http",
+    "web",
+    "silent_after",
+    "lost_keep",
+    "ended_keep",
+    "max_open_spans",
+    "max_body",
+    "max_in_flight",
+    "evidence_max",
+    "evidence_total",
+    "data_dir",
+    "log_level",
+)
+"""What can be set by the environment too."""
+_INTEGERS = {"max_open_spans", "max_body", "max_in_flight", "evidence_max", "evidence_total"}
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+    except yaml.YAMLError as problem:
+        where = f", line {mark.line + 1}" if (mark := getattr(problem, "problem_mark", None)) else ""
+        raise ConfigError(f"{path}: is not YAML{where}: {getattr(problem, 'problem', problem)}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: is not a list of settings; write key: value")
+    return tree
+
+
+def _typed(source: str, name: str, value: str) -> str | int | float:
+    if name not in _INTEGERS and name != "silent_after":
+        return value
+    try:
+        return int(value) if name in _INTEGERS else float(value)
+    except ValueError:
+        raise ConfigError(f'{source}: "{value}" is not a number') from None
+
+
+def _check_values(settings: Settings) -> None:
+    settings.policy()
+    settings.limits()
+    for name in ("otlp_grpc", "otlp_http", "web"):
+        split_address(name, getattr(settings, name))
+    if settings.data_dir is not None:
+        raise ConfigError("data_dir: keeping the state on disk is not there yet; leave it out")
+    if not 1 <= settings.silent_after <= 1000:
+        raise ConfigError(f"silent_after: {settings.silent_after:g} is not between 1 and 1000 report intervals")
+    if settings.log_level not in LOG_LEVELS:
+        raise ConfigError(f'log_level: "{settings.log_level}" is none of {", ".join(LOG_LEVELS)}')
+    for name in sorted(_INTEGERS):
+        if getattr(settings, name) < 1:
+            raise ConfigError(f"{name}: {getattr(settings, name)} is too small; write a number from 1 on")
+
+
+def _duration(key: str, value: str | float) -> int:
+    try:
+        return parse_duration(value)
+    except ValueError as problem:
+        raise ConfigError(f"{key}: {problem}") from None
+
+
+def _text(index: int, rule: RuleSetting) -> str:
+    match = ", ".join(f"{key}={value}" for key, value in msgspec.to_builtins(rule.match).items() if value is not None)
+    return f"rules[{index}]: {match or 'everything'}"
+
+
+def _words(problem: str) -> str:
+    """Turn msgspec's message into one that begins with the key."""
+    message, separator, path = problem.partition(" - at `$")
+    if "unknown field" in message:
+        field = message.rpartition("unknown field ")[2].strip("`")
+        message, path = "is not a setting", f"{path.rstrip('`')}.{field}"
+    return f"{path.rstrip('`').lstrip('.')}: {message}" if separator or path else message
+
+
+__all__ = ["ConfigError", "Settings", "check", "config_duration", "load", "show", "split_address"]

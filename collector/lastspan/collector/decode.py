@@ -1,0 +1,397 @@
+"""OTLP bytes to signals. Pure but for caches: the same bytes give the same signals."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
+
+from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
+from lastspan.semconv import attributes as a
+
+from . import gresearch, layout, logfire, proto, tails
+from .calls import call
+from .model import (
+    DURATION_BOUNDS,
+    NO_CALL,
+    OUTCOMES,
+    Call,
+    Durations,
+    Evidence,
+    JobEnded,
+    JobType,
+    Origin,
+    ProcessState,
+    Progress,
+    Resource,
+    Signal,
+    SpanClosed,
+    SpanFinished,
+    SpanOpen,
+    Status,
+)
+from .values import RecordError, RequestError
+
+_CACHE = 65_536
+"""Entries of each cache; a full one is emptied, which costs a moment and no memory."""
+_CACHED_BYTES = 512
+"""Longer values are decoded each time."""
+_ERROR = 2
+"""`Status.code` of a span that failed."""
+
+
+class Batch(msgspec.Struct):
+    """What one request says."""
+
+    signals: list[Signal] = []
+    received: Counter[str] = msgspec.field(default_factory=Counter)
+    """By event name; `ignored`: not for us."""
+    rejected: Counter[str] = msgspec.field(default_factory=Counter)
+    """Records of ours that cannot be used, by reason."""
+    complaint: str = ""
+    """About the first of them, for the sender."""
+
+    def reject(self, problem: RecordError, event: str) -> None:
+        """Count one record that cannot be used."""
+        self.rejected[problem.reason] += 1
+        if not self.complaint:
+            self.complaint = f"{event}: {problem}"
+
+
+class Decoder:
+    """Decodes requests, remembering what repeats: attribute values, resources, job types, calls."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, tuple[int, Any]] = {}
+        self._resources: dict[bytes, Resource] = {}
+        self._types: dict[tuple[Any, ...], JobType] = {}
+        self._calls: dict[tuple[Any, ...], Call] = {}
+
+    def logs(self, body: bytes) -> Batch:
+        """Decode an `ExportLogsServiceRequest`."""
+        batch = Batch()
+        ours = b"lastspan." in body or gresearch.EVENT.encode() in body
+        for resource_logs in _parse(proto.Logs, body).resource_logs:
+            resource = self._resource(resource_logs.resource) if ours else Resource()
+            for scope_logs in resource_logs.scope_logs:
+                if not ours:
+                    batch.received["ignored"] += len(scope_logs.log_records)
+                    continue
+                for record in scope_logs.log_records:
+                    self._record(record, resource, batch)
+        return batch
+
+    def traces(self, body: bytes) -> Batch:
+        """Decode an `ExportTraceServiceRequest`: spans that ended, and other people's open ones."""
+        if b"pending_span" in body or logfire.SPAN_TYPE.encode() in body:
+            return self._foreign_traces(body)
+        batch = Batch()
+        for resource_spans in _parse(proto.EndedTraces, body).resource_spans:
+            for scope_spans in resource_spans.scope_spans:
+                batch.received["span"] += len(scope_spans.spans)
+                for span in scope_spans.spans:
+                    key = span.trace_id + span.span_id
+                    if len(key) == 24:
+                        batch.signals.append(SpanFinished(key, _outcome(span), False))
+        return batch
+
+    def metrics(self, body: bytes) -> Batch:
+        """Decode an `ExportMetricsServiceRequest` as far as to know that it is one."""
+        request = _parse(ExportMetricsServiceRequest, body)
+        batch = Batch()
+        batch.received["ignored"] = sum(
+            len(scope.metrics) for resource in request.resource_metrics for scope in resource.scope_metrics
+        )
+        return batch
+
+    def _foreign_traces(self, body: bytes) -> Batch:
+        batch = Batch()
+        for resource_spans in _parse(proto.Traces, body).resource_spans:
+            resource = self._resource(resource_spans.resource)
+            for scope_spans in resource_spans.scope_spans:
+                for span in scope_spans.spans:
+                    batch.received["span"] += 1
+                    try:
+                        batch.signals.append(logfire.signal(span, resource) or _finished(span))
+                    except RecordError as problem:
+                        batch.reject(problem, "span")
+        return batch
+
+    # --- one record ---------------------------------------------------------------------------------------------
+
+    def _record(self, record: Any, resource: Resource, batch: Batch) -> None:
+        event = record.event_name
+        try:
+            row = self._row(record.attributes)
+            event = event or row[layout.EVENT_NAME] or ""
+            make = _MAKERS.get(event)
+            if make is not None:
+                batch.signals.append(make(self, row, record, resource))
+            elif row[layout.PARTIAL_EVENT] is not None:
+                event = gresearch.EVENT
+                batch.signals.extend(gresearch.signals(row, record, self._resource))
+            else:
+                event = "ignored"
+        except RecordError as problem:
+            event = event or _event_of(record)
+            if event in _MAKERS or event == gresearch.EVENT:
+                batch.reject(problem, event)
+            else:
+                event = "ignored"
+        batch.received[event] += 1
+
+    def _row(self, attributes: list[bytes]) -> list[Any]:
+        """Return the values that we read, each in its slot."""
+        row = layout.BLANK[:]
+        known = self._values
+        for raw in attributes:
+            found = known.get(raw)
+            slot, value = found if found is not None else tails.find(raw) or self._value(raw)
+            row[slot] = value
+        return row
+
+    def _value(self, raw: bytes) -> tuple[int, Any]:
+        try:
+            pair = proto.KeyValue.FromString(raw)
+        except DecodeError:
+            raise RecordError("bad_attribute", "an attribute is not a KeyValue in UTF-8") from None
+        field = layout.FIELDS.get(pair.key)
+        if field is None:
+            found, repeats = (0, None), True
+        else:
+            slot, read, repeats = field
+            try:
+                found = (slot, read(pair.value))
+            except RecordError as problem:
+                raise RecordError(problem.reason, f"{pair.key}: {problem}") from None
+        if repeats and len(raw) <= _CACHED_BYTES:
+            _remember(self._values, raw, found)
+        return found
+
+    def _resource(self, raw: bytes) -> Resource:
+        resource = self._resources.get(raw)
+        if resource is None:
+            resource = _remember(self._resources, raw, _resource(raw))
+        return resource
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def _span_open(self, row: list[Any], record: Any, resource: Resource) -> SpanOpen:
+        name, kind, parent_id, age_ns, is_job, expected_ns, job_span_id, outer_span_id = row[layout.SPAN]
+        if name is None or age_ns is None:
+            raise RecordError("missing", f"{a.SPAN_NAME if name is None else a.SPAN_AGE} is missing")
+        job_id, attempt, movement_ns = row[layout.JOB]
+        done, total, message, progress_age_ns = row[layout.PROGRESS]
+        evidence = row[layout.EVIDENCE]
+        return SpanOpen(
+            _key(record),
+            Origin(resource, *row[layout.ORIGIN]),
+            name,
+            kind,
+            parent_id,
+            age_ns,
+            is_job,
+            expected_ns,
+            record.span_id if is_job else job_span_id,
+            outer_span_id,
+            self._type(resource, row),
+            job_id,
+            attempt,
+            movement_ns,
+            None if done is None else Progress(done, total, message, progress_age_ns),
+            self._call(tuple(row[layout.CALL])),
+            None if evidence == layout.NO_EVIDENCE else Evidence(*evidence),
+        )
+
+    def _span_closed(self, row: list[Any], record: Any, resource: Resource) -> SpanClosed:
+        return SpanClosed(_key(record), Origin(resource, *row[layout.ORIGIN]), _known_outcome(row))
+
+    def _process_state(self, row: list[Any], record: Any, resource: Resource) -> ProcessState:
+        origin = Origin(resource, *row[layout.ORIGIN])
+        if origin.process_id is None:
+            raise RecordError("missing", f"{a.PROCESS_ID} is missing")
+        span_ids = record.body.bytes_value
+        if len(span_ids) % 8:
+            raise RecordError("bad_id", f"a body of {len(span_ids)} bytes is not a list of span ids")
+        open_count = row[layout.OPEN_COUNT]
+        complete = open_count is None or open_count <= len(span_ids) // 8
+        return ProcessState(origin, _status(row[layout.STATUS]), span_ids, complete, _children(row))
+
+    def _durations(self, row: list[Any], record: Any, resource: Resource) -> Durations:
+        origin = Origin(resource, *row[layout.ORIGIN])
+        name, queue, *_ = row[layout.TYPE]
+        outcome = row[layout.OUTCOME] and _known_outcome(row)
+        count = row[layout.STARTED if outcome is None else layout.ENDED]
+        if origin.process_id is None or count is None:
+            raise RecordError("missing", f"{a.PROCESS_ID if origin.process_id is None else 'a count'} is missing")
+        buckets, total = _sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
+        return Durations(origin, name, queue, row[layout.SPAN][0], outcome, count, buckets, total)
+
+    def _job_ended(self, row: list[Any], record: Any, resource: Resource) -> JobEnded:
+        name, queue, system, *_ = row[layout.TYPE]
+        job_id, attempt, _ = row[layout.JOB]
+        if job_id is None:
+            raise RecordError("missing", f"{a.JOB_ID} is missing")
+        return JobEnded(
+            Origin(resource, *row[layout.ORIGIN]),
+            _key(record) if record.span_id else None,
+            system,
+            name,
+            job_id,
+            attempt,
+            queue,
+            _known_outcome(row),
+            row[layout.REASON],
+            row[layout.PID],
+            row[layout.EXIT_SIGNAL],
+            row[layout.EXIT_CODE],
+        )
+
+    # --- what records share -------------------------------------------------------------------------------------
+
+    def _type(self, resource: Resource, row: list[Any]) -> JobType:
+        facts = (resource.service, resource.environment, *row[layout.TYPE])
+        found = self._types.get(facts)
+        return found if found is not None else _remember(self._types, facts, JobType(*facts))
+
+    def _call(self, facts: tuple[Any, ...]) -> Call:
+        if facts == layout.NO_CALL_ROW:
+            return NO_CALL
+        found = self._calls.get(facts)
+        return found if found is not None else _remember(self._calls, facts, _call(facts))
+
+
+_MAKERS: dict[str, Callable[[Decoder, list[Any], Any, Resource], Signal]] = {
+    events.SPAN_OPEN: Decoder._span_open,
+    events.SPAN_CLOSED: Decoder._span_closed,
+    events.PROCESS_STATE: Decoder._process_state,
+    events.PROCESS_DURATIONS: Decoder._durations,
+    events.JOB_ENDED: Decoder._job_ended,
+}
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def _remember(cache: dict[_K, _V], key: _K, value: _V) -> _V:
+    if len(cache) >= _CACHE:
+        cache.clear()
+    cache[key] = value
+    return value
+
+
+def _parse(message: Any, body: bytes) -> Any:
+    try:
+        return message.FromString(body)
+    except DecodeError:
+        raise RequestError("the body is not an OTLP request in protobuf") from None
+
+
+def _key(record: Any) -> bytes:
+    trace_id, span_id = record.trace_id, record.span_id
+    if len(trace_id) != 16 or len(span_id) != 8:
+        raise RecordError("bad_id", f"ids of {len(trace_id)} and {len(span_id)} bytes; 16 and 8 are needed")
+    key: bytes = trace_id + span_id
+    return key
+
+
+def _event_of(record: Any) -> str:
+    """Return the event's name of a record whose attributes are not all readable."""
+    for raw in record.attributes:
+        try:
+            pair = proto.KeyValue.FromString(raw)
+        except DecodeError:
+            continue
+        if pair.key == a.EVENT_NAME:
+            return str(pair.value.string_value)
+        if pair.key == gresearch.EVENT:
+            return gresearch.EVENT
+    return ""
+
+
+def _resource(raw: bytes) -> Resource:
+    """Return the facts of a resource; what is of a wrong kind is left out (the rest of the batch is still true)."""
+    try:
+        attributes = {pair.key: pair.value for pair in proto.Resource.FromString(raw).attributes}
+    except DecodeError:
+        return Resource()
+
+    def text(name: str) -> str:
+        return attributes[name].string_value[:1024] if name in attributes else ""
+
+    def integer(name: str) -> int | None:
+        return attributes[name].int_value or None if name in attributes else None
+
+    return Resource(
+        service=text(a.SERVICE_NAME),
+        environment=text(a.ENVIRONMENT) or text(a.ENVIRONMENT_OLD),
+        namespace=text(a.K8S_NAMESPACE) or text(a.SERVICE_NAMESPACE),
+        pod=text(a.K8S_POD),
+        host=text(a.HOST_NAME),
+        pid=integer(a.PID),
+        parent_pid=integer(a.PARENT_PID),
+        instance_id=text(a.SERVICE_INSTANCE_ID),
+        service_version=text(a.SERVICE_VERSION),
+        worker_id=text(a.WORKER_ID) or None,
+    )
+
+
+def _call(facts: tuple[Any, ...]) -> Call:
+    timeout_ns, unbounded, *found = facts
+    pairs = zip(layout.CALL_NAMES, found, strict=True)
+    return call(((name, value) for name, value in pairs if value is not None), timeout_ns, unbounded)
+
+
+def _known_outcome(row: list[Any]) -> str:
+    outcome = row[layout.OUTCOME]
+    return outcome if outcome in OUTCOMES else "unknown"
+
+
+def _status(text: str) -> Status:
+    try:
+        return Status(text)
+    except ValueError:
+        raise RecordError(
+            "wrong_kind", f"{a.PROCESS_STATUS}: {text[:40]!r} is none of running, stopping, stopped"
+        ) from None
+
+
+def _children(row: list[Any]) -> dict[int, str] | None:
+    pids = row[layout.CHILD_PIDS]
+    if pids is None:
+        return None
+    states = row[layout.CHILD_STATES] or ()
+    return {pid: states[index] if index < len(states) else "" for index, pid in enumerate(pids)}
+
+
+def _outcome(span: Any) -> str:
+    return "error" if span.status.code == _ERROR else "ok"
+
+
+def _finished(span: Any) -> SpanFinished:
+    return SpanFinished(_key(span), _outcome(span), True)
+
+
+def _sketch(format: str | None, body: bytes) -> tuple[tuple[int, ...], float]:
+    """Return counts by `DURATION_BOUNDS`, and the sum of seconds, of an OTLP exponential histogram."""
+    counts = [0] * (len(DURATION_BOUNDS) + 1)
+    if format != SKETCH_EXPONENTIAL_HISTOGRAM:
+        return tuple(counts), 0.0
+    try:
+        point = ExponentialHistogramDataPoint.FromString(body)
+    except DecodeError:
+        raise RecordError("bad_sketch", "the body is not an ExponentialHistogramDataPoint") from None
+    if not -10 <= point.scale <= 20 or not 0 <= point.sum < 1e18:
+        raise RecordError("bad_sketch", f"scale {point.scale}, sum {point.sum}")
+    counts[0] += point.zero_count
+    for index, count in enumerate(point.positive.bucket_counts, start=point.positive.offset):
+        # The middle of the bucket (base^index, base^(index+1)], where base = 2^(2^-scale).
+        exponent = (index + 0.5) * 2.0**-point.scale
+        counts[bisect_left(DURATION_BOUNDS, 2.0 ** max(-64.0, min(64.0, exponent)))] += count
+    return tuple(counts), point.sum

@@ -1,0 +1,124 @@
+"""Which attributes we read, how, and in which slot of a row each value lands.
+
+The order inside a group is the order of the fields of the structure that `decode` makes of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from lastspan.semconv import attributes as a
+
+from . import values as v
+from .model import NO_SEQUENCE
+
+
+class Field(NamedTuple):
+    """How one attribute is read."""
+
+    slot: int
+    read: v.Reader
+    repeats: bool
+    """Its values come again and again: worth remembering their bytes."""
+
+
+class _Layout:
+    def __init__(self) -> None:
+        self.fields: dict[str, Field] = {}
+        self.blank: list[Any] = [None]  # slot 0 takes what is not ours
+
+    def one(self, name: str, read: v.Reader, default: object = None, *, repeats: bool = True) -> int:
+        slot = len(self.blank)
+        self.fields[name] = Field(slot, read, repeats)
+        self.blank.append(default)
+        return slot
+
+    def group(self, *fields: tuple[Any, ...]) -> slice:
+        start = len(self.blank)
+        for name, read, *rest in fields:
+            self.one(name, read, rest[0] if rest else None, repeats="unique" not in rest[1:])
+        return slice(start, len(self.blank))
+
+
+_layout = _Layout()
+_one, _group = _layout.one, _layout.group
+
+EVENT_NAME = _one(a.EVENT_NAME, v.text)
+ORIGIN = _group(
+    (a.PROCESS_ID, v.text),
+    (a.PROCESS_SEQUENCE, v.count, NO_SEQUENCE, "unique"),
+    (a.REPORT_INTERVAL, v.nanoseconds),
+)
+SPAN = _group(
+    (a.SPAN_NAME, v.text),
+    (a.SPAN_KIND, v.text, "INTERNAL"),
+    (a.SPAN_PARENT_ID, v.span_id, None, "unique"),
+    (a.SPAN_AGE, v.nanoseconds, None, "unique"),
+    (a.SPAN_IS_JOB, v.flag, False),
+    (a.SPAN_EXPECTED_DURATION, v.nanoseconds),
+    (a.JOB_SPAN_ID, v.span_id, None, "unique"),
+    (a.JOB_OUTER_SPAN_ID, v.span_id, None, "unique"),
+)
+TYPE = _group(
+    (a.JOB_NAME, v.text, ""),
+    (a.JOB_QUEUE, v.text, ""),
+    (a.JOB_SYSTEM, v.text, ""),
+    (a.JOB_TIMEOUT, v.nanoseconds),
+    (a.JOB_REDELIVERY_AFTER, v.nanoseconds),
+    (a.JOB_ACKS_LATE, v.flag),
+    (a.JOB_MAX_ATTEMPTS, v.count),
+)
+JOB = _group(
+    (a.JOB_ID, v.text, None, "unique"),
+    (a.JOB_ATTEMPT, v.count),
+    (a.JOB_MOVEMENT_AGE, v.nanoseconds, None, "unique"),
+)
+PROGRESS = _group(
+    (a.JOB_PROGRESS_DONE, v.number, None, "unique"),
+    (a.JOB_PROGRESS_TOTAL, v.number),
+    (a.JOB_PROGRESS_MESSAGE, v.text, None, "unique"),
+    (a.JOB_PROGRESS_AGE, v.nanoseconds, None, "unique"),
+)
+CALL_NAMES = tuple(sorted(a.CALL_ATTRIBUTES))
+CALL = _group(
+    (a.CALL_TIMEOUT, v.nanoseconds),
+    (a.CALL_UNBOUNDED, v.flag, False),
+    *((name, v.scalar) for name in CALL_NAMES),
+)
+EVIDENCE = _group(
+    (a.THREAD_ID, v.integer),
+    (a.THREAD_NAME, v.text),
+    (a.CODE_FUNCTION, v.text),
+    (a.CODE_FILE, v.text),
+    (a.CODE_LINE, v.integer),
+    (a.CODE_STACKTRACE, v.long_text, None, "unique"),
+    (a.STACK_AGE, v.nanoseconds, None, "unique"),
+    (a.STACK_UNSEEN, v.text),
+    (a.THREAD_CPU_RATIO, v.number, None, "unique"),
+    (a.THREAD_STATE, v.text),
+    (a.WAIT_KIND, v.text),
+    (a.WAIT_PEER, v.text),
+    (a.LOCK_NAME, v.text),
+    (a.LOCK_HOLDER_JOB_ID, v.text),
+    (a.LOCK_HOLDER_THREAD, v.text),
+)
+OUTCOME = _one(a.OUTCOME, v.text)
+REASON = _one(a.REASON, v.text, "")
+STATUS = _one(a.PROCESS_STATUS, v.text, "running")
+OPEN_COUNT = _one(a.SPAN_OPEN_COUNT, v.count)
+CHILD_PIDS = _one(a.PROCESS_CHILD_PIDS, v.integers)
+CHILD_STATES = _one(a.PROCESS_CHILD_STATES, v.texts)
+STARTED = _one(a.COUNT_STARTED, v.count, repeats=False)
+ENDED = _one(a.COUNT_ENDED, v.count, repeats=False)
+SKETCH_FORMAT = _one(a.SKETCH_FORMAT, v.text)
+PID = _one(a.PID, v.integer)
+EXIT_SIGNAL = _one(a.EXIT_SIGNAL, v.integer)
+EXIT_CODE = _one(a.EXIT_CODE, v.integer)
+PARTIAL_EVENT = _one("partial.event", v.text)
+PARTIAL_FREQUENCY = _one("partial.frequency", v.text)
+PARTIAL_BODY_TYPE = _one("partial.body.type", v.text)
+
+FIELDS = _layout.fields
+BLANK = _layout.blank
+NO_EVIDENCE = BLANK[EVIDENCE]
+NO_CALL_ROW = tuple(BLANK[CALL])

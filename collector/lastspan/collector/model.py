@@ -1,0 +1,268 @@
+"""The nouns: what a record says (signals), and the few words for what we conclude.
+
+Times are `int` nanoseconds (`_ns`). Signals carry ages, never timestamps: clocks of two machines are not compared.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeAlias
+
+import msgspec
+
+NO_SEQUENCE = -1
+"""`sequence` of a record without one (other people's): taken in order of arrival."""
+
+
+class State(str, Enum):
+    """What a job is; see DESIGN, "Judge"."""
+
+    RUNNING = "running"
+    OVERDUE = "overdue"
+    STUCK = "stuck"
+    LOST = "lost"
+    FROZEN = "frozen"
+    ENDED = "ended"
+
+
+SUSPECT = frozenset({State.STUCK, State.LOST, State.FROZEN})
+"""The states that somebody should look at."""
+
+
+class Basis(str, Enum):
+    """Where an allowed duration comes from, strongest first."""
+
+    DECLARED = "declared"
+    RULE = "rule"
+    LEARNED = "learned"
+    DEFAULT = "default"
+
+
+class Kind(str, Enum):
+    """What a span does, as far as the policy cares."""
+
+    JOB = "job"
+    HTTP = "http"
+    DB = "db"
+    LOCK = "lock"
+    OTHER = "other"
+
+
+class Severity(str, Enum):
+    """Whether to wake somebody."""
+
+    PAGE = "page"
+    WARNING = "warning"
+
+
+class Status(str, Enum):
+    """What a process says of itself."""
+
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+OUTCOMES = frozenset({"ok", "error", "retry", "killed", "timeout", "revoked", "shutdown", "lost", "unknown"})
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """Who speaks: the facts of an OTLP resource that we use."""
+
+    service: str = ""
+    environment: str = ""
+    namespace: str = ""
+    """Kubernetes namespace."""
+    pod: str = ""
+    host: str = ""
+    pid: int | None = None
+    parent_pid: int | None = None
+    instance_id: str = ""
+    service_version: str = ""
+    worker_id: str | None = None
+    """The same in a parent process and all its children."""
+
+
+class JobType(msgspec.Struct, frozen=True, eq=False):
+    """What all runs of one job share. Interned: one object a type, so compare with `is`."""
+
+    service: str
+    environment: str
+    name: str
+    queue: str
+    system: str
+    timeout_ns: int | None
+    redelivery_ns: int | None
+    acks_late: bool | None
+    max_attempts: int | None
+
+
+class Call(msgspec.Struct, frozen=True, eq=False):
+    """What a span calls. Interned: spans of one kind share it."""
+
+    attributes: tuple[tuple[str, str | int | float | bool], ...]
+    kind: Kind
+    timeout_ns: int | None
+    unbounded: bool
+    """The call has no timeout."""
+
+    def attribute(self, name: str) -> str | int | float | bool | None:
+        """Return one live attribute of the call."""
+        return next((value for key, value in self.attributes if key == name), None)
+
+
+NO_CALL = Call((), Kind.OTHER, None, False)
+
+
+class Progress(msgspec.Struct, frozen=True, gc=False):
+    """What `progress()` last said."""
+
+    done: float
+    total: float | None
+    message: str | None
+    age_ns: int | None
+
+
+class Evidence(msgspec.Struct, frozen=True, gc=False):
+    """What the worker saw of the thread that runs a span. Fields in the order of `attributes.EVIDENCE`."""
+
+    thread_id: int | None = None
+    thread_name: str | None = None
+    function: str | None = None
+    file: str | None = None
+    line: int | None = None
+    stacktrace: str | None = None
+    stack_age_ns: int | None = None
+    stack_unseen: str | None = None
+    cpu_ratio: float | None = None
+    thread_state: str | None = None
+    wait_kind: str | None = None
+    wait_peer: str | None = None
+    lock_name: str | None = None
+    lock_holder_job_id: str | None = None
+    lock_holder_thread: str | None = None
+
+    def size(self) -> int:
+        """Return its text in bytes, about."""
+        return 200 + len(self.stacktrace or "") + len(self.lock_name or "")
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """Which process sent a record, and the record's place in what that process sent."""
+
+    resource: Resource
+    process_id: str | None
+    sequence: int
+    interval_ns: int | None
+
+
+class SpanOpen(msgspec.Struct, frozen=True, gc=False):
+    """A span is open: its full state."""
+
+    key: bytes
+    """Trace id and span id, 24 bytes."""
+    origin: Origin
+    name: str
+    kind: str
+    parent_id: bytes | None
+    age_ns: int
+    is_job: bool
+    expected_ns: int | None
+    job_span_id: bytes | None
+    """The nearest enclosing job; None: in no job, or (`foreign`) to be found by the parents."""
+    outer_span_id: bytes | None
+    type: JobType
+    job_id: str | None
+    attempt: int | None
+    movement_ns: int | None
+    """How long ago the job last moved."""
+    progress: Progress | None
+    call: Call
+    evidence: Evidence | None
+    foreign: bool = False
+    """Not lastspan's: a span without known parent is itself the job."""
+
+
+class SpanClosed(msgspec.Struct, frozen=True, gc=False):
+    """A span that was announced has ended."""
+
+    key: bytes
+    origin: Origin
+    outcome: str
+
+
+class SpanFinished(msgspec.Struct, frozen=True, gc=False):
+    """A finished span from the traces pipeline."""
+
+    key: bytes
+    outcome: str
+    foreign: bool
+    """Its producer announces spans too, so an announcement may come after it."""
+
+
+class ProcessState(msgspec.Struct, frozen=True):
+    """A process is alive; these announced spans of it are open."""
+
+    origin: Origin
+    status: Status
+    span_ids: bytes
+    """8 bytes each."""
+    complete: bool
+    """False: the list is truncated, and absence proves nothing."""
+    children: dict[int, str] | None
+    """Children that run jobs: pid → state letter."""
+
+
+class Durations(msgspec.Struct, frozen=True):
+    """How often and how long, cumulative since the process began."""
+
+    origin: Origin
+    job_name: str
+    queue: str
+    span_name: str | None
+    outcome: str | None
+    """None: `count` is of the started ones."""
+    count: int
+    buckets: tuple[int, ...]
+    """How many took at most each of `DURATION_BOUNDS`, not cumulated; the last: longer."""
+    sum_seconds: float
+
+
+class JobEnded(msgspec.Struct, frozen=True):
+    """A parent learned how a job's process ended."""
+
+    origin: Origin
+    key: bytes | None
+    system: str
+    name: str
+    job_id: str
+    attempt: int | None
+    queue: str
+    outcome: str
+    reason: str
+    pid: int | None
+    signal: int | None
+    exit_code: int | None
+
+
+Signal: TypeAlias = SpanOpen | SpanClosed | SpanFinished | ProcessState | Durations | JobEnded
+
+DURATION_BOUNDS = (
+    0.1,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    21600.0,
+    86400.0,
+)
+"""Seconds; of the classic histogram at /metrics."""

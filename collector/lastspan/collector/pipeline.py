@@ -1,0 +1,203 @@
+"""The one module that knows every room: bytes in, verdicts out.
+
+    receive ──bytes──▶ decode ──signals──▶ track ──jobs that are due──▶ judge ──verdicts──▶ counts, suspects ──▶ publish
+
+Owned by the event loop's thread; nothing is locked. `accept_*` is called for each request, `tick` a few times a second.
+A tick says "look", never "what": early, late and twice are harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from . import otlp_json
+from .cause import Cause, explain, incident
+from .decode import Batch, Decoder
+from .judge import Verdict, judge
+from .model import SUSPECT, State
+from .policy import Policy
+from .track import JobRow, Limits, Tracker, Trouble
+from .values import RequestError
+from .words import duration
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], int]
+"""Nanoseconds; monotonic."""
+
+SLICE = 250
+"""Judgements between two returns to the event loop: a few milliseconds."""
+TICK_NS = 250_000_000
+_OVERSLEPT_NS = 4 * TICK_NS
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the sender of a request is told: how many records of it were refused, and why."""
+
+    rejected: int = 0
+    message: str = ""
+
+
+class Facts(msgspec.Struct):
+    """What the collector knows of itself."""
+
+    received: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    """(transport, record)."""
+    dropped: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    """(transport, reason)."""
+    judged_ns: int = 0
+    """When verdicts were last brought up to date."""
+    longest_stop_ns: int = 0
+    """For how long the last tick kept the receiver waiting at most."""
+    backlog: int = 0
+
+
+class Pipeline:
+    """The collector without its sockets."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        policy: Policy,
+        clock: Clock = time.monotonic_ns,
+        stopwatch: Clock = time.perf_counter_ns,
+    ) -> None:
+        self.clock = clock
+        self.policy = policy
+        self.tracker = Tracker(limits)
+        self.facts = Facts(judged_ns=clock())
+        self._decoder = Decoder()
+        self._stopwatch = stopwatch
+        self._ticked_ns: int | None = None
+        self._ignored_said = False
+
+    # --- receive ------------------------------------------------------------------------------------------------
+
+    def accept_logs(self, body: bytes, *, transport: str, json: bool = False) -> Answer:
+        """Take in a logs request. RequestError: the sender must not send it again."""
+        return self._take(self._decoder.logs(otlp_json.logs(body) if json else body), transport)
+
+    def accept_traces(self, body: bytes, *, transport: str, json: bool = False) -> Answer:
+        """Take in a traces request: finished spans close what is open."""
+        return self._take(self._decoder.traces(otlp_json.traces(body) if json else body), transport)
+
+    def accept_metrics(self, body: bytes, *, transport: str, json: bool = False) -> Answer:
+        """Take in a metrics request: nothing in it is for us, but who sends all signals to one place gets success."""
+        return self._take(self._decoder.metrics(otlp_json.metrics(body) if json else body), transport)
+
+    def refuse(self, transport: str, reason: str) -> None:
+        """Count a request that was not taken in."""
+        self.facts.dropped[transport, reason] += 1
+
+    def _take(self, batch: Batch, transport: str) -> Answer:
+        now_ns, tracker = self.clock(), self.tracker
+        for signal in batch.signals:
+            reason = tracker.observe(signal, now_ns)
+            if reason is not None:
+                batch.rejected[reason] += 1
+                batch.complaint = batch.complaint or f"no room ({reason}): {len(tracker.spans)} spans are open"
+        for record, count in batch.received.items():
+            self.facts.received[transport, record] += count
+        for reason, count in batch.rejected.items():
+            self.facts.dropped[transport, reason] += count
+        if batch.received["ignored"] and not self._ignored_said:
+            self._ignored_said = True
+            logger.info("some of what arrives over %s is not for lastspan; it is accepted, counted, ignored", transport)
+        return Answer(sum(batch.rejected.values()), batch.complaint)
+
+    # --- judge --------------------------------------------------------------------------------------------------
+
+    def tick(self) -> Iterator[None]:
+        """Judge what is due. Yields after each slice, so that the receiver can go on."""
+        now_ns, started = self.clock(), self._stopwatch()
+        longest = 0
+        if self._ticked_ns is not None and now_ns - self._ticked_ns > _OVERSLEPT_NS:
+            self.tracker.processes.overslept(now_ns - self._ticked_ns, now_ns)
+        self._ticked_ns = now_ns
+        for done, _ in enumerate(self._work(now_ns), start=1):
+            if done % SLICE == 0:
+                longest = max(longest, self._stopwatch() - started)
+                yield
+                started = self._stopwatch()
+        self.tracker.forget(now_ns)
+        self.facts.longest_stop_ns = max(longest, self._stopwatch() - started)
+        self.facts.judged_ns = now_ns
+
+    def verdict(self, job: JobRow) -> Verdict:
+        """Return the verdict on a job now."""
+        return judge(job, self.policy, self.clock())
+
+    def cause(self, job: JobRow, verdict: Verdict) -> Cause:
+        """Return why a job is as it is."""
+        return explain(job, verdict)
+
+    def _work(self, now_ns: int) -> Iterator[None]:
+        tracker = self.tracker
+        for process in tracker.processes.wheel.pop(now_ns):
+            tracker.processes.look(process, now_ns)
+            yield
+        changed, tracker.processes.changed = tracker.processes.changed, []
+        for process in changed:
+            tracker.look_at(process, now_ns)
+            yield
+        touched, tracker.touched = tracker.touched, []
+        self.facts.backlog = len(touched)
+        for job in touched:
+            job.dirty = False
+            self._judge(job, now_ns)
+            yield
+        for job in tracker.wheel.pop(now_ns):
+            self._judge(job, now_ns)
+            yield
+
+    def _judge(self, job: JobRow, now_ns: int) -> None:
+        if job.end is not None:
+            return
+        verdict = judge(job, self.policy, now_ns)
+        if verdict.state in SUSPECT or job.trouble is not None or verdict.state is not job.state:
+            self._settle(job, verdict, now_ns)
+        self.tracker.wheel.arm(job, verdict.due_ns if verdict.due_ns is not None else 1 << 62, now_ns)
+
+    def _settle(self, job: JobRow, verdict: Verdict, now_ns: int) -> None:
+        before = job.state
+        trouble = self._trouble(job, verdict, now_ns) if verdict.state in SUSPECT else None
+        self.tracker.settle(job, verdict.state, trouble)
+        if before is verdict.state:
+            return
+        if trouble is None:
+            logger.info("job %s %s: %s → %s", job.type.name, job.job_id, before.value, verdict.state.value)
+            return
+        if before not in SUSPECT or verdict.state is State.STUCK:
+            self.tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
+        last = verdict.last
+        logger.warning(
+            "job %s %s: %s → %s at %s, open for %s (%s)",
+            job.type.name,
+            job.job_id,
+            before.value,
+            verdict.state.value,
+            last.span.name,
+            duration(last.age_ns / 1e9),
+            trouble.cause,
+        )
+
+    def _trouble(self, job: JobRow, verdict: Verdict, now_ns: int) -> Trouble:
+        cause, old = explain(job, verdict), job.trouble
+        name = incident(job, cause) if old is None else old.incident
+        since_ns = now_ns if old is None else old.since_ns
+        assert verdict.severity is not None  # a suspect has one
+        new = Trouble(name, cause.name, verdict.last.span.name, verdict.severity, since_ns)
+        return old if old is not None and _same(old, new) else new
+
+
+def _same(one: Trouble, other: Trouble) -> bool:
+    return msgspec.structs.astuple(one) == msgspec.structs.astuple(other)
+
+
+__all__ = ["Answer", "Pipeline", "RequestError"]

@@ -1,0 +1,112 @@
+"""How long a span may be open, and on what basis: declared, else a rule, else learned, else the default of its kind."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from .model import Basis, JobType, Kind
+
+_CACHE = 20_000
+
+
+class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a rule applies to; each value is exact or a glob, none: anything."""
+
+    service: str | None = None
+    job_name: str | None = None
+    queue: str | None = None
+    span_name: str | None = None
+    kind: Kind | None = None
+
+    @property
+    def of_jobs(self) -> bool:
+        """Whether it names no span, so that it is about the job as a whole."""
+        return self.span_name is None and self.kind is None
+
+    def fits(self, type: JobType, span_name: str, kind: Kind) -> bool:
+        """Whether a span of a job is meant."""
+        if self.of_jobs and kind is not Kind.JOB:
+            return False
+        return (
+            self.kind in (None, kind)
+            and _fits(self.service, type.service)
+            and _fits(self.job_name, type.name)
+            and _fits(self.queue, type.queue)
+            and _fits(self.span_name, span_name)
+        )
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """An allowed duration for what matches."""
+
+    match: Match
+    allowed_ns: int
+    text: str
+    """The rule as people write it."""
+
+
+class Allowance(msgspec.Struct, frozen=True, gc=False):
+    """An allowed duration, and where it comes from."""
+
+    allowed_ns: int
+    basis: Basis
+    rule: str
+    """Which rule decided, for people."""
+
+
+class Defaults(msgspec.Struct, frozen=True):
+    """Allowed durations by kind, in nanoseconds."""
+
+    job_ns: int = 3_600_000_000_000
+    http_ns: int = 60_000_000_000
+    db_ns: int = 60_000_000_000
+    lock_ns: int = 30_000_000_000
+    other_ns: int | None = None
+    """None: as long as the job."""
+
+
+class Policy:
+    """Answers how long; remembers its answers, for there are few different questions."""
+
+    def __init__(self, rules: tuple[Rule, ...] = (), defaults: Defaults | None = None) -> None:
+        defaults = defaults or Defaults()
+        self._rules = rules
+        self._by_kind = {
+            Kind.JOB: defaults.job_ns,
+            Kind.HTTP: defaults.http_ns,
+            Kind.DB: defaults.db_ns,
+            Kind.LOCK: defaults.lock_ns,
+            Kind.OTHER: defaults.other_ns,
+        }
+        self._cache: dict[tuple[JobType, str, Kind], Allowance | None] = {}
+
+    def allowed(self, type: JobType, span_name: str, kind: Kind, expected_ns: int | None = None) -> Allowance | None:
+        """Return how long a span may be open; None: as long as its job."""
+        if expected_ns is not None:
+            return Allowance(expected_ns, Basis.DECLARED, "declared in the code")
+        key = (type, span_name, kind)
+        if key in self._cache:
+            return self._cache[key]
+        if len(self._cache) >= _CACHE:
+            self._cache.clear()
+        allowance = self._cache[key] = self._ask(type, span_name, kind)
+        return allowance
+
+    def job(self, type: JobType, span_name: str, expected_ns: int | None = None) -> Allowance:
+        """Return how long a job may run."""
+        allowance = self.allowed(type, span_name, Kind.JOB, expected_ns)
+        assert allowance is not None  # a job has a default
+        return allowance
+
+    def _ask(self, type: JobType, span_name: str, kind: Kind) -> Allowance | None:
+        for rule in self._rules:
+            if rule.match.fits(type, span_name, kind):
+                return Allowance(rule.allowed_ns, Basis.RULE, rule.text)
+        default_ns = self._by_kind[kind]
+        return None if default_ns is None else Allowance(default_ns, Basis.DEFAULT, f"default for {kind.value}")
+
+
+def _fits(pattern: str | None, value: str) -> bool:
+    return pattern is None or fnmatchcase(value, pattern)

@@ -1,0 +1,1 @@
+"""What leaves the collector: the API, `/metrics`, pages."""

@@ -1,0 +1,262 @@
+"""`/metrics`: aggregates from counts that are kept anyway, and one series a suspect, at most 200.
+
+Names and labels are those of `semconv.metrics`; `Family` refuses others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from lastspan.semconv import METRICS
+from lastspan.semconv import metrics as m
+
+from ..model import DURATION_BOUNDS, SUSPECT
+from ..pipeline import Pipeline
+from ..track import OPEN_STATES, JobRow, Series
+from .views import JobView, key_text, view
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+MAX_SUSPECTS = 200
+MAX_INCIDENTS = 100
+MAX_LOST_PROCESSES = 200
+OTHER = "other"
+_MAX_LABEL = 200
+_IN_A_THREAD = 5000
+
+Labels = tuple[str, ...]
+Wall = Callable[[], float]
+
+
+async def render(pipeline: Pipeline, *, wall: Wall) -> bytes:
+    """Return the page. It is gathered here and now; a long one is written in a thread, away from the receiver."""
+    families = list(gather(pipeline, wall=wall))
+    if sum(len(family.samples) for family in families) > _IN_A_THREAD:
+        return await asyncio.to_thread(_write, families)
+    return _write(families)
+
+
+def gather(pipeline: Pipeline, *, wall: Wall) -> Iterator[Metric]:
+    """Yield all families."""
+    yield from _by_type(pipeline)
+    yield from _incidents(pipeline)
+    yield from _suspects(pipeline, wall)
+    yield from _processes(pipeline)
+    yield from _collector(pipeline)
+
+
+class _Families(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _write(families: list[Metric]) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(families))
+    return generate_latest(registry)
+
+
+def _family(name: str) -> Any:
+    """Return an empty family of a declared metric."""
+    declared = METRICS[name]
+    makers = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "histogram": HistogramMetricFamily}
+    return makers[declared.instrument](name, declared.brief, labels=declared.attributes)
+
+
+def _gauge(name: str, value: float) -> Metric:
+    family = _family(name)
+    family.add_metric((), value)
+    return family  # type: ignore[no-any-return]
+
+
+def _label(value: object) -> str:
+    return "" if value is None else str(value)[:_MAX_LABEL]
+
+
+def _labels(*values: object) -> Labels:
+    return tuple(_label(value) for value in values)
+
+
+# --- aggregates ---------------------------------------------------------------------------------------------------
+
+
+def _type_labels(series: Series) -> Labels:
+    return _labels(series.environment, series.service, series.job_name, series.queue)
+
+
+def _by_type(pipeline: Pipeline) -> Iterator[Metric]:
+    jobs, stuck, started = _family(m.JOBS), _family(m.JOBS_STUCK), _family(m.JOBS_STARTED)
+    ended, stuck_total = _family(m.JOBS_ENDED), _family(m.JOBS_STUCK_TOTAL)
+    took, expected = _family(m.JOBS_DURATION), _family(m.JOB_EXPECTED_DURATION)
+    for series in pipeline.tracker.counts.series.values():
+        labels = _type_labels(series)
+        for state in OPEN_STATES:
+            jobs.add_metric((*labels, state.value), series.open[state])
+        for cause, count in series.stuck.items():
+            stuck.add_metric((*labels, cause), count)
+        for cause, count in series.stuck_total.items():
+            stuck_total.add_metric((*labels, cause), count)
+        for outcome, count in series.ended.items():
+            ended.add_metric((*labels, outcome), count)
+        started.add_metric(labels, series.started)
+        if any(series.buckets):
+            took.add_metric(labels, list(_buckets(series)), series.sum_seconds)
+        if series.type is not None:
+            allowance = pipeline.policy.job(series.type, "")
+            expected.add_metric((*labels, allowance.basis.value), allowance.allowed_ns / 1e9)
+    yield from (jobs, stuck, started, ended, stuck_total, took, expected)
+
+
+def _buckets(series: Series) -> Iterator[tuple[str, int]]:
+    total = 0
+    for bound, count in zip((*DURATION_BOUNDS, float("inf")), series.buckets, strict=True):
+        total += count
+        yield ("+Inf" if bound == float("inf") else repr(bound)), total
+
+
+def _incidents(pipeline: Pipeline) -> Iterator[Metric]:
+    family = _family(m.INCIDENT_JOBS)
+    rest: dict[tuple[str, str], int] = {}
+    for index, (name, incident) in enumerate(pipeline.tracker.counts.incidents.items()):
+        where = (incident.environment, incident.service)
+        if index < MAX_INCIDENTS:
+            family.add_metric(_labels(*where, name, incident.cause, incident.last_span), len(incident.jobs))
+        else:
+            rest[where] = rest.get(where, 0) + len(incident.jobs)
+    for where, count in rest.items():
+        family.add_metric(_labels(*where, OTHER, OTHER, OTHER), count)
+    yield family
+
+
+# --- suspects -----------------------------------------------------------------------------------------------------
+
+
+def _chosen(pipeline: Pipeline) -> list[JobRow]:
+    """Return the suspects that get series: one of each incident, then the first found, always in the same order."""
+    tracker = pipeline.tracker
+    chosen = {
+        (job := next(iter(incident.jobs.values()))).span.key: job
+        for incident in islice(tracker.counts.incidents.values(), MAX_INCIDENTS)
+    }
+    for key, job in islice(tracker.suspects.items(), 2 * MAX_SUSPECTS):
+        if len(chosen) >= MAX_SUSPECTS:
+            break
+        chosen.setdefault(key, job)
+    return sorted(chosen.values(), key=lambda job: job.trouble.since_ns if job.trouble is not None else 0)
+
+
+def _suspects(pipeline: Pipeline, wall: Wall) -> Iterator[Metric]:
+    stuck, info = _family(m.JOB_STUCK), _family(m.STUCK_JOB_INFO)
+    started, moved, heard = (
+        _family(m.JOB_STARTED_TIMESTAMP),
+        _family(m.JOB_LAST_PROGRESS_TIMESTAMP),
+        _family(m.JOB_LAST_HEARTBEAT_TIMESTAMP),
+    )
+    progress, cpu = _family(m.JOB_PROGRESS_RATIO), _family(m.JOB_CPU_RATIO)
+    chosen, now_s = _chosen(pipeline), wall()
+    for job in chosen:
+        seen = view(pipeline, job, wall=wall)
+        if seen.state not in SUSPECT:  # changed since the last tick: gone from here at the next
+            continue
+        labels = _labels(seen.environment, seen.service, key_text(job.span.key), seen.job_id, seen.job_name, seen.queue)
+        stuck.add_metric((*labels, *_labels(seen.incident, seen.severity, seen.basis)), 1)
+        info.add_metric((*labels, *_info(seen)), 1)
+        started.add_metric(labels, now_s - seen.age_s)
+        for family, age_s in ((moved, seen.movement_age_s), (heard, seen.heartbeat_age_s)):
+            if age_s is not None:
+                family.add_metric(labels, now_s - age_s)
+        if seen.progress is not None and seen.progress.ratio is not None:
+            progress.add_metric(labels, seen.progress.ratio)
+        if seen.cpu_ratio is not None:
+            cpu.add_metric(labels, seen.cpu_ratio)
+    yield from (stuck, info, started, moved, heard, progress, cpu)
+    yield _gauge(m.JOB_SERIES_TRUNCATED, max(0, len(pipeline.tracker.suspects) - len(chosen)))
+
+
+def _info(job: JobView) -> Labels:
+    code = "" if job.code is None else f"{job.code.function} {job.code.file}:{job.code.line}"
+    holder = "" if job.blocked_by is None else job.blocked_by.holder_job_id or job.blocked_by.holder_thread
+    return _labels(
+        job.system,
+        job.state,
+        job.trace_id,
+        job.last_span.name,
+        job.last_span.kind,
+        job.cause,
+        code,
+        holder,
+        job.host,
+        job.pod,
+        job.namespace,
+        job.pid,
+        job.instance_id,
+        job.service_version,
+    )
+
+
+# --- processes, and the collector itself ----------------------------------------------------------------------------
+
+
+def _processes(pipeline: Pipeline) -> Iterator[Metric]:
+    by_state, open_jobs = _family(m.PROCESSES), _family(m.LOST_PROCESS_OPEN_JOBS)
+    counts: dict[Labels, int] = {}
+    for resource, state in pipeline.tracker.processes.states():
+        labels = _labels(resource.environment, resource.service, state)
+        counts[labels] = counts.get(labels, 0) + 1
+    for labels, count in counts.items():
+        by_state.add_metric(labels, count)
+    for labels, count in islice(_lost(pipeline).items(), MAX_LOST_PROCESSES):
+        open_jobs.add_metric(labels, count)
+    yield from (by_state, open_jobs)
+
+
+def _lost(pipeline: Pipeline) -> dict[Labels, int]:
+    counts: dict[Labels, int] = {}
+    for job in islice(pipeline.tracker.suspects.values(), 10 * MAX_LOST_PROCESSES):
+        if job.state.value == "lost" and job.span.process is not None:
+            resource = job.span.process.resource
+            labels = _labels(resource.environment, resource.service, resource.host, resource.instance_id)
+            counts[labels] = counts.get(labels, 0) + 1
+    return counts
+
+
+def _collector(pipeline: Pipeline) -> Iterator[Metric]:
+    facts, tracker = pipeline.facts, pipeline.tracker
+    received, dropped = _family(m.COLLECTOR_RECEIVED), _family(m.COLLECTOR_DROPPED)
+    for labels, count in facts.received.items():
+        received.add_metric(_labels(*labels), count)
+    for labels, count in facts.dropped.items():
+        dropped.add_metric(_labels(*labels), count)
+    info = _family(m.COLLECTOR_INFO)
+    info.add_metric((own_version(),), 1)
+    yield from (received, dropped, info)
+    yield _gauge(m.COLLECTOR_OPEN_SPANS, len(tracker.spans))
+    yield _gauge(m.COLLECTOR_SPAN_LIMIT, tracker.limits.max_open_spans)
+    yield _gauge(m.COLLECTOR_EVIDENCE_BYTES, tracker.evidence_bytes)
+    yield _gauge(m.COLLECTOR_VERDICT_AGE, max(0, pipeline.clock() - facts.judged_ns) / 1e9)
+    yield _gauge(m.COLLECTOR_TICK_DURATION, facts.longest_stop_ns / 1e9)
+    yield _gauge(m.COLLECTOR_JUDGE_BACKLOG, facts.backlog)
+    yield _gauge(m.COLLECTOR_BLIND, int(tracker.processes.blind))
+
+
+def own_version() -> str:
+    """Return the version that is installed."""
+    try:
+        return version("lastspan")
+    except PackageNotFoundError:  # run from a checkout
+        return "0"

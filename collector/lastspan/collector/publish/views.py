@@ -1,0 +1,352 @@
+"""The whole truth about a job, as the API tells it. Every field is always there; null: not known.
+
+All is derived from the tracker's rows at the moment of asking.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
+from itertools import chain, islice
+from typing import Any
+
+import msgspec
+
+from ..judge import Leaf, Verdict
+from ..model import Call, Evidence, Resource, State
+from ..pipeline import Pipeline
+from ..track import JobRow, SpanRow
+
+SCANNED = 50_000
+"""Jobs that one list looks at; suspects come first, so none of them is missed."""
+_KEY = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
+_NOWHERE = Resource()
+_SEEN_NOTHING = Evidence()
+
+Wall = Callable[[], float]
+"""Seconds since the epoch; for display only."""
+
+
+class LastSpan(msgspec.Struct):
+    """Where the job is, or where it stopped."""
+
+    name: str
+    kind: str
+    age_s: float
+    allowed_s: float
+    attributes: dict[str, Any]
+    span_id: str
+
+
+class Code(msgspec.Struct):
+    """The code line where the thread stands."""
+
+    function: str | None
+    file: str | None
+    line: int | None
+
+
+class Progress(msgspec.Struct):
+    """What `progress()` last said."""
+
+    done: float
+    total: float | None
+    ratio: float | None
+    message: str | None
+
+
+class Blocker(msgspec.Struct):
+    """What the thread waits for."""
+
+    kind: str | None
+    peer: str | None
+    lock: str | None
+    holder_job_id: str | None
+    holder_thread: str | None
+
+
+class OpenSpan(msgspec.Struct):
+    """One open span of the job, its own included."""
+
+    span_id: str
+    parent_id: str | None
+    name: str
+    kind: str
+    age_s: float
+    attributes: dict[str, Any]
+    is_job: bool
+    is_last: bool
+
+
+class Other(msgspec.Struct):
+    """Another attempt of the same job."""
+
+    job_key: str
+    attempt: int | None
+    state: str
+    outcome: str | None
+    host: str | None
+    pid: int | None
+
+
+class JobView(msgspec.Struct):
+    """One job."""
+
+    job_key: str
+    job_id: str
+    job_name: str
+    service: str | None
+    environment: str | None
+    host: str | None
+    pod: str | None
+    namespace: str | None
+    pid: int | None
+    instance_id: str | None
+    service_version: str | None
+    queue: str | None
+    system: str | None
+    attempt: int | None
+    max_attempts: int | None
+    state: str
+    outcome: str | None
+    reason: str | None
+    exit_signal: int | None
+    exit_code: int | None
+    severity: str | None
+    basis: str
+    basis_rule: str
+    cause: str | None
+    cause_text: str | None
+    confidence: float | None
+    incident: str | None
+    started_at: str
+    age_s: float
+    allowed_s: float
+    timeout_s: float | None
+    silent_s: float | None
+    heartbeat_age_s: float | None
+    movement_age_s: float | None
+    progress: Progress | None
+    cpu_ratio: float | None
+    trace_id: str | None
+    span_id: str | None
+    last_span: LastSpan
+    code: Code | None
+    stack: list[str]
+    stack_unseen: str | None
+    thread: str | None
+    open_spans: list[OpenSpan]
+    blocked_by: Blocker | None
+    lint: list[dict[str, Any]]
+    others: list[Other]
+
+
+class JobList(msgspec.Struct):
+    """An answer of `/api/v1/jobs`."""
+
+    jobs: list[JobView]
+    truncated: bool
+    """There are more than were asked for."""
+    counts: dict[str, int]
+    """All open jobs by state, whatever the filter."""
+    now: str
+
+
+def list_jobs(
+    pipeline: Pipeline, *, state: str | None, job_name: str | None, service: str | None, limit: int, wall: Wall
+) -> JobList:
+    """Return jobs: suspects first, then those that are open, then those that ended lately."""
+    tracker = pipeline.tracker
+    found: list[JobView] = []
+    truncated = False
+    for index, job in enumerate(_all_jobs(pipeline, state)):
+        if index >= SCANNED + len(tracker.suspects):
+            truncated = True
+            break
+        if job_name not in (None, job.type.name) or service not in (None, job.type.service):
+            continue
+        if state is not None and pipeline.verdict(job).state.value != state:
+            continue
+        if len(found) >= limit:
+            truncated = True
+            break
+        found.append(view(pipeline, job, wall=wall))
+    return JobList(found, truncated, count_states(pipeline), _iso(wall()))
+
+
+def find_job(pipeline: Pipeline, ref: str) -> JobRow | None:
+    """Return the job of a key, or the newest attempt of a job id."""
+    if _KEY.fullmatch(ref):
+        key = bytes.fromhex(ref.replace("-", ""))
+        job = pipeline.tracker.jobs.get(key) or pipeline.tracker.ended.get(key)
+        if job is not None:
+            return job
+    attempts = pipeline.tracker.with_id(ref)
+    return max(attempts, key=lambda job: (job.attempt or 0, job.span.start_ns), default=None)
+
+
+def count_states(pipeline: Pipeline) -> dict[str, int]:
+    """Return how many jobs are in each state."""
+    counts = {state.value: 0 for state in State}
+    for series in pipeline.tracker.counts.series.values():
+        for state, count in series.open.items():
+            counts[state.value] += count
+    counts[State.ENDED.value] = len(pipeline.tracker.ended)
+    return counts
+
+
+def view(pipeline: Pipeline, job: JobRow, *, wall: Wall) -> JobView:
+    """Return one job as the API tells it."""
+    now_ns = pipeline.clock() if job.end is None else min(pipeline.clock(), job.end.at_ns)
+    verdict = pipeline.verdict(job)
+    process = job.span.process
+    resource = _NOWHERE if process is None else process.resource
+    troubled = verdict.state not in (State.RUNNING, State.ENDED)
+    cause = pipeline.cause(job, verdict) if troubled else None
+    evidence = verdict.last.span.evidence or job.span.evidence or _SEEN_NOTHING
+    age_s = max(0, now_ns - job.span.start_ns) / 1e9
+    ended_ago_s = (pipeline.clock() - now_ns) / 1e9
+    key, type, end = job.span.key, job.type, job.end
+    return JobView(
+        job_key=key_text(key),
+        job_id=job.job_id,
+        job_name=type.name,
+        service=type.service or None,
+        environment=type.environment or None,
+        host=resource.host or None,
+        pod=resource.pod or None,
+        namespace=resource.namespace or None,
+        pid=resource.pid,
+        instance_id=resource.instance_id or None,
+        service_version=resource.service_version or None,
+        queue=type.queue or None,
+        system=type.system or None,
+        attempt=job.attempt,
+        max_attempts=type.max_attempts,
+        state=verdict.state.value,
+        outcome=None if end is None else end.outcome,
+        reason=None if end is None else end.reason or None,
+        exit_signal=None if end is None else end.signal,
+        exit_code=None if end is None else end.exit_code,
+        severity=None if verdict.severity is None else verdict.severity.value,
+        basis=verdict.allowance.basis.value,
+        basis_rule=verdict.allowance.rule,
+        cause=None if cause is None else cause.name,
+        cause_text=None if cause is None else cause.text,
+        confidence=None if cause is None else cause.confidence,
+        incident=None if job.trouble is None else job.trouble.incident,
+        started_at=_iso(wall() - age_s - ended_ago_s),
+        age_s=age_s,
+        allowed_s=verdict.allowance.allowed_ns / 1e9,
+        timeout_s=_seconds(type.timeout_ns),
+        silent_s=None if process is None else pipeline.tracker.processes.silent_ns(process, now_ns) / 1e9,
+        heartbeat_age_s=None if process is None else max(0, now_ns - process.heard_ns) / 1e9,
+        movement_age_s=None if job.moved_ns is None else max(0, now_ns - job.moved_ns) / 1e9,
+        progress=_progress(job),
+        cpu_ratio=evidence.cpu_ratio,
+        trace_id=key[:16].hex() if len(key) == 24 else None,
+        span_id=key[16:].hex() if len(key) == 24 else None,
+        last_span=_last_span(verdict.last, verdict),
+        code=None if evidence.function is None else Code(evidence.function, evidence.file, evidence.line),
+        stack=(evidence.stacktrace or "").splitlines(),
+        stack_unseen=evidence.stack_unseen,
+        thread=evidence.thread_name,
+        open_spans=[_open_span(span, verdict, now_ns) for span in _open_spans(job)],
+        blocked_by=_blocker(evidence),
+        lint=[],
+        others=[_other(other) for other in pipeline.tracker.with_id(job.job_id) if other is not job],
+    )
+
+
+def key_text(key: bytes) -> str:
+    """Return a job key as text: trace id, "-", span id."""
+    return f"{key[:16].hex()}-{key[16:].hex()}" if len(key) == 24 else key.decode(errors="replace")
+
+
+def _all_jobs(pipeline: Pipeline, state: str | None) -> Iterator[JobRow]:
+    tracker = pipeline.tracker
+    suspects = list(islice(tracker.suspects.values(), SCANNED))
+    if state == State.ENDED.value:
+        return reversed(tracker.ended.values())
+    open_jobs: Iterable[JobRow] = (job for job in tracker.jobs.values() if job.span.key not in tracker.suspects)
+    if state is not None:
+        return chain(suspects, open_jobs)
+    return chain(suspects, open_jobs, reversed(tracker.ended.values()))
+
+
+def _open_spans(job: JobRow) -> list[SpanRow]:
+    return [job.span, *islice(job.members(), 100)]
+
+
+def _last_span(leaf: Leaf, verdict: Verdict) -> LastSpan:
+    span = leaf.span
+    return LastSpan(
+        span.name,
+        span.kind or "INTERNAL",
+        leaf.age_ns / 1e9,
+        leaf.allowance.allowed_ns / 1e9,
+        _attributes(span.call),
+        span.span_id.hex(),
+    )
+
+
+def _open_span(span: SpanRow, verdict: Verdict, now_ns: int) -> OpenSpan:
+    return OpenSpan(
+        span.span_id.hex(),
+        None if span.parent_id is None else span.parent_id.hex(),
+        span.name,
+        span.kind or "INTERNAL",
+        max(0, now_ns - span.start_ns) / 1e9,
+        _attributes(span.call),
+        span.job is not None and span.job.span is span,
+        span is verdict.last.span,
+    )
+
+
+def _attributes(call: Call) -> dict[str, Any]:
+    attributes: dict[str, Any] = dict(call.attributes)
+    if call.timeout_ns is not None:
+        attributes["lastspan.call.timeout"] = call.timeout_ns / 1e9
+    if call.unbounded:
+        attributes["lastspan.call.unbounded"] = True
+    return attributes
+
+
+def _progress(job: JobRow) -> Progress | None:
+    progress = job.progress
+    if progress is None:
+        return None
+    ratio = progress.done / progress.total if progress.total else None
+    return Progress(progress.done, progress.total, ratio, progress.message)
+
+
+def _blocker(evidence: Evidence) -> Blocker | None:
+    blocker = Blocker(
+        evidence.wait_kind,
+        evidence.wait_peer,
+        evidence.lock_name,
+        evidence.lock_holder_job_id,
+        evidence.lock_holder_thread,
+    )
+    return None if all(value is None for value in msgspec.structs.astuple(blocker)) else blocker
+
+
+def _other(job: JobRow) -> Other:
+    resource = _NOWHERE if job.span.process is None else job.span.process.resource
+    return Other(
+        key_text(job.span.key),
+        job.attempt,
+        job.state.value,
+        None if job.end is None else job.end.outcome,
+        resource.host or None,
+        resource.pid,
+    )
+
+
+def _seconds(ns: int | None) -> float | None:
+    return None if ns is None else ns / 1e9
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,174 @@
+"""The running collector: sockets, the tick, and an orderly end. Everything runs in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from .config import ConfigError, Settings, split_address
+from .pipeline import TICK_NS, Pipeline
+from .publish.web import web_app
+from .receive.budget import Budget
+from .receive.grpc import grpc_server
+from .receive.http import OtlpHttp
+
+logger = logging.getLogger(__name__)
+
+_GRACE_S = 4.0
+"""For requests that are in flight when we stop."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn in a loop that is not its own: signals are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Leave signals alone."""
+        yield
+
+
+class Collector:
+    """One pipeline behind its ports."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.pipeline = Pipeline(limits=settings.limits(), policy=settings.policy())
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask it to end; harmless twice."""
+        self._stop.set()
+
+    async def run(self, ready: Callable[[str], None]) -> None:
+        """Listen, work, and return after `stop`; *ready* gets the line that says where it listens."""
+        settings, budget = self._settings, Budget(self._settings.max_in_flight)
+        sockets = {name: _bind(name, getattr(settings, name)) for name in ("otlp_http", "web")}
+        grpc, grpc_address = await self._grpc(budget)
+        apps = {
+            "otlp_http": OtlpHttp(self.pipeline, max_body=settings.max_body, budget=budget),
+            "web": web_app(self.pipeline, ready=lambda: not self._stop.is_set()),
+        }
+        servers = {name: (_uvicorn(apps[name]), sock) for name, sock in sockets.items() if sock is not None}
+        tasks = [asyncio.create_task(server.serve([sock])) for server, sock in servers.values()]
+        for server, _ in servers.values():
+            while not server.started:
+                await asyncio.sleep(0.005)
+        tick = asyncio.create_task(self._tick())
+        gc.freeze()  # what is there now stays: collections need not look at it
+        ready(f"ready grpc={grpc_address} http={_address(sockets['otlp_http'])} web={_address(sockets['web'])}")
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([stopped, tick], return_when=asyncio.FIRST_COMPLETED)
+        logger.info("stopping")
+        await self._end(servers, tasks, grpc)
+        stopped.cancel()
+        if tick.done():
+            tick.result()  # it ends by a defect only
+        tick.cancel()
+
+    async def _grpc(self, budget: Budget) -> tuple[Any, str]:
+        address = split_address("otlp_grpc", self._settings.otlp_grpc)
+        if address is None:
+            return None, "off"
+        host, port = address
+        server = grpc_server(self.pipeline, max_body=self._settings.max_body, budget=budget)
+        shown = f"[{host}]" if ":" in host else host
+        try:
+            bound = server.add_insecure_port(f"{shown}:{port}")
+        except RuntimeError:
+            raise ConfigError(f"otlp_grpc: cannot listen on {host}:{port}: is it in use?") from None
+        await server.start()
+        _say("otlp_grpc", host, bound)
+        return server, f"{shown}:{bound}"
+
+    async def _tick(self) -> None:
+        while True:
+            for _ in self.pipeline.tick():
+                await asyncio.sleep(0)
+            await asyncio.sleep(TICK_NS / 1e9)
+
+    async def _end(self, servers: dict[str, Any], tasks: list[asyncio.Task[None]], grpc: Any) -> None:
+        for server, _ in servers.values():
+            server.should_exit = True
+        ends = [*tasks]
+        if grpc is not None:
+            ends.append(asyncio.create_task(grpc.stop(_GRACE_S)))
+        if ends:
+            await asyncio.wait(ends, timeout=_GRACE_S)
+
+
+def run(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Run a collector until SIGTERM or SIGINT."""
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(_run(settings, ready))
+
+
+async def _run(settings: Settings, ready: Callable[[str], None]) -> None:
+    collector = Collector(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, collector.stop)
+    await collector.run(ready)
+
+
+def _uvicorn(app: Any) -> _Server:
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(_GRACE_S) - 1,
+    )
+    config.load()
+    return _Server(config)
+
+
+def _bind(key: str, address: str) -> socket.socket | None:
+    found = split_address(key, address)
+    if found is None:
+        return None
+    host, port = found
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as problem:
+        raise ConfigError(f"{key}: cannot listen on {host}:{port}: {problem.strerror or problem}") from None
+    sock.setblocking(False)
+    _say(key, host, sock.getsockname()[1])
+    return sock
+
+
+def _say(key: str, host: str, port: int) -> None:
+    logger.info("%s listens on %s:%d", key, host, port)
+    if not _is_loopback(host):
+        logger.warning(
+            "%s listens beyond this machine (%s): whoever reaches it may use it, there is no token yet", key, host
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _address(sock: socket.socket | None) -> str:
+    if sock is None:
+        return "off"
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,22 @@
+"""State: what is open, by what was told. One thread owns it; nothing in it is locked."""
+
+from .counts import OPEN_STATES, Counts, Incident, Series
+from .rows import End, JobRow, ProcessRow, Silence, SpanRow, Trouble
+from .tracker import PROCESS_CAP, SPAN_CAP, Limits, Tracker
+
+__all__ = [
+    "OPEN_STATES",
+    "PROCESS_CAP",
+    "SPAN_CAP",
+    "Counts",
+    "End",
+    "Incident",
+    "JobRow",
+    "Limits",
+    "ProcessRow",
+    "Series",
+    "Silence",
+    "SpanRow",
+    "Tracker",
+    "Trouble",
+]

@@ -1,0 +1,155 @@
+"""Counts by type of job and by incident, kept as things happen: nothing is ever counted by walking."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from ..model import DURATION_BOUNDS, Durations, JobType, State
+from .rows import DurationRow, JobRow, ProcessRow, Trouble
+
+OTHER = "other"
+"""Name of what is beyond a limit."""
+
+OPEN_STATES = (State.RUNNING, State.OVERDUE, State.STUCK, State.LOST, State.FROZEN)
+
+
+class Series(msgspec.Struct, eq=False):
+    """The counts of one (environment, service, job name, queue)."""
+
+    environment: str
+    service: str
+    job_name: str
+    queue: str
+    type: JobType | None
+    """One type of the series, to ask the policy about; None: it is a mixture."""
+    open: Counter[State]
+    stuck: Counter[str]
+    """Suspects by cause."""
+    stuck_total: Counter[str]
+    started: int
+    ended: Counter[str]
+    buckets: list[int]
+    sum_seconds: float
+
+
+class Incident(msgspec.Struct, eq=False):
+    """Jobs that stopped at one thing."""
+
+    environment: str
+    service: str
+    cause: str
+    last_span: str
+    jobs: dict[bytes, JobRow]
+    """In the order in which they were found."""
+
+
+class Counts:
+    """All series and incidents."""
+
+    def __init__(self, *, max_types: int) -> None:
+        self._max_types = max_types
+        self.series: dict[tuple[str, str, str, str], Series] = {}
+        self.incidents: dict[str, Incident] = {}
+
+    def of(self, environment: str, service: str, job_name: str, queue: str, type: JobType | None = None) -> Series:
+        """Return the series of these labels, or that of all others once there are too many."""
+        key = (environment, service, job_name, queue)
+        series = self.series.get(key)
+        if series is None:
+            if len(self.series) >= self._max_types and job_name != OTHER:
+                return self.of("", "", OTHER, OTHER)
+            zeros = [0] * (len(DURATION_BOUNDS) + 1)
+            series = Series(*key, type, Counter(), Counter(), Counter(), 0, Counter(), zeros, 0.0)
+            self.series[key] = series
+        if series.type is None:
+            series.type = type
+        return series
+
+    def of_job(self, job: JobRow) -> Series:
+        """Return the series of a job."""
+        type = job.type
+        return self.of(type.environment, type.service, type.name, type.queue, type)
+
+    def enter(self, job: JobRow, state: State) -> None:
+        """Count a job that is new."""
+        job.state = state
+        self.of_job(job).open[state] += 1
+
+    def move(self, job: JobRow, state: State) -> None:
+        """Count a job's change of state; `ended` leaves the counts."""
+        if state is job.state:
+            return
+        series = self.of_job(job)
+        series.open[job.state] -= 1
+        if state is not State.ENDED:
+            series.open[state] += 1
+        job.state = state
+
+    def retype(self, job: JobRow, type: JobType) -> None:
+        """Count a job under another type: its own record came after that of a child."""
+        state, trouble = job.state, job.trouble
+        self.trouble(job, None)
+        self.of_job(job).open[state] -= 1
+        job.type = type
+        self.of_job(job).open[state] += 1
+        self.trouble(job, trouble)
+
+    def trouble(self, job: JobRow, trouble: Trouble | None) -> None:
+        """Put a job into its incident, or take it out."""
+        before, job.trouble = job.trouble, trouble
+        series = self.of_job(job)
+        if before is not None:
+            series.stuck[before.cause] -= 1
+            self._leave(job, before.incident)
+        if trouble is not None:
+            series.stuck[trouble.cause] += 1
+            self._join(job, trouble)
+
+    def ended(self, job: JobRow, outcome: str) -> None:
+        """Count an end that the process itself could not count: it was killed, lost or shut down."""
+        self.of_job(job).ended[outcome] += 1
+
+    def durations(self, process: ProcessRow, told: Durations) -> None:
+        """Count what is new in a process's cumulative counts."""
+        if told.span_name is not None:
+            return
+        if process.durations is None:
+            process.durations = {}
+        key = (told.job_name, told.queue, told.outcome)
+        if key not in process.durations and len(process.durations) >= self._max_types:
+            return
+        last = process.durations.setdefault(key, DurationRow())
+        if told.count <= last.count:
+            return  # late, or told twice
+        resource = process.resource
+        series = self.of(resource.environment, resource.service, told.job_name, told.queue)
+        if told.outcome is None:
+            series.started += told.count - last.count
+        else:
+            series.ended[told.outcome] += told.count - last.count
+            _add(series, told, last)
+        last.count, last.buckets, last.sum_seconds = told.count, told.buckets, told.sum_seconds
+
+    def _join(self, job: JobRow, trouble: Trouble) -> None:
+        incident = self.incidents.get(trouble.incident)
+        if incident is None:
+            type = job.type
+            incident = Incident(type.environment, type.service, trouble.cause, trouble.last_span, {})
+            self.incidents[trouble.incident] = incident
+        incident.jobs[job.span.key] = job
+
+    def _leave(self, job: JobRow, name: str) -> None:
+        incident = self.incidents.get(name)
+        if incident is not None:
+            incident.jobs.pop(job.span.key, None)
+            if not incident.jobs:
+                del self.incidents[name]
+
+
+def _add(series: Series, told: Durations, last: DurationRow) -> None:
+    before = last.buckets or (0,) * len(told.buckets)
+    for index, (now, then) in enumerate(zip(told.buckets, before, strict=True)):
+        series.buckets[index] += max(0, now - then)
+    series.sum_seconds += max(0.0, told.sum_seconds - last.sum_seconds)

@@ -1,0 +1,243 @@
+"""Who reports, who has fallen silent, and what the silence means."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ..model import Origin, ProcessState, Resource, Status
+from .rows import ProcessRow, Silence, WorkerRow
+from .wheel import HORIZON_NS, Wheel
+
+DEFAULT_INTERVAL_NS = 15_000_000_000
+_MIN_INTERVAL_NS, _MAX_INTERVAL_NS = 100_000_000, 3_600_000_000_000
+_GONE = frozenset("ZX")
+"""States of a child that is dead, whatever its parent lists."""
+_BLIND_PROCESSES, _BLIND_HOSTS = 5, 2
+
+
+class Processes:
+    """All processes, by `lastspan.process.id`.
+
+    A process is quiet one interval before it is silent. So when a process has been silent for long enough, all that
+    fell silent with it (within one interval) are known to be quiet: if that is most of everybody, we doubt ourselves
+    (`blind`) and declare none of them lost.
+    """
+
+    def __init__(self, *, silent_after: float, forget_after_ns: int, limit: int) -> None:
+        self._silent_after = silent_after
+        self._forget_after_ns = forget_after_ns
+        self._limit = limit
+        self.rows: dict[str, ProcessRow] = {}
+        self.wheel: Wheel[ProcessRow] = Wheel()
+        self.changed: list[ProcessRow] = []
+        """Processes whose silence has changed and whose jobs must be judged."""
+        self.blind = False
+        self._workers: dict[str, WorkerRow] = {}
+        self._voters = 0
+        """Processes that should be heard: running, and not declared silent."""
+        self._quiet_hosts: Counter[str] = Counter()
+        self._deaf: list[tuple[int, int]] = []
+        """When we did not listen: (until, for how long), the longest first."""
+
+    # --- hearing ------------------------------------------------------------------------------------------------
+
+    def hear(self, origin: Origin, now_ns: int) -> ProcessRow | None:
+        """Return the process that sent a record, which is alive by this; None: it has no id, or there are too many."""
+        id = origin.process_id
+        if id is None:
+            return None
+        row = self.rows.get(id)
+        if row is None:
+            row = self._meet(id, origin, now_ns)
+            if row is None:
+                return None
+        row.heard_ns = now_ns
+        if origin.interval_ns is not None and origin.interval_ns != row.interval_ns:
+            row.interval_ns = min(max(origin.interval_ns, _MIN_INTERVAL_NS), _MAX_INTERVAL_NS)
+            self._arm(row, now_ns)
+        if origin.resource is not row.resource:
+            self._describe(row, origin.resource)
+        if row.quiet_since_ns is not None or row.silence is not Silence.NONE:
+            self._speak(row, now_ns)
+        return row
+
+    def told(self, row: ProcessRow, state: ProcessState) -> None:
+        """Take what a process says of itself and of its children."""
+        self._vote(row, -1)
+        row.status = state.status
+        self._vote(row, +1)
+        if state.children is not None and state.children != row.children:
+            row.children = state.children
+            for other in self._family(row):
+                if other.silence is not Silence.NONE:
+                    self.changed.append(other)
+
+    def overslept(self, gap_ns: int, now_ns: int) -> None:
+        """Note that we did not listen for *gap_ns* until now: the silence of that time is ours."""
+        self._deaf = [*((until, gap) for until, gap in self._deaf if gap > gap_ns), (now_ns, gap_ns)]
+
+    def forget(self, row: ProcessRow) -> None:
+        """Drop a process."""
+        self._unquiet(row)
+        self._vote(row, -1)
+        self.rows.pop(row.id, None)
+        self._leave_worker(row)
+        row.spans = []
+
+    # --- silence ------------------------------------------------------------------------------------------------
+
+    def look(self, row: ProcessRow, now_ns: int) -> None:
+        """Look at a process whose time it is: is it silent, and what does that mean?"""
+        if self.rows.get(row.id) is not row:
+            return
+        heard_ns = max(row.heard_ns, self._listening_since(row))
+        silent_ns, limit_ns = now_ns - heard_ns, int(self._silent_after * row.interval_ns)
+        quiet_ns = max(limit_ns - row.interval_ns, limit_ns // 2)
+        if silent_ns < quiet_ns:
+            self._unquiet(row)
+            self.wheel.arm(row, heard_ns + quiet_ns, now_ns)
+        elif silent_ns < limit_ns:
+            self._quiet(row, now_ns)
+            self.wheel.arm(row, heard_ns + limit_ns, now_ns)
+        elif row.live == 0 and silent_ns > self._forget_after_ns:
+            self.forget(row)
+        else:
+            self._quiet(row, now_ns)
+            self._declare(row, self._meaning(row))
+            if silent_ns > self._forget_after_ns:
+                self.changed.append(row)  # given up
+            self.wheel.arm(row, now_ns + min(row.interval_ns, HORIZON_NS), now_ns)
+
+    def states(self) -> Iterator[tuple[Resource, str]]:
+        """Yield each process that is of interest, and its state in a word."""
+        for row in self.rows.values():
+            if row.silence is Silence.NONE and row.status is not Status.STOPPED:
+                yield row.resource, row.status.value
+            elif row.live and row.silence is not Silence.SHUTDOWN:
+                yield row.resource, row.silence.value
+
+    def silent_ns(self, row: ProcessRow, now_ns: int) -> int:
+        """Return for how long a process has not been heard while we listened."""
+        return max(0, now_ns - max(row.heard_ns, self._listening_since(row)))
+
+    def _meaning(self, row: ProcessRow) -> Silence:
+        if row.status is not Status.RUNNING:
+            return Silence.SHUTDOWN
+        parents = [other for other in self._family(row) if _is_parent(other, row)]
+        if any(parent.status is not Status.RUNNING for parent in parents):
+            return Silence.SHUTDOWN
+        if row.silence is Silence.NONE and self._doubt(row):
+            return Silence.NONE
+        pid = row.resource.pid
+        for parent in parents:
+            if parent.silence is Silence.NONE and parent.quiet_since_ns is None and parent.children and pid is not None:
+                state = parent.children.get(pid)
+                if state is not None and not _GONE.issuperset(state or "?"):
+                    return Silence.FROZEN
+        return Silence.LOST
+
+    def _doubt(self, row: ProcessRow) -> bool:
+        if row.foreign:
+            return False
+        quiet = sum(self._quiet_hosts.values())
+        self.blind = quiet >= _BLIND_PROCESSES and len(self._quiet_hosts) >= _BLIND_HOSTS and quiet * 2 > self._voters
+        return self.blind
+
+    def _declare(self, row: ProcessRow, silence: Silence) -> None:
+        if silence is row.silence:
+            return
+        if row.silence is Silence.NONE:
+            self._unquiet(row)
+            self._vote(row, -1)
+        row.silence = silence
+        self._vote(row, +1)
+        self.changed.append(row)
+
+    def _speak(self, row: ProcessRow, now_ns: int) -> None:
+        self._unquiet(row)
+        if row.silence is not Silence.NONE:
+            row.silence = Silence.NONE
+            self._vote(row, +1)
+            self.changed.append(row)
+        self._arm(row, now_ns)
+
+    def _listening_since(self, row: ProcessRow) -> int:
+        return max((until for until, gap in self._deaf if gap >= row.interval_ns), default=-(1 << 62))
+
+    def _quiet(self, row: ProcessRow, now_ns: int) -> None:
+        if row.quiet_since_ns is None and row.silence is Silence.NONE and self._votes(row):
+            row.quiet_since_ns = now_ns
+            self._quiet_hosts[row.resource.host] += 1
+
+    def _unquiet(self, row: ProcessRow) -> None:
+        if row.quiet_since_ns is None:
+            return
+        row.quiet_since_ns = None
+        host = row.resource.host
+        self._quiet_hosts[host] -= 1
+        if self._quiet_hosts[host] <= 0:
+            del self._quiet_hosts[host]
+        if not self._quiet_hosts:
+            self.blind = False
+
+    def _votes(self, row: ProcessRow) -> bool:
+        return row.silence is Silence.NONE and row.status is Status.RUNNING and not row.foreign
+
+    def _vote(self, row: ProcessRow, weight: int) -> None:
+        if self._votes(row):
+            self._voters += weight
+
+    # --- rows and families --------------------------------------------------------------------------------------
+
+    def _meet(self, id: str, origin: Origin, now_ns: int) -> ProcessRow | None:
+        if len(self.rows) >= self._limit:
+            return None
+        row = ProcessRow(id, origin.resource, DEFAULT_INTERVAL_NS, now_ns, now_ns, foreign=origin.sequence < 0)
+        if origin.interval_ns is not None:
+            row.interval_ns = min(max(origin.interval_ns, _MIN_INTERVAL_NS), _MAX_INTERVAL_NS)
+        self.rows[id] = row
+        self._vote(row, +1)
+        self._join_worker(row)
+        self._arm(row, now_ns)
+        return row
+
+    def _arm(self, row: ProcessRow, now_ns: int) -> None:
+        quiet_after = max(self._silent_after - 1, self._silent_after / 2)
+        self.wheel.arm(row, row.heard_ns + int(quiet_after * row.interval_ns), now_ns)
+
+    def _describe(self, row: ProcessRow, resource: Resource) -> None:
+        quiet_since_ns = row.quiet_since_ns
+        self._unquiet(row)
+        self._leave_worker(row)
+        row.resource = resource
+        self._join_worker(row)
+        if quiet_since_ns is not None:
+            self._quiet(row, quiet_since_ns)
+
+    def _family(self, row: ProcessRow) -> Iterator[ProcessRow]:
+        if row.worker is not None:
+            for other in row.worker.processes.values():
+                if other is not row:
+                    yield other
+
+    def _join_worker(self, row: ProcessRow) -> None:
+        worker_id = row.resource.worker_id
+        if worker_id is not None:
+            row.worker = self._workers.setdefault(worker_id, WorkerRow())
+            row.worker.processes[row.id] = row
+
+    def _leave_worker(self, row: ProcessRow) -> None:
+        if row.worker is None:
+            return
+        row.worker.processes.pop(row.id, None)
+        if not row.worker.processes:
+            self._workers.pop(row.resource.worker_id or "", None)
+        row.worker = None
+
+
+def _is_parent(parent: ProcessRow, child: ProcessRow) -> bool:
+    pid = child.resource.pid
+    if pid is not None and parent.children is not None and pid in parent.children:
+        return True
+    return child.resource.parent_pid is not None and child.resource.parent_pid == parent.resource.pid

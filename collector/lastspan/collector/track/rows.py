@@ -1,0 +1,188 @@
+"""What is remembered: one row for an open span, a job, a process, a worker.
+
+Rows are `msgspec` structures outside Python's garbage collector: small, and a million of them cost no collection. They
+refer to each other in circles, so whoever removes a row cuts its references (`JobRow.detach_all`, `Tracker._forget`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+
+import msgspec
+
+from ..model import NO_CALL, Call, Evidence, JobType, Kind, Progress, Resource, Severity, State, Status
+
+UNSEEN = -2
+"""Sequence of a span that is known from its children only."""
+
+MAX_JUDGED = 2000
+"""Open spans of one job that are looked at; the oldest come first."""
+
+
+class Silence(Enum):
+    """What the silence of a process means."""
+
+    NONE = "none"
+    LOST = "lost"
+    FROZEN = "frozen"
+    SHUTDOWN = "shutdown"
+
+
+class SpanRow(msgspec.Struct, gc=False, eq=False):
+    """An open span."""
+
+    key: bytes
+    process: ProcessRow | None
+    job: JobRow | None
+    """None: in no job, or in one that has ended."""
+    name: str
+    kind: str
+    parent_id: bytes | None
+    start_ns: int
+    """By our clock: the least of (arrival − age)."""
+    sequence: int
+    expected_ns: int | None = None
+    call: Call = NO_CALL
+    evidence: Evidence | None = None
+    open: bool = True
+
+    @property
+    def span_id(self) -> bytes:
+        """The 8 bytes of its span id."""
+        return self.key[16:]
+
+    @property
+    def policy_kind(self) -> Kind:
+        """What it does, as far as the policy cares."""
+        if self.job is not None and self.job.span is self:
+            return Kind.JOB
+        evidence = self.evidence
+        if evidence is not None and (evidence.lock_name is not None or evidence.wait_kind == "lock"):
+            return Kind.LOCK
+        return self.call.kind
+
+
+class End(msgspec.Struct, frozen=True, gc=False):
+    """How and when a job ended."""
+
+    outcome: str
+    reason: str
+    at_ns: int
+    signal: int | None = None
+    exit_code: int | None = None
+
+
+class Trouble(msgspec.Struct, gc=False, eq=False):
+    """What is kept of a job that became stuck, lost or frozen; the rest of the verdict is judged anew each time."""
+
+    incident: str
+    """Fixed by the first such verdict."""
+    cause: str
+    last_span: str
+    severity: Severity
+    since_ns: int
+
+
+class JobRow(msgspec.Struct, gc=False, eq=False):
+    """A job: its own span, and the open spans in it."""
+
+    span: SpanRow
+    type: JobType
+    job_id: str
+    attempt: int | None = None
+    outer: JobRow | None = None
+    """The job that this one runs in."""
+    inside: SpanRow | dict[bytes, SpanRow] | None = None
+    """Other open spans of the job; most have one or none, which costs nothing here."""
+    moved_ns: int | None = None
+    """When it last moved, by our clock; None: it never said."""
+    progress: Progress | None = None
+    state: State = State.RUNNING
+    """The last verdict, for the counts; the truth is judged when it is asked for."""
+    due: int = -1
+    """Slot of the wheel in which it is judged next."""
+    dirty: bool = False
+    trouble: Trouble | None = None
+    end: End | None = None
+
+    def members(self) -> Iterator[SpanRow]:
+        """Yield the open spans in the job, without its own."""
+        match self.inside:
+            case None:
+                return
+            case dict() as many:
+                for index, span in enumerate(many.values()):
+                    if index == MAX_JUDGED:
+                        return
+                    yield span
+            case one:
+                yield one
+
+    def attach(self, span: SpanRow) -> None:
+        """Take in an open span."""
+        match self.inside:
+            case None:
+                self.inside = span
+            case dict() as many:
+                many[span.key] = span
+            case one if one is not span:
+                self.inside = {one.key: one, span.key: span}
+
+    def detach(self, span: SpanRow) -> None:
+        """Let a span go."""
+        if self.inside is span:
+            self.inside = None
+        elif isinstance(self.inside, dict):
+            self.inside.pop(span.key, None)
+            if not self.inside:
+                self.inside = None
+
+    def size(self) -> int:
+        """Return how many spans are in it, without its own."""
+        return len(self.inside) if isinstance(self.inside, dict) else int(self.inside is not None)
+
+
+class ProcessRow(msgspec.Struct, gc=False, eq=False):
+    """A process that reports."""
+
+    id: str
+    resource: Resource
+    interval_ns: int
+    heard_ns: int
+    """Arrival of its last record."""
+    first_ns: int
+    status: Status = Status.RUNNING
+    silence: Silence = Silence.NONE
+    state_sequence: int = -1
+    """Of its newest `process.state`."""
+    proof_sequence: int = -1
+    """Of its newest complete list of open spans: what that one lacks, and is not newer, is closed."""
+    proof_ids: bytes | frozenset[bytes] = b""
+    children: dict[int, str] | None = None
+    """Its children that run jobs: pid → state letter."""
+    spans: list[SpanRow] = []
+    """Its open spans, and some that have closed since the last `process.state`."""
+    live: int = 0
+    """How many of `spans` are open."""
+    worker: WorkerRow | None = None
+    due: int = -1
+    """Slot of the wheel in which its silence is looked at next."""
+    quiet_since_ns: int | None = None
+    """When it was first overdue; not yet silent."""
+    durations: dict[tuple[str, str, str | None], DurationRow] | None = None
+    foreign: bool = False
+
+
+class DurationRow(msgspec.Struct, gc=False, eq=False):
+    """The last cumulative counts that a process told."""
+
+    count: int = 0
+    buckets: tuple[int, ...] = ()
+    sum_seconds: float = 0.0
+
+
+class WorkerRow(msgspec.Struct, eq=False):
+    """A parent process and its children."""
+
+    processes: dict[str, ProcessRow] = {}

@@ -1,0 +1,63 @@
+"""The collector without sockets and with a clock that stands still until it is moved."""
+
+from __future__ import annotations
+
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from lastspan.collector.config import check
+from lastspan.collector.pipeline import TICK_NS, Answer, Pipeline
+from lastspan.collector.publish.views import JobView, count_states, find_job, view
+from tests.collector.records import Process
+
+SECOND = 1_000_000_000
+
+
+class Held:
+    """A pipeline, its clock, and short words for what tests ask."""
+
+    def __init__(self, **settings: object) -> None:
+        self.now_ns = 1_000_000 * SECOND
+        checked = check(settings, "test")
+        self.pipeline = Pipeline(
+            limits=checked.limits(), policy=checked.policy(), clock=lambda: self.now_ns, stopwatch=lambda: 0
+        )
+        self.tracker = self.pipeline.tracker
+        self.tick()
+
+    def tell(self, process: Process, *records: LogRecord) -> Answer:
+        """Deliver records of one process in one request."""
+        return self.pipeline.accept_logs(process.body(*records), transport="test")
+
+    def spans(self, body: bytes) -> Answer:
+        """Deliver a traces request."""
+        return self.pipeline.accept_traces(body, transport="test")
+
+    def tick(self) -> None:
+        """Judge what is due now."""
+        for _ in self.pipeline.tick():
+            pass
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, with ticks as they come."""
+        until_ns = self.now_ns + int(seconds * SECOND)
+        while self.now_ns < until_ns:
+            self.now_ns = min(until_ns, self.now_ns + TICK_NS)
+            self.tick()
+
+    def oversleep(self, seconds: float) -> None:
+        """Let time pass without a tick, as if the machine had stood still."""
+        self.now_ns += int(seconds * SECOND)
+        self.tick()
+
+    def job(self, ref: str) -> JobView:
+        """Return a job as the API tells it, after a tick."""
+        self.tick()
+        job = find_job(self.pipeline, ref)
+        assert job is not None, f"{ref} is not known"
+        seen = view(self.pipeline, job, wall=lambda: 1_700_000_000.0)
+        assert seen.state == job.state.value, "counts and verdict differ"
+        return seen
+
+    def states(self) -> dict[str, int]:
+        """Return the counts by state that are not zero."""
+        return {state: count for state, count in count_states(self.pipeline).items() if count}
