@@ -5,6 +5,7 @@ When in doubt, less: a statement that cannot be read safely is cut or left out.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Final, TypeAlias
@@ -19,6 +20,9 @@ TEXT_MAX: Final = 256
 STATEMENT_MAX: Final = 1024
 URL_MAX: Final = 1024
 _STATEMENT_READ_MAX: Final = 8 * STATEMENT_MAX
+_URL_READ_MAX: Final = 4 * URL_MAX
+_PATH_END: Final = re.compile(";|://")
+"""A session's id, or a URL inside of a URL."""
 
 _SQL: Final = frozenset(
     {
@@ -37,16 +41,41 @@ _SQL: Final = frozenset(
         *("hive", "trino", "presto", "gcp.spanner", "other_sql"),
     }
 )
-_IDENTIFIERS_IN_DOUBLE_QUOTES: Final = frozenset({"postgresql", "postgres", "redshift", "cockroachdb", "oracle"})
+_NAMES_IN_DOUBLE_QUOTES: Final = frozenset(
+    {"postgresql", "postgres", "redshift", "aws.redshift", "cockroachdb", "oracle", "oracle.db"}
+)
+_NAMES_IN_BRACKETS: Final = frozenset({"mssql", "microsoft.sql_server", "sqlite"})
+_MYSQL: Final = frozenset({"mysql", "mariadb"})
 
-_COMMENT: Final = r"/\*.*?(?:\*/|\Z)|--[^\n]*|\#[^\n]*"
+_BLOCK: Final = r"/\*.*?(?:\*/|\Z)"
+_UNSURE: Final = r"/\*!|/\*(?:(?!\*/).)*/\*|\b[nN]?[qQ]'"
+"""Code in a comment, comments in comments, Oracle's q'[…]': the servers disagree on where these end."""
 _LITERAL: Final = (
     r"(?:\b[eEbBxXnNuU]&?)?'(?:[^']|'')*(?:'|\Z)"  # '…' and its prefixed kinds; unclosed: to the end
-    r"|\$(\w*)\$.*?(?:\$\1\$|\Z)"  # $tag$…$tag$
-    r"|(?<![\w.$:@\"])[-+]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+)(?![\w.])"
+    r"|(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)"  # $tag$…$tag$
+    r"|(?<![\w.$])[-+]?\.?\d[\w.]*(?:(?<=[eE])[-+]\d+)?"  # numbers, and whatever else begins with a digit
 )
-_SCRUB: Final = re.compile(f"(?P<comment>{_COMMENT})|{_LITERAL}", re.DOTALL)
-_SCRUB_QUOTED: Final = re.compile(f'(?P<comment>{_COMMENT})|"(?:[^"]|"")*(?:"|\\Z)|{_LITERAL}', re.DOTALL)
+
+
+@functools.cache
+def _tokens(system: str) -> re.Pattern[str]:
+    """What a query is made of, as far as it matters here, in the dialect of *system*."""
+    comments, names, literals, unsure = [_BLOCK], [], [_LITERAL], [_UNSURE]
+    if system in _MYSQL:
+        comments += [r"--(?=\s|\Z)[^\n]*", r"\#[^\n]*"]
+    else:
+        comments += [r"--[^\n]*"]
+    if system in _NAMES_IN_DOUBLE_QUOTES:
+        names += ['"(?:[^"]|"")*"']
+        unsure += ['"']  # unclosed
+    else:
+        literals += ['"(?:[^"]|"")*(?:"|\\Z)']
+        names += ["`(?:[^`]|``)*`"]
+        unsure += ["`"]
+    if system in _NAMES_IN_BRACKETS:
+        names += [r"\[[^\]]*\]"]
+    kinds = {"name": names, "unsure": [f"(?:{'|'.join(unsure)}).*"], "comment": comments, "literal": literals}
+    return re.compile("|".join(f"(?P<{kind}>{'|'.join(of)})" for kind, of in kinds.items()), re.DOTALL)
 
 
 def text(value: object, limit: int = TEXT_MAX) -> str:
@@ -57,15 +86,21 @@ def text(value: object, limit: int = TEXT_MAX) -> str:
 
 def url(value: object) -> str | None:
     """Return scheme, host, port and path: no user, password, query or fragment. None: not to be read."""
+    whole = str(value)
+    if len(whole) > _URL_READ_MAX:
+        whole = whole.partition("?")[0]
+    if len(whole) > _URL_READ_MAX:  # cut, a user's name would look like a host's
+        return None
     try:
-        parts = urlsplit(str(value)[: 4 * URL_MAX])
+        parts = urlsplit(whole)
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
     if not parts.scheme or not host:
         return None
     host = f"[{host}]" if ":" in host else host
-    return text(f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}", URL_MAX)
+    path = _PATH_END.split(parts.path, maxsplit=1)[0]
+    return text(f"{parts.scheme}://{host}{f':{port}' if port else ''}{path}", URL_MAX)
 
 
 def statement(value: object, system: str) -> str:
@@ -75,12 +110,23 @@ def statement(value: object, system: str) -> str:
     Of what is not SQL only the first word leaves.
     """
     query = str(value)[:_STATEMENT_READ_MAX]
-    if system.lower() not in _SQL:
+    system = system.lower()
+    if system not in _SQL:
         return text((query.split(None, 1) or [""])[0], 64)
-    query = query.split("\\", 1)[0]
-    pattern = _SCRUB if system.lower() in _IDENTIFIERS_IN_DOUBLE_QUOTES else _SCRUB_QUOTED
-    scrubbed = pattern.sub(lambda m: " " if m.group("comment") else "?", query)
+    scrubbed = _tokens(system).sub(_scrub, query.split("\\", 1)[0])
     return text(" ".join(scrubbed.split()), STATEMENT_MAX)
+
+
+def _scrub(token: re.Match[str]) -> str:
+    match token.lastgroup:
+        case "name":
+            return token.group()
+        case "unsure":
+            return "…"
+        case "comment":
+            return " "
+        case _:
+            return "?"
 
 
 def span_name(name: object, attributes: Mapping[str, object]) -> str:
@@ -88,9 +134,9 @@ def span_name(name: object, attributes: Mapping[str, object]) -> str:
     raw = str(name)
     if "://" in raw:
         return text(" ".join(url(word) or "…" if "://" in word else word for word in raw[:4096].split()))
-    system = attributes.get("db.system.name") or attributes.get("db.system")
-    if system is not None and _looks_like_statement(raw):
-        return text(statement(raw, str(system)))
+    system = str(attributes.get("db.system.name") or attributes.get("db.system") or "")
+    if system.lower() in _SQL or (system and _looks_like_statement(raw)):
+        return text(statement(raw, system))
     return text(raw)
 
 

@@ -44,7 +44,8 @@ def resolve(environ: Mapping[str, str]) -> Destination:
             return _like_otlp(environ, _join(base), _OTLP + "ENDPOINT")
     for name, address in (("LOGS_ENDPOINT", logs), ("ENDPOINT", base)):
         if host := _host(address):
-            url = _join(f"http://{host}:4318")
+            scheme = "https" if address.lower().startswith("https:") else "http"
+            url = _join(f"{scheme}://{host}:4318")
             return Destination(url, f"{_OTLP}{name} is for gRPC: the same host, port 4318")
     return Destination(_join(_DEFAULT), "nothing else is set")
 

@@ -31,7 +31,7 @@ def parse(value: str | float | timedelta) -> float:
 
 def render(seconds: float) -> str:
     """Write a duration in at most two units: `14 min 3 s`, `1 h 30 min`, `250 ms`."""
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s".replace(".0 s", " s")
@@ -50,5 +50,5 @@ def render(seconds: float) -> str:
 def _plain(value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
