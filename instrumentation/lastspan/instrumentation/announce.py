@@ -91,6 +91,8 @@ class Announcer:
         self._sampled: dict[int, Sampled] = {}
         self._movement: dict[int, Movement] = {}
         self._announced: set[int] = set()
+        self._gone: set[int] = set()
+        """Seen, and not open any more when we last looked."""
         self._looked_at: float | None = None
         self._reported_at: float | None = None
         self._resend = False
@@ -105,6 +107,10 @@ class Announcer:
         """Records that were lost on the way, for the state record."""
         self.on_job_ended: Callable[[Run, float, str], None] | None = None
         spans.announced = self._announced
+
+    def begin(self, now: float) -> None:
+        """The watch begins: no span of a job is older than that."""
+        self._looked_at = now
 
     def say(self, status: str) -> None:
         """Change the process's status, and tell it at the next look."""
@@ -135,8 +141,8 @@ class Announcer:
 
     def open_runs(self, now: float) -> list[tuple[Run, float]]:
         """Return the runs that were open at the last look, and their ages (s)."""
-        runs = list(self._spans.runs.items())
-        return [(run, now - self._seen[span_id].started) for span_id, run in runs if span_id in self._seen]
+        met = ((run, self._seen.get(span_id)) for span_id, run in list(self._spans.runs.items()))
+        return [(run, now - seen.started) for run, seen in met if seen is not None]
 
     # --- what ended ---------------------------------------------------------------------------------------------
 
@@ -235,9 +241,11 @@ class Announcer:
             if entry[0]() is None:
                 self._spans.open.pop(span_id, None)
                 self._spans.runs.pop(span_id, None)
-        for span_id in [span_id for span_id in self._seen if span_id not in self._spans.open]:
+        gone = {span_id for span_id in self._seen if span_id not in self._spans.open}
+        for span_id in gone & self._gone:  # gone before this look began: its row, if there is one, was read
             self._announced.discard(span_id)  # its absence from the next state record closes it
             self._drop(span_id)
+        self._gone = gone
 
     def _drop(self, span_id: int) -> None:
         self._seen.pop(span_id, None)
@@ -317,7 +325,7 @@ class Announcer:
         return place, movement and movement.moved_at, run.progress and run.progress[:3]
 
     def _span_open(self, span_id: int, run: Run | None, span: Span, seen: Seen, now: float, wall_ns: int) -> Record:
-        live: Mapping[str, object] = dict(span._attributes or {})  # its lock may be held: a copy without it
+        live: Mapping[str, object] = span._attributes.copy()  # its lock may be held: a copy without it
         is_job = run is not None and run.span_id == span_id
         attributes: dict[str, Any] = {
             **clean.call_attributes(live),

@@ -116,7 +116,11 @@ def _can_read_frames() -> bool:
 
 def _thread(ident: int) -> tuple[int | None, str]:
     thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
-    return (thread.native_id, thread.name) if thread is not None else (None, "")
+    if thread is None:
+        return None, ""
+    # After fork the main thread keeps its parent's native id; on Linux its own is the process id.
+    is_main = sys.platform == "linux" and thread is threading.main_thread()
+    return (os.getpid() if is_main else thread.native_id), thread.name
 
 
 def _thread_steps(frame: FrameType | None) -> tuple[Step, ...]:

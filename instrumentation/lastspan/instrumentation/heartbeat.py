@@ -27,13 +27,15 @@ class Heartbeat:
     """The instruments; made by the first beat, so that a process without jobs has none."""
 
     def __init__(self, open_runs: OpenRuns) -> None:
+        global _current
+        _current = self
         meter = get_meter("lastspan", VERSION)
         self._open_runs = open_runs
         self._job_beat = meter.create_counter(**_as(metrics.JOB_HEARTBEAT))
         self._process_beat = meter.create_counter(**_as(metrics.PROCESS_HEARTBEAT))
         self._duration = meter.create_histogram(**_as(metrics.JOB_DURATION))
-        meter.create_observable_up_down_counter(callbacks=[self._active], **_as(metrics.JOB_ACTIVE))
-        meter.create_observable_gauge(callbacks=[self._age], **_as(metrics.JOB_AGE))
+        meter.create_observable_up_down_counter(callbacks=[_active], **_as(metrics.JOB_ACTIVE))
+        meter.create_observable_gauge(callbacks=[_age], **_as(metrics.JOB_AGE))
 
     def beat(self) -> None:
         """One tick: the process is alive, and so is each open job."""
@@ -45,16 +47,30 @@ class Heartbeat:
         """A job ended."""
         self._duration.record(seconds, {**dict(_key(run)), a.OUTCOME: outcome})
 
-    def _active(self, options: CallbackOptions) -> Iterable[Observation]:
+    def active(self) -> Iterable[Observation]:
+        """Open jobs, by kind."""
         for key, count in Counter(_key(run) for run, _ in self._open_runs()).items():
             yield Observation(count, dict(key))
 
-    def _age(self, options: CallbackOptions) -> Iterable[Observation]:
+    def age(self) -> Iterable[Observation]:
+        """The age of the oldest open job of each kind."""
         oldest: dict[tuple[tuple[str, str], ...], float] = {}
         for run, age in self._open_runs():
             oldest[_key(run)] = max(age, oldest.get(_key(run), 0.0))
         for key, age in oldest.items():
             yield Observation(age, dict(key))
+
+
+_current: Heartbeat | None = None
+"""The one of this process: an instrument is made once, outlives a fork, and keeps the callback of its making."""
+
+
+def _active(options: CallbackOptions) -> Iterable[Observation]:
+    return _current.active() if _current is not None else ()
+
+
+def _age(options: CallbackOptions) -> Iterable[Observation]:
+    return _current.age() if _current is not None else ()
 
 
 def _key(run: Run) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from lastspan.semconv import attributes as a
 
+from . import clean
+
 _WORKER_ID: Final = "OTEL_LASTSPAN_WORKER_ID"
 """Inherited by children that are started, as memory is by children that are forked."""
 
@@ -38,13 +40,17 @@ class Identity:
         instance = provider_attributes.get(a.SERVICE_INSTANCE_ID)
         is_ours = instance is not None and instance != self._inherited_instance
         return {
-            a.SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME") or "unknown_service",
+            a.SERVICE_NAME: clean.text(os.environ.get("OTEL_SERVICE_NAME") or "unknown_service"),
             a.HOST_NAME: socket.gethostname(),
-            **{name: value for name, value in provider_attributes.items() if name.startswith(_RESOURCE_PREFIXES)},
+            **{
+                name: clean.text(value) if isinstance(value, str) else value
+                for name, value in provider_attributes.items()
+                if name.startswith(_RESOURCE_PREFIXES)
+            },
             a.PID: self.pid,
             a.PARENT_PID: self.parent_pid,
             a.WORKER_ID: worker_id(),
-            a.SERVICE_INSTANCE_ID: instance if is_ours else self.process_id,
+            a.SERVICE_INSTANCE_ID: clean.text(instance) if is_ours else self.process_id,
         }
 
 

@@ -124,7 +124,11 @@ class Job:
         self._open[-1].__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._open.pop().__exit__(kind, error, tb)
+        current = otel_context.get_value(RUN_KEY)
+        # One job may be entered by several threads and tasks at once: leave the one that was entered here.
+        entered = next((entered for entered in self._open if entered.run is current), self._open[-1])
+        self._open.remove(entered)
+        entered.__exit__(kind, error, tb)
 
     async def __aenter__(self) -> None:
         self.__enter__()
@@ -144,7 +148,7 @@ class _OpenJob(AbstractContextManager[None]):
     """One run: its span, and the context in which it is the current one."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self.run = run
         self._span: Span | None = None
         self._token: Any = None
 
@@ -153,9 +157,9 @@ class _OpenJob(AbstractContextManager[None]):
             lastspan = agent() or start()
             if lastspan is None:
                 return
-            self._span = lastspan.start_span(self._run, kind=SpanKind.INTERNAL, attributes={a.JOB_NAME: self._run.name})
+            self._span = lastspan.start_span(self.run, kind=SpanKind.INTERNAL, attributes={a.JOB_NAME: self.run.name})
             context = trace.set_span_in_context(self._span)
-            self._token = otel_context.attach(otel_context.set_value(RUN_KEY, self._run, context))
+            self._token = otel_context.attach(otel_context.set_value(RUN_KEY, self.run, context))
         except Exception:  # a guest never raises
             _logger.debug("lastspan: a job was not marked", exc_info=True)
 
@@ -166,13 +170,20 @@ class _OpenJob(AbstractContextManager[None]):
             if self._span is None:
                 return
             if error is not None:
-                self._run.outcome = outcome_of(error)
-                if isinstance(error, Exception):
-                    self._span.record_exception(error)
-                    self._span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+                self._note(error, self._span)
             self._span.end()
         except Exception:  # a guest never raises
             _logger.debug("lastspan: a job's end was not noted", exc_info=True)
+
+    def _note(self, error: BaseException, span: Span) -> None:
+        self.run.outcome = outcome_of(error)
+        if not isinstance(error, Exception):
+            return
+        try:
+            span.record_exception(error)
+            span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        except Exception:  # some errors cannot even be printed
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
 
 
 def outcome_of(error: BaseException) -> str:

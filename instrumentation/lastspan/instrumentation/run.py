@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
 
 class Run:
     """What the framework said of the attempt, and what the host says while it goes on.
@@ -30,7 +25,6 @@ class Run:
         "queue",
         "reason",
         "redelivery_after",
-        "span",
         "span_id",
         "system",
         "timeout",
@@ -71,7 +65,6 @@ class Run:
         self.reason = ""
         self.progress: tuple[float, float | None, str, float] | None = None
         """Done, total, message, and when (monotonic s)."""
-        self.span: Span | None = None
         self.span_id = 0
         """0 until its span has started."""
         self.outer: Run | None = None

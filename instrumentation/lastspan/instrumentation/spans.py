@@ -172,7 +172,6 @@ class OpenSpans(SpanProcessor):
         parent = span.parent
         outer = self.open.get(parent.span_id) if parent is not None else None
         run.outer = outer[3] if outer is not None else None
-        run.span = span
         run.span_id = span.context.span_id
         self.runs[run.span_id] = run
         if len(self.open) > _STRAY_MAX:

@@ -42,6 +42,7 @@ class Watcher:
 
     def start(self) -> None:
         """Start the thread."""
+        self._announcer.begin(time.monotonic())
         start_thread(self._run)
 
     def wake(self) -> None:

@@ -1,0 +1,133 @@
+"""A worker process on a clock that the test holds: real spans, registry and announcer; no thread that watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Span, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+from opentelemetry.trace import SpanKind, set_span_in_context
+
+from lastspan.instrumentation.announce import Announcer
+from lastspan.instrumentation.identity import Identity
+from lastspan.instrumentation.records import Record
+from lastspan.instrumentation.run import Run
+from lastspan.instrumentation.sampler import RecordJobs
+from lastspan.instrumentation.settings import Settings
+from lastspan.instrumentation.spans import OpenSpans
+from lastspan.semconv import attributes as a
+
+_T = TypeVar("_T")
+
+SECOND = 1_000_000_000
+WALL = 1_700_000_000 * SECOND
+
+
+class Worker:
+    """Jobs run on one thread, which waits between two calls: its stack stands still."""
+
+    def __init__(self, *, sampler: Sampler = ALWAYS_ON, **settings: Any) -> None:
+        self.settings = Settings(**settings)
+        self.spans = OpenSpans(all_spans=self.settings.announce_all)
+        self.provider = TracerProvider(
+            sampler=RecordJobs(sampler, self.spans, record_all=self.settings.record_all),
+            resource=Resource.get_empty(),
+            shutdown_on_exit=False,
+        )
+        self.provider.add_span_processor(self.spans)
+        self.tracer = self.provider.get_tracer("tests")
+        self.identity = Identity()
+        self.announcer = Announcer(self.spans, self.identity, self.settings)
+        self.now = 5000.0
+        """Monotonic, s."""
+        self.wall_ns = WALL
+        self.said: list[Record] = []
+        """Everything that was to be sent so far."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="job")
+        self.announcer.begin(self.now)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    def on_thread(self, function: Callable[[], _T]) -> _T:
+        """Do something on the jobs' thread."""
+        return self._thread.submit(function).result()
+
+    def job(self, name: str = "nightly", *, inside: Any = None, **facts: Any) -> Any:
+        """Start a job; its span is the caller's to end."""
+        run = Run(name, **facts)
+        run.is_ours = True
+
+        def begin() -> Any:
+            self.spans.claim(run)
+            return self._start(name, inside, SpanKind.CONSUMER, {})
+
+        return self.on_thread(begin)
+
+    def span(self, name: str = "GET", *, inside: Any = None, kind: SpanKind = SpanKind.CLIENT, **attributes: Any) -> Any:
+        """Start a span below *inside*."""
+        named = {key.replace("__", "."): value for key, value in attributes.items()}
+        return self.on_thread(lambda: self._start(name, inside, kind, named))
+
+    def end(self, span: Any) -> None:
+        """End a span now."""
+        self.on_thread(lambda: span.end(end_time=self.wall_ns))
+
+    def run_of(self, span: Any) -> Run:
+        run = self.spans.run_of(span.context.span_id)
+        assert run is not None
+        return run
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, unwatched."""
+        self.now += seconds
+        self.wall_ns += round(seconds * SECOND)
+
+    def look(self, *, after: float = 0.0, may_announce: bool = True) -> list[Record]:
+        """Look once, after *after* seconds."""
+        self.wait(after)
+        looked = self.announcer.look(self.now, self.wall_ns, may_announce=may_announce)
+        records = [record for record in looked if record is not None]
+        self.said += records
+        return records
+
+    def watch(self, seconds: float, **how: Any) -> list[Record]:
+        """Look at each tick for *seconds*; return what was to be sent."""
+        records: list[Record] = []
+        until = self.now + seconds
+        while self.now < until - 1e-9:
+            records += self.look(after=min(self.settings.tick, until - self.now), **how)
+        return records
+
+    def _start(self, name: str, inside: Any, kind: SpanKind, attributes: dict[str, Any]) -> Any:
+        context = Context() if inside is None else set_span_in_context(inside, Context())
+        return self.tracer.start_span(name, context, kind, attributes=attributes, start_time=self.wall_ns)
+
+
+@contextmanager
+def worker(**settings: Any) -> Iterator[Worker]:
+    """Run a worker for a test, or for one example of a property."""
+    made = Worker(**settings)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def of(records: list[Record], event: str) -> list[Record]:
+    """Return the records of one event."""
+    return [record for record in records if record.event == event]
+
+
+def names(records: list[Record]) -> list[str]:
+    """Return the names of the spans that are announced."""
+    return [record.attributes[a.SPAN_NAME] for record in records if a.SPAN_AGE in record.attributes]
+
+
+def span_id(span: Span) -> int:
+    return span.context.span_id
