@@ -31,7 +31,4 @@ def rules(running: Running) -> str:
 
 @pytest.fixture
 def shop(running: Running) -> Shop:
-    folder = running.folder / "broker"
-    for name in ("queue", "control", "processed"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    return Shop(str(folder))
+    return Shop(str(running.folder / "broker"))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lastspan.examples.running import Collector
+from lastspan.examples.shop import make_app
 
 Job = dict[str, Any]
 
@@ -15,22 +16,15 @@ class Shop:
     """Enqueues jobs of the example app on this test's broker."""
 
     def __init__(self, folder: str) -> None:
-        from lastspan.examples import shop
-
-        for key in ("data_folder_in", "data_folder_out"):
-            shop.app.conf.broker_transport_options[key] = f"{folder}/queue"
-        shop.app.conf.broker_transport_options["control_folder"] = f"{folder}/control"
-        shop.app.conf.broker_transport_options["processed_folder"] = f"{folder}/processed"
-        shop.app.pool.force_close_all()
-        self._shop = shop
+        self._app = make_app(broker=None, folder=folder)
 
     def enqueue(self, task: str, *arguments: Any, **options: Any) -> str:
         """Return the id of the new job."""
-        return str(getattr(self._shop, task).apply_async(arguments, **options).id)
+        return str(self._app.send_task(f"lastspan.examples.shop.{task}", arguments, **options).id)
 
     def revoke(self, job_id: str) -> None:
         """Revoke a job that runs."""
-        self._shop.app.control.revoke(job_id, terminate=True)
+        self._app.control.revoke(job_id, terminate=True)
 
 
 def wait_for_job(

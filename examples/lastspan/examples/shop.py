@@ -22,19 +22,18 @@ SILENT_SERVER = os.environ.get("SHOP_SILENT_SERVER", "http://127.0.0.1:9/")
 """Accepts connections and never answers."""
 
 
-def make_app() -> Celery:
-    """Return the app on `BROKER_URL`, or on files."""
-    url = os.environ.get("BROKER_URL")
-    app = Celery("shop", broker=url or "filesystem://")
-    if not url:
-        folder = Path(os.environ.get("BROKER_FOLDER") or Path(tempfile.gettempdir()) / "lastspan-shop")
+def make_app(broker: str | None, folder: str | None) -> Celery:
+    """Return the app on a broker, or on files in *folder*."""
+    app = Celery("shop", broker=broker or "filesystem://")
+    if not broker:
+        root = Path(folder or Path(tempfile.gettempdir()) / "lastspan-shop")
         for name in ("queue", "control", "processed"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (root / name).mkdir(parents=True, exist_ok=True)
         app.conf.broker_transport_options = {
-            "data_folder_in": str(folder / "queue"),
-            "data_folder_out": str(folder / "queue"),
-            "control_folder": str(folder / "control"),
-            "processed_folder": str(folder / "processed"),
+            "data_folder_in": str(root / "queue"),
+            "data_folder_out": str(root / "queue"),
+            "control_folder": str(root / "control"),
+            "processed_folder": str(root / "processed"),
             "store_processed": False,
             "polling_interval": 0.2,
         }
@@ -49,7 +48,7 @@ def make_app() -> Celery:
     return app
 
 
-app = make_app()
+app = make_app(os.environ.get("BROKER_URL"), os.environ.get("BROKER_FOLDER"))
 
 
 # --- healthy ---------------------------------------------------------------------------------------------------------
