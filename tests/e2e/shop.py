@@ -20,7 +20,7 @@ class Shop:
 
     def enqueue(self, task: str, *arguments: Any, **options: Any) -> str:
         """Return the id of the new job."""
-        return str(self._app.send_task(f"lastspan.examples.shop.{task}", arguments, **options).id)
+        return str(self._app.send_task(f"shop.{task}", arguments, **options).id)
 
     def revoke(self, job_id: str) -> None:
         """Revoke a job that runs."""

@@ -44,7 +44,7 @@ def make_app(broker: str | None, folder: str | None) -> Celery:
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
     )
-    app.conf.task_routes = {f"{__name__}.transfer": {"queue": "transfers"}}
+    app.conf.task_routes = {"shop.transfer": {"queue": "transfers"}}
     return app
 
 
@@ -54,14 +54,14 @@ app = make_app(os.environ.get("BROKER_URL"), os.environ.get("BROKER_FOLDER"))
 # --- healthy ---------------------------------------------------------------------------------------------------------
 
 
-@app.task
+@app.task(name="shop.send_newsletter")
 def send_newsletter(recipients: int = 100_000) -> None:
     """Goes on and on, as it should: it may take an hour."""
     for _ in range(recipients):
         time.sleep(0.1)
 
 
-@app.task
+@app.task(name="shop.resize_image")
 def resize_image(seconds: float = 0.2) -> None:
     """Short."""
     time.sleep(seconds)
@@ -70,13 +70,13 @@ def resize_image(seconds: float = 0.2) -> None:
 # --- stuck -----------------------------------------------------------------------------------------------------------
 
 
-@app.task
+@app.task(name="shop.charge_card")
 def charge_card() -> None:
     """An HTTP call without a timeout, to a server that accepts and never answers."""
     requests.get(SILENT_SERVER + "charge")  # no timeout: the point of it
 
 
-@app.task
+@app.task(name="shop.rebuild_index")
 def rebuild_index() -> None:
     """A loop whose condition never comes."""
     position = 1
@@ -89,7 +89,7 @@ _ledger = threading.Lock()
 _both_hold_one = threading.Barrier(2)
 
 
-@app.task
+@app.task(name="shop.transfer")
 def transfer(direction: str) -> None:
     """Two of these take the same two locks in opposite order."""
     first, second = (_accounts, _ledger) if direction == "out" else (_ledger, _accounts)
@@ -99,7 +99,7 @@ def transfer(direction: str) -> None:
             pass
 
 
-@app.task
+@app.task(name="shop.import_feed")
 def import_feed() -> None:
     """An asyncio job, whose event loop is blocked by a call that is not async."""
     asyncio.run(_import_feed())
@@ -114,7 +114,7 @@ async def _read_feed() -> None:
     time.sleep(3600)  # blocks the loop: the point of it
 
 
-@app.task
+@app.task(name="shop.monthly_report")
 def monthly_report() -> None:
     """Polls for the result of a job that nobody runs."""
     while not _is_ready("report-2026-10"):
@@ -125,7 +125,7 @@ def _is_ready(name: str) -> bool:
     return Path("/nonexistent", name).exists()
 
 
-@app.task
+@app.task(name="shop.sync_orders")
 def sync_orders() -> None:
     """Healthy by itself; the demo kills its process."""
     time.sleep(3600)
@@ -134,21 +134,21 @@ def sync_orders() -> None:
 # --- ends ------------------------------------------------------------------------------------------------------------
 
 
-@app.task
+@app.task(name="shop.fail_later")
 def fail_later(seconds: float) -> None:
     """Raises."""
     time.sleep(seconds)
     raise ValueError("no such order")
 
 
-@app.task(bind=True, max_retries=1, default_retry_delay=3600)
+@app.task(name="shop.retry_later", bind=True, max_retries=1, default_retry_delay=3600)
 def retry_later(self: Any, seconds: float) -> None:
     """Asks to be tried again, in an hour."""
     time.sleep(seconds)
     raise self.retry()
 
 
-@app.task
+@app.task(name="shop.ignore_limits")
 def ignore_limits() -> None:
     """Catches what should stop it."""
     while True:
