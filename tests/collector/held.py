@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from tests.collector.records import Process
 
 from lastspan.collector.config import check
 from lastspan.collector.pipeline import TICK_NS, Answer, Pipeline
+from lastspan.collector.publish.metrics import render
 from lastspan.collector.publish.views import JobView, count_states, find_job, view
-from tests.collector.records import Process
 
 SECOND = 1_000_000_000
 
@@ -61,3 +64,8 @@ class Held:
     def states(self) -> dict[str, int]:
         """Return the counts by state that are not zero."""
         return {state: count for state, count in count_states(self.pipeline).items() if count}
+
+    def metrics(self) -> str:
+        """Return the page at /metrics, after a tick."""
+        self.tick()
+        return asyncio.run(render(self.pipeline, wall=lambda: 1_700_000_000.0)).decode()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
@@ -121,7 +124,7 @@ class Process:
         return self.record(events.SPAN_OPEN, facts | _named(values), number=number)
 
     def http(self, number: int, job: int, **values: Any) -> LogRecord:
-        call = {"http_request_method": "GET", "server_address": "api.example", "server_port": 443}
+        call: dict[str, Any] = {"http_request_method": "GET", "server_address": "api.example", "server_port": 443}
         return self.span(number, job, **(call | values))
 
     def closed(self, number: int, outcome: str = "ok") -> LogRecord:
@@ -199,14 +202,12 @@ def finished(*numbers: int, error: bool = False) -> bytes:
         span = spans.add(
             trace_id=TRACE, span_id=span_id(number), name="x", start_time_unix_nano=1, end_time_unix_nano=2
         )
-        span.status.code = 2 if error else 0
+        span.status.code = Status.STATUS_CODE_ERROR if error else Status.STATUS_CODE_UNSET
     data: bytes = request.SerializeToString()
     return data
 
 
 def _hex(item: dict[str, Any], *names: str) -> None:
-    import base64
-
     for name in names:
         if name in item:
             item[name] = base64.b64decode(item[name]).hex()
@@ -222,8 +223,6 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sketch(count: int, seconds: float) -> bytes:
-    import math
-
     point = ExponentialHistogramDataPoint(count=count, sum=count * seconds, scale=2)
     point.positive.offset = math.ceil(math.log2(seconds) * 4) - 1
     point.positive.bucket_counts.append(count)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from lastspan.semconv import duration
+
 from .judge import Leaf, Verdict
 from .model import Basis, JobType, Kind, State
 from .track import JobRow
-from .words import duration
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -100,9 +101,9 @@ def _has_been(leaf: Leaf) -> str:
 
 
 def _open_for(leaf: Leaf) -> str:
-    allowed = duration(leaf.allowance.allowed_ns / 1e9)
+    allowed = duration.render(leaf.allowance.allowed_ns / 1e9)
     why = leaf.allowance.rule if leaf.allowance.basis is not Basis.DECLARED else "declared"
-    return f"open for {duration(leaf.age_ns / 1e9)}; {allowed} are allowed ({why})"
+    return f"open for {duration.render(leaf.age_ns / 1e9)}; {allowed} are allowed ({why})"
 
 
 def _hint(leaf: Leaf) -> str:
@@ -116,7 +117,7 @@ def _what_the_queue_does(type: JobType) -> str:
     if type.acks_late is False:
         return "The message was acked early: it will NOT run again, enqueue it by hand."
     if type.redelivery_ns is not None:
-        return f"The queue gives it out again after {duration(type.redelivery_ns / 1e9)} (visibility timeout)."
+        return f"The queue gives it out again after {duration.render(type.redelivery_ns / 1e9)} (visibility timeout)."
     return ""
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import yaml
 
+from lastspan.semconv import duration
+
 from .policy import Defaults, Match, Policy, Rule
 from .track import Limits
-from .words import config_duration, parse_duration
 
 
 class ConfigError(Exception):
@@ -202,7 +203,7 @@ def _check_values(settings: Settings) -> None:
 
 def _duration(key: str, value: str | float) -> int:
     try:
-        return parse_duration(value)
+        return round(duration.parse(value) * 1e9)
     except ValueError as problem:
         raise ConfigError(f"{key}: {problem}") from None
 
@@ -221,4 +222,4 @@ def _words(problem: str) -> str:
     return f"{path.rstrip('`').lstrip('.')}: {message}" if separator or path else message
 
 
-__all__ = ["ConfigError", "Settings", "check", "config_duration", "load", "show", "split_address"]
+__all__ = ["ConfigError", "Settings", "check", "load", "show", "split_address"]

@@ -362,10 +362,8 @@ def _status(text: str) -> Status:
         ) from None
 
 
-def _children(row: list[Any]) -> dict[int, str] | None:
-    pids = row[layout.CHILD_PIDS]
-    if pids is None:
-        return None
+def _children(row: list[Any]) -> dict[int, str]:
+    pids = row[layout.CHILD_PIDS] or ()
     states = row[layout.CHILD_STATES] or ()
     return {pid: states[index] if index < len(states) else "" for index, pid in enumerate(pids)}
 

@@ -209,7 +209,7 @@ class ProcessState(msgspec.Struct, frozen=True):
     """8 bytes each."""
     complete: bool
     """False: the list is truncated, and absence proves nothing."""
-    children: dict[int, str] | None
+    children: dict[int, str]
     """Children that run jobs: pid → state letter."""
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
+import msgspec
 from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -41,7 +41,8 @@ def metrics(body: bytes) -> bytes:
 
 def _parse(body: bytes | str, request: Any) -> Any:
     try:
-        return json_format.ParseDict(json.loads(body), request, ignore_unknown_fields=True)
+        tree = msgspec.json.decode(body, type=dict)  # strict where `json` is not: depth, surrogates, NaN
+        return json_format.ParseDict(tree, request, ignore_unknown_fields=True)
     except (ValueError, TypeError, AttributeError, RecursionError, json_format.Error) as problem:
         detail = "too deep" if isinstance(problem, RecursionError) else str(problem)[:200]
         raise RequestError(f"the body is not OTLP in JSON: {detail}") from None

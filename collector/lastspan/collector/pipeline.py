@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from lastspan.semconv import duration
+
 from . import otlp_json
 from .cause import Cause, explain, incident
 from .decode import Batch, Decoder
@@ -23,7 +25,6 @@ from .model import SUSPECT, State
 from .policy import Policy
 from .track import JobRow, Limits, Tracker, Trouble
 from .values import RequestError
-from .words import duration
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class Pipeline:
             before.value,
             verdict.state.value,
             last.span.name,
-            duration(last.age_ns / 1e9),
+            duration.render(last.age_ns / 1e9),
             trouble.cause,
         )
 

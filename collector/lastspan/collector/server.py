@@ -127,6 +127,7 @@ def _uvicorn(app: Any) -> _Server:
         app,
         lifespan="off",
         log_config=None,
+        proxy_headers=False,
         access_log=False,
         server_header=False,
         date_header=False,

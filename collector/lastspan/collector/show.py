@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from lastspan.semconv import duration
+
 from .api_client import Json, UnreachableError
-from .words import duration
 
 _STYLES = {
     "running": "green",
@@ -145,7 +146,7 @@ def _where(job: Json) -> Text:
 def _against(job: Json) -> Text:
     own = job["state"] == "stuck" and job["last_span"]["span_id"] != job["span_id"]
     age_s = job["last_span"]["age_s"] if own else job["age_s"]
-    return Text.assemble(duration(age_s), " / ", duration(job["allowed_s"]), (f"\n{job['basis']}", "dim"))
+    return Text.assemble(duration.render(age_s), " / ", duration.render(job["allowed_s"]), (f"\n{job['basis']}", "dim"))
 
 
 def _process(job: Json) -> str:
@@ -162,20 +163,21 @@ def _facts(job: Json, last: Json) -> Table:
         if value not in (None, ""):
             grid.add_row(name, str(value))
 
-    row("last span", f"{last['name']} ({last['kind']}), open for {duration(last['age_s'])}")
+    row("last span", f"{last['name']} ({last['kind']}), open for {duration.render(last['age_s'])}")
     for name, value in last["attributes"].items():
         row("", f"{name} = {value}")
     if job["code"]:
         row("code", f"{job['code']['function']}, {job['code']['file']}:{job['code']['line']}")
-    row("open for", f"{duration(job['age_s'])}, since {job['started_at']}")
-    row("allowed", f"{duration(job['allowed_s'])} ({job['basis_rule']})")
+    row("open for", f"{duration.render(job['age_s'])}, since {job['started_at']}")
+    row("allowed", f"{duration.render(job['allowed_s'])} ({job['basis_rule']})")
     if job["movement_age_s"] is not None:
-        row("last movement", f"{duration(job['movement_age_s'])} ago")
+        row("last movement", f"{duration.render(job['movement_age_s'])} ago")
     row("progress", _progress(job["progress"]))
     row("waits for", _blocker(job["blocked_by"]))
     row(
         "process",
-        f"{_process(job)}" + (f", heard {duration(job['heartbeat_age_s'])} ago" if job["heartbeat_age_s"] else ""),
+        f"{_process(job)}"
+        + (f", heard {duration.render(job['heartbeat_age_s'])} ago" if job["heartbeat_age_s"] else ""),
     )
     row("service", " / ".join(part for part in (job["service"], job["environment"], job["service_version"]) if part))
     row("queue", " / ".join(part for part in (job["system"], job["queue"]) if part))
@@ -229,7 +231,7 @@ def _tree(job: Json) -> Tree:
 
 
 def _span(span: Json) -> Text:
-    text = Text.assemble(span["name"], "  ", (duration(span["age_s"]), "dim"))
+    text = Text.assemble(span["name"], "  ", (duration.render(span["age_s"]), "dim"))
     if span["is_last"]:
         text.append("  ← last span", "bold red")
     return text

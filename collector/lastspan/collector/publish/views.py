@@ -33,6 +33,7 @@ class LastSpan(msgspec.Struct):
 
     name: str
     kind: str
+    """What it does: job, http, db, lock, other."""
     age_s: float
     allowed_s: float
     attributes: dict[str, Any]
@@ -183,7 +184,7 @@ def find_job(pipeline: Pipeline, ref: str) -> JobRow | None:
         if job is not None:
             return job
     attempts = pipeline.tracker.with_id(ref)
-    return max(attempts, key=lambda job: (job.attempt or 0, job.span.start_ns), default=None)
+    return max(attempts, key=lambda job: (job.attempt or 0, job.end is None, job.span.start_ns), default=None)
 
 
 def count_states(pipeline: Pipeline) -> dict[str, int]:
@@ -283,7 +284,7 @@ def _last_span(leaf: Leaf, verdict: Verdict) -> LastSpan:
     span = leaf.span
     return LastSpan(
         span.name,
-        span.kind or "INTERNAL",
+        span.policy_kind.value,
         leaf.age_ns / 1e9,
         leaf.allowance.allowed_ns / 1e9,
         _attributes(span.call),

@@ -83,6 +83,8 @@ class OtlpHttp:
             await _send(send, problem.status, Status(message=str(problem)), json)
         except _GoneError:
             self._pipeline.refuse(TRANSPORT, "disconnected")
+        except asyncio.CancelledError:  # we stop, and the rest of the body did not come in time
+            self._pipeline.refuse(TRANSPORT, "stopping")
 
     def _check(self, scope: _Message) -> tuple[_Route, bool, bool]:
         """Return the route, and whether the body is JSON and gzip."""

@@ -67,7 +67,7 @@ class Processes:
         self._vote(row, -1)
         row.status = state.status
         self._vote(row, +1)
-        if state.children is not None and state.children != row.children:
+        if state.children != row.children:
             row.children = state.children
             for other in self._family(row):
                 if other.silence is not Silence.NONE:
@@ -131,7 +131,7 @@ class Processes:
             return Silence.NONE
         pid = row.resource.pid
         for parent in parents:
-            if parent.silence is Silence.NONE and parent.quiet_since_ns is None and parent.children and pid is not None:
+            if parent.silence is Silence.NONE and parent.quiet_since_ns is None and pid is not None:
                 state = parent.children.get(pid)
                 if state is not None and not _GONE.issuperset(state or "?"):
                     return Silence.FROZEN
@@ -238,6 +238,6 @@ class Processes:
 
 def _is_parent(parent: ProcessRow, child: ProcessRow) -> bool:
     pid = child.resource.pid
-    if pid is not None and parent.children is not None and pid in parent.children:
+    if pid is not None and pid in parent.children:
         return True
     return child.resource.parent_pid is not None and child.resource.parent_pid == parent.resource.pid

@@ -159,7 +159,7 @@ class ProcessRow(msgspec.Struct, gc=False, eq=False):
     proof_sequence: int = -1
     """Of its newest complete list of open spans: what that one lacks, and is not newer, is closed."""
     proof_ids: bytes | frozenset[bytes] = b""
-    children: dict[int, str] | None = None
+    children: dict[int, str] = {}
     """Its children that run jobs: pid → state letter."""
     spans: list[SpanRow] = []
     """Its open spans, and some that have closed since the last `process.state`."""

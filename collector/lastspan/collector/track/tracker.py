@@ -87,8 +87,9 @@ class Tracker:
         self.touched: list[JobRow] = []
         """Jobs of which something has changed that may change the verdict."""
         self._by_id: dict[str, JobRow | list[JobRow]] = {}
-        self._closed: Generations[bytes, str] = Generations(keep_ns=_TOMBSTONE_NS, limit=limits.max_tombstones)
-        self._attempts: Generations[_Attempt, str] = Generations(keep_ns=_TOMBSTONE_NS, limit=limits.max_tombstones)
+        self._closed: Generations[bytes, bool] = Generations(keep_ns=_TOMBSTONE_NS, limit=limits.max_tombstones)
+        """Tombstones of spans; True: of a job that was killed, with all that was open in it."""
+        self._attempts: Generations[_Attempt, bool] = Generations(keep_ns=_TOMBSTONE_NS, limit=limits.max_tombstones)
         self._waiting: dict[bytes, dict[bytes, SpanRow]] = {}
         """Foreign spans by the key of a parent that is not known (yet)."""
 
@@ -150,7 +151,7 @@ class Tracker:
         attempt = (told.system, told.job_id, told.attempt, told.pid, told.origin.resource.worker_id)
         job = self._find_attempt(told)
         known = attempt in self._attempts
-        self._attempts.put(attempt, told.outcome, now_ns)
+        self._attempts.put(attempt, True, now_ns)
         end = End(told.outcome, told.reason, now_ns, told.signal, told.exit_code)
         if job is not None:
             self._end_job(job, end, now_ns, killed=True)
@@ -208,7 +209,7 @@ class Tracker:
             self._retell(job, told, now_ns)
 
     def _bury(self, key: bytes, outcome: str, now_ns: int) -> None:
-        self._closed.put(key, outcome, now_ns)
+        self._closed.put(key, bool(self._closed.find(key)), now_ns)
         row = self.spans.get(key)
         if row is not None:
             self._close(row, End(outcome, "", now_ns), now_ns)
@@ -278,7 +279,9 @@ class Tracker:
     def _make_job(self, row: SpanRow, told: SpanOpen, now_ns: int) -> JobRow:
         job = JobRow(row, told.type, told.job_id or row.span_id.hex(), told.attempt)
         row.job = job
-        self.ended.pop(row.key, None)
+        reopened = self.ended.pop(row.key, None)
+        if reopened is not None:
+            self._release(reopened)
         self.jobs[row.key] = job
         self.counts.enter(job, State.RUNNING)
         self._index(job)
@@ -335,11 +338,11 @@ class Tracker:
                 self._unnest(span, end, now_ns, killed=killed)
             elif killed:
                 self._drop(span)
-                self._closed.put(span.key, end.outcome, now_ns)
+                self._closed.put(span.key, False, now_ns)
             else:
                 span.job = None
         if killed:
-            self._closed.put(job.span.key, end.outcome, now_ns)
+            self._closed.put(job.span.key, True, now_ns)
             self.counts.ended(job, end.outcome)
         job.inside = {span.key: span for span in inside[:_KEPT]} if killed and inside else None
         if job.outer is not None:
@@ -377,7 +380,7 @@ class Tracker:
         job = JobRow(row, type, told.job_id, told.attempt, state=State.ENDED, end=end)
         row.job = job
         if told.key is not None:
-            self._closed.put(told.key, told.outcome, now_ns)
+            self._closed.put(told.key, True, now_ns)
         self._index(job)
         self.counts.ended(job, told.outcome)
         self._show(job)
@@ -530,11 +533,11 @@ class Tracker:
         return None
 
     def _is_over(self, told: SpanOpen, process: ProcessRow | None) -> bool:
-        """Whether a parent said that this attempt has ended, in this process."""
+        """Whether its job was killed, or a parent said that this attempt has ended, in this process."""
+        if told.job_span_id is not None and self._closed.find(told.key[:16] + told.job_span_id):
+            return True
         if told.job_id is None or process is None or not len(self._attempts):
             return False
-        if told.job_span_id is not None and told.key[:16] + told.job_span_id in self._closed and not told.is_job:
-            return False  # an open span of a job that ended: kept without it
         system, pid, worker_id = told.type.system, process.resource.pid, process.resource.worker_id
         return any(
             (system, told.job_id, attempt, told_pid, worker_id) in self._attempts

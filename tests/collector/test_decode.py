@@ -1,0 +1,210 @@
+"""What comes in may be anything: one bad record is refused with its reason, the rest of its batch is applied."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from tests.collector.held import Held
+from tests.collector.records import TRACE, Process, any_value, span_id
+
+from lastspan.collector import layout, proto, tails
+from lastspan.collector.decode import Decoder
+from lastspan.collector.model import SpanOpen
+from lastspan.collector.values import MAX_TEXT, RequestError
+from lastspan.semconv import attributes as a
+
+
+def _without(record: LogRecord, name: str) -> LogRecord:
+    kept = [pair for pair in record.attributes if pair.key != name]
+    del record.attributes[:]
+    record.attributes.extend(kept)
+    return record
+
+
+def _with(record: LogRecord, name: str, value: Any) -> LogRecord:
+    _without(record, name).attributes.append(KeyValue(key=name, value=any_value(value)))
+    return record
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        # Wrong kinds.
+        (a.SPAN_NAME, 5, "wrong_kind"),
+        (a.SPAN_AGE, "ten", "wrong_kind"),
+        (a.SPAN_AGE, True, "wrong_kind"),
+        (a.SPAN_IS_JOB, "yes", "wrong_kind"),
+        (a.SPAN_IS_JOB, 0, "wrong_kind"),
+        (a.JOB_ATTEMPT, 1.5, "wrong_kind"),
+        (a.JOB_ID, b"bytes", "wrong_kind"),
+        (a.JOB_NAME, ["a", "list"], "wrong_kind"),
+        (a.PROCESS_SEQUENCE, "7", "wrong_kind"),
+        (a.CODE_STACKTRACE, 1, "wrong_kind"),
+        ("server.port", AnyValue(), "wrong_kind"),
+        # Numbers that are none.
+        (a.SPAN_AGE, math.nan, "bad_number"),
+        (a.SPAN_AGE, math.inf, "bad_number"),
+        (a.SPAN_AGE, -1.0, "bad_number"),
+        (a.JOB_MOVEMENT_AGE, -math.inf, "bad_number"),
+        (a.REPORT_INTERVAL, math.nan, "bad_number"),
+        (a.PROCESS_SEQUENCE, -1, "bad_number"),
+        # Ids of a wrong length, or of no hex digits.
+        (a.JOB_SPAN_ID, "abc", "bad_id"),
+        (a.JOB_SPAN_ID, "g" * 16, "bad_id"),
+        (a.SPAN_PARENT_ID, "0 " * 8, "bad_id"),
+        (a.SPAN_PARENT_ID, "", "bad_id"),
+        # Too long to be a name.
+        (a.JOB_NAME, "x" * (MAX_TEXT + 1), "oversized"),
+        (a.JOB_ID, "x" * (MAX_TEXT + 1), "oversized"),
+        # What a record cannot do without.
+        (a.SPAN_NAME, None, "missing"),
+        (a.SPAN_AGE, None, "missing"),
+    ],
+)
+def test_one_bad_record_in_a_good_batch(held: Held, name: str, value: Any, reason: str) -> None:
+    """It is refused, counted by reason, told to the sender by name; the others are applied."""
+    worker = Process()
+    bad = worker.job(2)
+    bad = _without(bad, name) if value is None else _with(bad, name, value)
+    answer = held.tell(worker, worker.job(1), bad, worker.job(3))
+    assert answer.rejected == 1
+    assert name in answer.message
+    assert len(held.tracker.jobs) == 2
+    assert held.pipeline.facts.dropped["test", reason] == 1
+
+
+@pytest.mark.parametrize(
+    ("trace_id", "number"), [(b"", span_id(1)), (TRACE[:15], span_id(1)), (TRACE, b""), (TRACE, b"123456789")]
+)
+def test_ids_of_a_wrong_length(held: Held, trace_id: bytes, number: bytes) -> None:
+    worker = Process()
+    record = worker.job(1)
+    record.trace_id, record.span_id = trace_id, number
+    assert held.tell(worker, record).rejected == 1
+    assert held.pipeline.facts.dropped["test", "bad_id"] == 1
+
+
+def test_invalid_utf8_in_one_value_spoils_one_record(held: Held) -> None:
+    worker = Process()
+    body = worker.body(worker.job(1), worker.job(2, job_queue="QQQQQQ"))
+    answer = held.pipeline.accept_logs(body.replace(b"QQQQQQ", b"\xff\xfeQQQQ"), transport="test")
+    assert (answer.rejected, len(held.tracker.jobs)) == (1, 1)
+
+
+@pytest.mark.parametrize("record", ["state", "status", "durations", "ended"])
+def test_other_bad_records(held: Held, record: str) -> None:
+    worker = Process()
+    bad = {
+        "state": _with(worker.state(1), a.PROCESS_ID, 7),
+        "status": _with(worker.state(1), a.PROCESS_STATUS, "asleep"),
+        "durations": _without(worker.durations("ok", 1), a.COUNT_ENDED),
+        "ended": _without(worker.job_ended(1), a.JOB_ID),
+    }[record]
+    assert held.tell(worker, bad).rejected == 1
+    bad = worker.state(1)
+    bad.body.bytes_value = b"1234567"
+    assert held.tell(worker, bad).rejected == 1
+
+
+def test_an_absurd_age_is_ten_years(held: Held) -> None:
+    worker = Process()
+    held.tell(worker, worker.job(1, age=1e300))
+    assert held.job("id-1").age_s == 10 * 365 * 86400.0
+
+
+def test_what_is_not_for_us_is_ignored(held: Held) -> None:
+    """Other people's log records, though their attributes have our names and other kinds, are accepted and counted."""
+    worker = Process()
+    stranger = LogRecord(event_name="app.started")
+    stranger.attributes.extend([KeyValue(key=a.CODE_LINE, value=AnyValue(string_value="seven"))])
+    answer = held.tell(worker, stranger, worker.job(1))
+    assert answer.rejected == 0
+    assert held.pipeline.facts.received["test", "ignored"] == 1
+    assert len(held.tracker.jobs) == 1
+
+
+def test_the_events_name_may_be_an_attribute_only(held: Held) -> None:
+    worker = Process()
+    record, bad = worker.job(1), _with(worker.job(2), a.SPAN_AGE, "ten")
+    record.event_name = bad.event_name = ""
+    assert held.tell(worker, record, bad).rejected == 1
+    assert len(held.tracker.jobs) == 1
+
+
+def test_an_int_will_do_for_a_double(held: Held) -> None:
+    worker = Process()
+    held.tell(worker, _with(worker.job(1), a.SPAN_AGE, 12))
+    assert held.job("id-1").age_s == 12
+
+
+@settings(max_examples=300, deadline=None)
+@given(junk=st.binary(max_size=300))
+def test_random_bytes_never_crash(junk: bytes) -> None:
+    for decode in (Decoder().logs, Decoder().traces, Decoder().metrics):
+        for body in (junk, b"lastspan." + junk, junk + b"pending_span"):
+            try:
+                decode(body)
+            except RequestError:
+                continue
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_damaged_requests_never_crash(data: st.DataObject) -> None:
+    """A real request with some bytes changed, or cut off, changes what it says but breaks nothing."""
+    held, worker = Held(), Process()
+    body = bytearray(worker.body(worker.job(1), worker.http(2, 1), worker.state(1, 2), worker.durations("ok", 3)))
+    for index in data.draw(st.lists(st.integers(0, len(body) - 1), max_size=8)):
+        body[index] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(body)))
+    try:
+        held.pipeline.accept_logs(bytes(body[:cut]), transport="test")
+    except RequestError:
+        return
+    held.tick()
+
+
+_FAST = {slot for heads in (tails._HEADS_8, tails._HEADS_16, tails._HEADS_36) for slot, _ in heads.values()}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from(sorted(name for name, field in layout.FIELDS.items() if field.slot in _FAST)),
+    value=st.one_of(
+        st.floats(),
+        st.floats(0, 1e6),
+        st.text(min_size=16, max_size=16),
+        st.text("0123456789abcdef", min_size=16, max_size=16),
+        st.uuids().map(str),
+        st.integers(-(2**63), 2**63 - 1),
+    ),
+)
+def test_the_short_way_reads_what_the_general_way_reads(name: str, value: Any) -> None:
+    """`tails` is only ever a faster `layout`: same slot, same value, or it keeps out of it."""
+    raw = KeyValue(key=name, value=any_value(value)).SerializeToString()
+    found = tails.find(raw)
+    if found is None:
+        return
+    slot, result = found
+    field = layout.FIELDS[name]
+    expected = field.read(proto.KeyValue.FromString(raw).value)
+    assert slot == field.slot
+    assert result == expected
+
+
+def test_values_that_repeat_are_one_object() -> None:
+    """What a million spans share is held once: names, types, calls, resources."""
+    worker, decoder = Process(), Decoder()
+    records = [worker.job(1), worker.http(2, 1), worker.job(3), worker.http(4, 3)]
+    opened = [signal for signal in decoder.logs(worker.body(*records)).signals if isinstance(signal, SpanOpen)]
+    first, second, third, fourth = opened
+    assert first.type is third.type
+    assert first.name is third.name
+    assert second.call is fourth.call
+    assert first.origin.resource is fourth.origin.resource
