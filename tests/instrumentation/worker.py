@@ -48,6 +48,8 @@ class Worker:
         self.wall_ns = WALL
         self.said: list[Record] = []
         """Everything that was to be sent so far."""
+        self.kept: dict[int, Any] = {}
+        """Spans that their owner holds, by id: all that are open, unless a test lets one go."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="job")
         self.announcer.begin(self.now)
 
@@ -77,6 +79,7 @@ class Worker:
     def end(self, span: Any) -> None:
         """End a span now."""
         self.on_thread(lambda: span.end(end_time=self.wall_ns))
+        self.kept.pop(span.get_span_context().span_id, None)
 
     def run_of(self, span: Any) -> Run:
         run = self.spans.run_of(span.context.span_id)
@@ -106,7 +109,9 @@ class Worker:
 
     def _start(self, name: str, inside: Any, kind: SpanKind, attributes: dict[str, Any]) -> Any:
         context = Context() if inside is None else set_span_in_context(inside, Context())
-        return self.tracer.start_span(name, context, kind, attributes=attributes, start_time=self.wall_ns)
+        span = self.tracer.start_span(name, context, kind, attributes=attributes, start_time=self.wall_ns)
+        self.kept[span.get_span_context().span_id] = span
+        return span
 
 
 @contextmanager

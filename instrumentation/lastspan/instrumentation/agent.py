@@ -89,7 +89,7 @@ class Agent:
         self._watcher = Watcher(self._announcer, exporter, tick=self.settings.tick, interval=self.settings.interval)
         self.spans.wake = self._watcher.wake
         self._watcher.start()
-        _logger.info("lastspan %s sends open spans to %s (%s)", VERSION, destination.url, destination.why)
+        _logger.info("lastspan %s sends open spans to %s (%s)", VERSION, destination.address, destination.why)
 
     def watch_children(self, assignments: Assignments) -> None:
         """This process is the parent of processes that run jobs."""

@@ -79,8 +79,11 @@ def _tokens(system: str) -> re.Pattern[str]:
 
 
 def text(value: object, limit: int = TEXT_MAX) -> str:
-    """Return *value* as valid UTF-8 text of at most *limit* characters."""
-    cut = str(value)[:limit]
+    """Return *value* as valid UTF-8 text of at most *limit* characters; never raises."""
+    try:
+        cut = str(value)[:limit]
+    except Exception:  # the host's own __str__
+        return "?"
     return cut.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -131,9 +134,9 @@ def _scrub(token: re.Match[str]) -> str:
 
 def span_name(name: object, attributes: Mapping[str, object]) -> str:
     """Return a span's name without what it may have copied from a URL or a query."""
-    raw = str(name)
+    raw = text(name, _STATEMENT_READ_MAX)
     if "://" in raw:
-        return text(" ".join(url(word) or "…" if "://" in word else word for word in raw[:4096].split()))
+        return text(" ".join(url(word) or "…" if "://" in word else word for word in raw.split()))
     system = str(attributes.get("db.system.name") or attributes.get("db.system") or "")
     if system.lower() in _SQL or (system and _looks_like_statement(raw)):
         return text(statement(raw, system))

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from opentelemetry.util.re import parse_env_headers
 
+from . import clean
 from .environment_variables import OTEL_LASTSPAN_ENDPOINT
 
 _DEFAULT: Final = "http://127.0.0.1:4318"
@@ -27,6 +28,11 @@ class Destination:
     certificate: str | None = None
     client_certificate: tuple[str, str] | str | None = None
     gzip: bool = False
+
+    @property
+    def address(self) -> str:
+        """The URL as it may be logged: it may hold a password, or a token in its query."""
+        return clean.url(self.url) or ""
 
 
 def resolve(environ: Mapping[str, str]) -> Destination:

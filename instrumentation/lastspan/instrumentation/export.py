@@ -67,7 +67,7 @@ class Exporter:
                 self._keep(batch[start:])
                 return False
         if batch and self._pause:
-            _logger.info("lastspan reaches %s again", self._destination.url)
+            _logger.info("lastspan reaches %s again", self._destination.address)
             self._pause = 0.0
         return True
 
@@ -99,7 +99,7 @@ class Exporter:
         if not self._pause:
             _logger.warning(
                 "lastspan cannot reach %s (%s; address from %s); jobs run on, stuck ones stay unseen until it answers",
-                self._destination.url,
+                self._destination.address,
                 problem,
                 self._destination.why,
             )

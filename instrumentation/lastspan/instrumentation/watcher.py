@@ -39,6 +39,8 @@ class Watcher:
         self._heartbeat: Heartbeat | None = None
         self._beat_at = 0.0
         self._failures = 0
+        """One after the other."""
+        self._has_warned = False
 
     def start(self) -> None:
         """Start the thread."""
@@ -67,6 +69,7 @@ class Watcher:
                 farewell = self._farewell
                 try:
                     self._look()
+                    self._failures = 0
                 except Exception:  # the one boundary: whatever goes wrong here stays here
                     self._failed()
                 if farewell is not None:
@@ -97,7 +100,8 @@ class Watcher:
             self._heartbeat.beat()
 
     def _failed(self) -> None:
-        if not self._failures:
+        if not self._has_warned:
+            self._has_warned = True
             _logger.warning("lastspan: the watcher failed; the job runs on", exc_info=True)
         self._failures += 1
         if self._failures == _FAILURES_MAX:

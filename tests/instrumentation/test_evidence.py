@@ -1,0 +1,277 @@
+"""Where a span's code stands: thread, asyncio task, and the innermost line of the application."""
+
+from __future__ import annotations
+
+import asyncio
+import sysconfig
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from lastspan.instrumentation.evidence import Look, cpu_time_ns, is_application, look, qualname, stack_text
+from lastspan.instrumentation.spans import Where
+
+
+def functions(seen: Look) -> list[str]:
+    return [code.co_name for code, _ in seen.steps]
+
+
+@contextmanager
+def thread(function: Callable[[threading.Event, threading.Event], object]) -> Iterator[threading.Thread]:
+    """Run *function* until it says that it is where it should be."""
+    there, leave = threading.Event(), threading.Event()
+    runner = threading.Thread(target=function, args=(there, leave), name="runner")
+    runner.start()
+    assert there.wait(20)
+    try:
+        yield runner
+    finally:
+        leave.set()
+        runner.join(20)
+
+
+def outer(there: threading.Event, leave: threading.Event) -> None:
+    inner(there, leave)
+
+
+def inner(there: threading.Event, leave: threading.Event) -> None:
+    there.set()
+    leave.wait(60)  # the line
+
+
+def test_a_thread_that_waits() -> None:
+    """Its stack, outermost first; the place is our line, not the standard library's below it."""
+    with thread(outer) as runner:
+        assert runner.ident is not None
+        seen = look(Where(runner.ident, None, None))
+        assert functions(seen)[functions(seen).index("outer") + 1] == "inner"
+        place = seen.place()
+        assert place is not None
+        assert place[0] is inner.__code__
+        assert place[1] == inner.__code__.co_firstlineno + 2
+        assert (seen.thread_id, seen.thread_name) == (runner.native_id, "runner")
+        assert seen.unseen == ""
+
+
+def test_two_looks_at_the_same_place_are_equal() -> None:
+    """So that a stack that stands still can be told."""
+    with thread(outer) as runner:
+        assert runner.ident is not None
+        deadline = time.monotonic() + 20
+        where = Where(runner.ident, None, None)
+        while look(where).steps != look(where).steps:  # it may still be on its way into wait()
+            assert time.monotonic() < deadline
+        assert look(where) == look(where)
+
+
+def test_a_thread_that_has_ended() -> None:
+    """No stack, and it says why."""
+    runner = threading.Thread(target=lambda: None)
+    runner.start()
+    runner.join()
+    assert runner.ident is not None
+    seen = look(Where(runner.ident, None, None))
+    assert (seen.steps, seen.unseen) == ((), "its thread has ended")
+    assert seen.place() is None
+
+
+def test_a_deep_stack_keeps_its_inner_end() -> None:
+    """At most 128 frames, the innermost ones."""
+
+    def deep(depth: int, there: threading.Event, leave: threading.Event) -> None:
+        if depth:
+            deep(depth - 1, there, leave)
+        else:
+            inner(there, leave)
+
+    with thread(lambda there, leave: deep(300, there, leave)) as runner:
+        assert runner.ident is not None
+        seen = look(Where(runner.ident, None, None))
+        assert len(seen.steps) == 128
+        assert "inner" in functions(seen)
+
+
+# --- asyncio ----------------------------------------------------------------------------------------------------------
+
+
+async def job(wait: Callable[[], Awaitable[object]]) -> None:
+    await step(wait)
+
+
+async def step(wait: Callable[[], Awaitable[object]]) -> None:
+    await wait()
+
+
+@contextmanager
+def loop(main: Callable[[threading.Event, asyncio.Event], Coroutine[Any, Any, None]]) -> Iterator[asyncio.Task[None]]:
+    """Run *main* as a task of a loop in a thread of its own, until it says that it is there."""
+    started: list[asyncio.Task[None]] = []
+    events: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    def run(there: threading.Event, leave: threading.Event) -> None:
+        async def top() -> None:
+            release = asyncio.Event()
+            events.append((asyncio.get_running_loop(), release))
+            task = asyncio.create_task(main(there, release), name="the task")
+            started.append(task)
+            await task
+
+        asyncio.run(top())
+
+    with thread(run):
+        try:
+            yield started[0]
+        finally:
+            running, release = events[0]
+            running.call_soon_threadsafe(release.set)
+
+
+def where(task: asyncio.Task[None]) -> Where:
+    idents = {one.name: one.ident for one in threading.enumerate()}
+    ident = idents["runner"]
+    assert ident is not None
+    return Where(ident, task, None)
+
+
+def test_a_task_that_waits_in_nested_awaits() -> None:
+    """The coroutines down to the innermost await, though the thread itself runs the loop."""
+
+    async def main(there: threading.Event, release: asyncio.Event) -> None:
+        asyncio.get_running_loop().call_soon(there.set)  # when this task has let go
+        await job(release.wait)
+
+    with loop(main) as task:
+        seen = look(where(task))
+        assert functions(seen)[:4] == ["main", "job", "step", "wait"]
+        place = seen.place()
+        assert place is not None
+        assert place[0] is step.__code__
+
+
+def test_a_loop_that_is_blocked() -> None:
+    """The running task is on the thread's own stack: that shows the call which blocks."""
+    block = threading.Event()
+
+    async def main(there: threading.Event, release: asyncio.Event) -> None:
+        there.set()
+        block.wait(60)
+
+    with loop(main) as task:
+        try:
+            seen = look(where(task))
+            assert functions(seen).index("run_until_complete") < functions(seen).index("main")
+            place = seen.place()
+            assert place is not None
+            assert place[0].co_name == "main"
+        finally:
+            block.set()
+
+
+def test_a_task_beside_one_that_blocks_the_loop() -> None:
+    """Its own await, not the other's call."""
+    block = threading.Event()
+    waiting: list[asyncio.Task[None]] = []
+
+    async def main(there: threading.Event, release: asyncio.Event) -> None:
+        waiting.append(asyncio.create_task(job(release.wait)))
+        await asyncio.sleep(0)
+        there.set()
+        block.wait(60)
+        await waiting[0]
+
+    with loop(main) as task:
+        try:
+            seen = look(where(task)._replace(task=waiting[0]))
+            assert functions(seen)[:2] == ["job", "step"]
+        finally:
+            block.set()
+
+
+def test_a_task_that_has_ended() -> None:
+    """No stack, and it says why."""
+    ended: list[asyncio.Task[None]] = []
+
+    async def nothing() -> None:
+        return
+
+    async def main(there: threading.Event, release: asyncio.Event) -> None:
+        ended.append(asyncio.create_task(nothing()))
+        await ended[0]
+        there.set()
+        await release.wait()
+
+    with loop(main) as task:
+        seen = look(where(task)._replace(task=ended[0]))
+        assert (seen.steps, seen.unseen) == ((), "its asyncio task has ended")
+
+
+# --- whose code -------------------------------------------------------------------------------------------------------
+
+SITE = sysconfig.get_path("purelib")
+STD = sysconfig.get_path("stdlib")
+
+
+@pytest.mark.parametrize(
+    ("filename", "package", "expected"),
+    [
+        (__file__, "", True),
+        ("/srv/shop/tasks.py", "", True),
+        ("<string>", "", True),  # eval'd by the application, as far as anybody knows
+        (f"{STD}/threading.py", "", False),
+        (f"{STD}/asyncio/events.py", "", False),
+        ("<frozen importlib._bootstrap>", "", False),
+        (f"{SITE}/requests/api.py", "", False),
+        ("/opt/other/lib/python3.9/site-packages/requests/api.py", "", False),
+        ("/usr/lib/python3/dist-packages/requests/api.py", "", False),
+        (is_application.__code__.co_filename, "", False),  # ours
+        # the application may itself be installed, as in most images
+        (f"{SITE}/shop/tasks.py", "shop", True),
+        (f"{SITE}/shop/tasks.py", "", False),
+        (f"{SITE}/shopping/tasks.py", "shop", False),
+        (f"{SITE}/requests/api.py", "shop", False),
+    ],
+)
+def test_whose_code_it_is(filename: str, package: str, expected: bool) -> None:
+    """The application's: not the standard library, not installed (unless the job's own package is), not ours."""
+    assert is_application(filename, package) is expected
+
+
+def test_without_an_application_frame_the_innermost() -> None:
+    """A job of an installed package shows at least where it stands."""
+    step = (threading.Event.wait.__code__, 1)
+    assert Look((step,), None, "").place() == step
+
+
+def test_a_stack_as_text() -> None:
+    """Like a traceback, innermost last; too long, it loses its outer end."""
+    short = stack_text(((outer.__code__, 1), (inner.__code__, 2)))
+    assert short.splitlines() == [
+        f'File "{__file__}", line 1, in {qualname(outer.__code__)}',
+        f'File "{__file__}", line 2, in {qualname(inner.__code__)}',
+    ]
+    long = stack_text(((outer.__code__, 1),) * 10_000 + ((inner.__code__, 2),))
+    assert len(long) < 9000
+    assert long.startswith("…\n")
+    assert long.endswith("in inner")
+
+
+def test_cpu_time_of_a_thread() -> None:
+    """It rises with work; of a thread that has ended, or a platform that does not tell, None."""
+    own = threading.get_native_id()
+    before = cpu_time_ns(own)
+    assert before is not None
+    while (after := cpu_time_ns(own)) is not None and after == before:
+        pass
+    assert after is not None
+    assert after > before
+    assert cpu_time_ns(None) is None
+    ended = threading.Thread(target=lambda: None)
+    ended.start()
+    ended.join()
+    deadline = time.monotonic() + 20
+    while cpu_time_ns(ended.native_id) is not None:  # join() returns before the kernel's thread is gone
+        assert time.monotonic() < deadline

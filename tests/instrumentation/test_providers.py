@@ -1,0 +1,111 @@
+"""Every tracer provider of the process gets our processor and sampler: the ones that are there, and any made later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
+
+from lastspan.instrumentation.providers import Providers
+from lastspan.instrumentation.run import Run
+from lastspan.instrumentation.spans import OpenSpans
+
+
+def provider(sampler: Sampler = ALWAYS_ON, **attributes: str) -> TracerProvider:
+    return TracerProvider(sampler=sampler, resource=Resource(attributes), shutdown_on_exit=False)
+
+
+@pytest.fixture
+def providers() -> Iterator[Providers]:
+    made = Providers(OpenSpans(), record_all=True)
+    yield made
+    made.unwatch()
+
+
+def has_jobs(made: TracerProvider, spans: OpenSpans) -> bool:
+    """Whether a job of this provider is known."""
+    run = Run("nightly")
+    run.is_ours = True
+    spans.claim(run)
+    span = made.get_tracer("tests").start_span("nightly")
+    spans.release()
+    known = run.span_id in spans.open
+    span.end()
+    return known
+
+
+def test_one_that_is_made_later(providers: Providers) -> None:
+    """From its making on, also where its sampler drops everything."""
+    providers.watch()
+    assert has_jobs(provider(ALWAYS_OFF), providers._spans)
+
+
+def test_a_tracer_that_was_made_before(providers: Providers) -> None:
+    """The tracer keeps the sampler of its making: it gets ours too."""
+    made = provider(ALWAYS_OFF)
+    made.get_tracer("tests")
+    providers.attach(made)
+    assert has_jobs(made, providers._spans)
+
+
+def test_attached_once(providers: Providers) -> None:
+    """However often it is met: a span is counted once."""
+    providers.watch()
+    providers.watch()
+    made = provider()
+    providers.attach(made)
+    assert has_jobs(made, providers._spans)
+    assert len(providers._spans.ended) == 1
+
+
+def test_no_more_after_unwatch(providers: Providers) -> None:
+    """And again after watch."""
+    providers.watch()
+    providers.unwatch()
+    assert not has_jobs(provider(), providers._spans)
+    providers.watch()
+    assert has_jobs(provider(), providers._spans)
+
+
+def test_the_next_lastspan_of_the_process(providers: Providers) -> None:
+    """Uninstrumented and instrumented again: a provider that had the first one gets the second."""
+    providers.watch()
+    made = provider(ALWAYS_OFF)
+    providers.unwatch()
+    second = Providers(OpenSpans(), record_all=True)
+    second.attach(made)
+    assert has_jobs(made, second._spans)
+    assert not providers._spans.ended
+
+
+def test_the_resource_is_the_providers(providers: Providers) -> None:
+    """Of the one that was attached last, where none is the global one."""
+    providers.watch()
+    provider(a="1")
+    provider(a="2")
+    assert providers.resource_attributes["a"] == "2"
+
+
+class NotOfTheSdk:
+    """Some vendor's provider, with the API's methods only."""
+
+    def get_tracer(self, *args: Any) -> None:
+        return None
+
+
+class Hostile:
+    """A provider whose every part raises."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize("odd", [NotOfTheSdk(), Hostile(), None], ids=["vendor", "hostile", "None"])
+def test_a_provider_that_we_do_not_know_stays_without_us(providers: Providers, odd: Any) -> None:
+    """No error, no change."""
+    providers.attach(odd)
+    assert providers.resource_attributes == {}
