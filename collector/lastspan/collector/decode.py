@@ -15,7 +15,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataP
 from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
 
-from . import gresearch, layout, logfire, proto, tails
+from . import gresearch, layout, logfire, proto
 from .calls import call
 from .model import (
     DURATION_BOUNDS,
@@ -36,6 +36,7 @@ from .model import (
     SpanOpen,
     Status,
 )
+from .tails import find
 from .values import RecordError, RequestError
 
 _CACHE = 65_536
@@ -68,9 +69,12 @@ class Decoder:
     """Decodes requests, remembering what repeats: attribute values, resources, job types, calls."""
 
     def __init__(self) -> None:
-        self._values: dict[bytes, tuple[int, Any]] = {}
+        self._known: dict[bytes, tuple[int | slice, Any]] = {}
+        """Slot and value of attributes by their wire bytes."""
         self._resources: dict[bytes, Resource] = {}
         self._types: dict[tuple[Any, ...], JobType] = {}
+        self._types_of: dict[tuple[Any, ...], JobType] = {}
+        """The same by resource, which is quicker to find."""
         self._calls: dict[tuple[Any, ...], Call] = {}
 
     def logs(self, body: bytes) -> Batch:
@@ -146,32 +150,30 @@ class Decoder:
                 event = "ignored"
         batch.received[event] += 1
 
-    def _row(self, attributes: list[bytes]) -> list[Any]:
+    def _row(self, attributes: Any) -> list[Any]:
         """Return the values that we read, each in its slot."""
         row = layout.BLANK[:]
-        known = self._values
-        for raw in attributes:
-            found = known.get(raw)
-            slot, value = found if found is not None else tails.find(raw) or self._value(raw)
+        raws = attributes[:]
+        for found, raw in zip(map(self._known.get, raws), raws):  # noqa: B905  # strict is dearer than the work
+            slot, value = found or find(raw) or self._decode(raw)
             row[slot] = value
         return row
 
-    def _value(self, raw: bytes) -> tuple[int, Any]:
+    def _decode(self, raw: bytes) -> tuple[int | slice, Any]:
+        """Return slot and value of an attribute, and remember them if they will come again."""
         try:
             pair = proto.KeyValue.FromString(raw)
         except DecodeError:
             raise RecordError("bad_attribute", "an attribute is not a KeyValue in UTF-8") from None
         field = layout.FIELDS.get(pair.key)
-        if field is None:
-            found, repeats = (0, None), True
-        else:
-            slot, read, repeats = field
+        found: tuple[int | slice, Any] = (0, None)
+        if field is not None:
             try:
-                found = (slot, read(pair.value))
+                found = field.slot, field.read(pair.value)
             except RecordError as problem:
                 raise RecordError(problem.reason, f"{pair.key}: {problem}") from None
-        if repeats and len(raw) <= _CACHED_BYTES:
-            _remember(self._values, raw, found)
+        if (field is None or field.repeats) and len(raw) <= _CACHED_BYTES:
+            _remember(self._known, raw, found)
         return found
 
     def _resource(self, raw: bytes) -> Resource:
@@ -183,30 +185,17 @@ class Decoder:
     # --- events -------------------------------------------------------------------------------------------------
 
     def _span_open(self, row: list[Any], record: Any, resource: Resource) -> SpanOpen:
-        name, kind, parent_id, age_ns, is_job, expected_ns, job_span_id, outer_span_id = row[layout.SPAN]
-        if name is None or age_ns is None:
-            raise RecordError("missing", f"{a.SPAN_NAME if name is None else a.SPAN_AGE} is missing")
-        job_id, attempt, movement_ns = row[layout.JOB]
-        done, total, message, progress_age_ns = row[layout.PROGRESS]
+        if row[layout.SPAN_NAME] is None or row[layout.SPAN_AGE] is None:
+            raise RecordError("missing", f"{a.SPAN_NAME} or {a.SPAN_AGE} is missing")
         evidence = row[layout.EVIDENCE]
         return SpanOpen(
             _key(record),
             Origin(resource, *row[layout.ORIGIN]),
-            name,
-            kind,
-            parent_id,
-            age_ns,
-            is_job,
-            expected_ns,
-            record.span_id if is_job else job_span_id,
-            outer_span_id,
-            self._type(resource, row),
-            job_id,
-            attempt,
-            movement_ns,
-            None if done is None else Progress(done, total, message, progress_age_ns),
-            self._call(tuple(row[layout.CALL])),
+            self._types_of.get((resource, *row[layout.TYPE])) or self._type(resource, row),
+            self._call(row),
+            None if row[layout.PROGRESS_DONE] is None else Progress(*row[layout.PROGRESS]),
             None if evidence == layout.NO_EVIDENCE else Evidence(*evidence),
+            *row[layout.SPAN],
         )
 
     def _span_closed(self, row: list[Any], record: Any, resource: Resource) -> SpanClosed:
@@ -231,7 +220,7 @@ class Decoder:
         if origin.process_id is None or count is None:
             raise RecordError("missing", f"{a.PROCESS_ID if origin.process_id is None else 'a count'} is missing")
         buckets, total = _sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
-        return Durations(origin, name, queue, row[layout.SPAN][0], outcome, count, buckets, total)
+        return Durations(origin, name, queue, row[layout.SPAN_NAME], outcome, count, buckets, total)
 
     def _job_ended(self, row: list[Any], record: Any, resource: Resource) -> JobEnded:
         name, queue, system, *_ = row[layout.TYPE]
@@ -257,14 +246,15 @@ class Decoder:
 
     def _type(self, resource: Resource, row: list[Any]) -> JobType:
         facts = (resource.service, resource.environment, *row[layout.TYPE])
-        found = self._types.get(facts)
-        return found if found is not None else _remember(self._types, facts, JobType(*facts))
+        found = self._types.get(facts) or _remember(self._types, facts, JobType(*facts))
+        return _remember(self._types_of, (resource, *row[layout.TYPE]), found)
 
-    def _call(self, facts: tuple[Any, ...]) -> Call:
-        if facts == layout.NO_CALL_ROW:
+    def _call(self, row: list[Any]) -> Call:
+        attributes, rest = row[layout.CALL_ATTRIBUTES], row[layout.CALL]
+        if not attributes and rest == layout.NO_CALL:
             return NO_CALL
-        found = self._calls.get(facts)
-        return found if found is not None else _remember(self._calls, facts, _call(facts))
+        facts = (*rest, *attributes)
+        return self._calls.get(facts) or _remember(self._calls, facts, call(sorted(attributes), *rest))
 
 
 _MAKERS: dict[str, Callable[[Decoder, list[Any], Any, Resource], Signal]] = {
@@ -294,10 +284,10 @@ def _parse(message: Any, body: bytes) -> Any:
 
 
 def _key(record: Any) -> bytes:
-    trace_id, span_id = record.trace_id, record.span_id
-    if len(trace_id) != 16 or len(span_id) != 8:
-        raise RecordError("bad_id", f"ids of {len(trace_id)} and {len(span_id)} bytes; 16 and 8 are needed")
-    key: bytes = trace_id + span_id
+    span_id = record.span_id
+    key: bytes = record.trace_id + span_id
+    if len(key) != 24 or len(span_id) != 8:
+        raise RecordError("bad_id", f"ids of {len(key) - len(span_id)} and {len(span_id)} bytes; 16 and 8 are needed")
     return key
 
 
@@ -340,12 +330,6 @@ def _resource(raw: bytes) -> Resource:
         service_version=text(a.SERVICE_VERSION),
         worker_id=text(a.WORKER_ID) or None,
     )
-
-
-def _call(facts: tuple[Any, ...]) -> Call:
-    timeout_ns, unbounded, *found = facts
-    pairs = zip(layout.CALL_NAMES, found, strict=True)
-    return call(((name, value) for name, value in pairs if value is not None), timeout_ns, unbounded)
 
 
 def _known_outcome(row: list[Any]) -> str:

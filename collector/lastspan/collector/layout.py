@@ -16,7 +16,8 @@ from .model import NO_SEQUENCE
 class Field(NamedTuple):
     """How one attribute is read."""
 
-    slot: int
+    slot: int | slice
+    """Where its value lands; a slice: it is inserted there."""
     read: v.Reader
     repeats: bool
     """Its values come again and again: worth remembering their bytes."""
@@ -58,7 +59,12 @@ SPAN = _group(
     (a.SPAN_EXPECTED_DURATION, v.nanoseconds),
     (a.JOB_SPAN_ID, v.span_id, None, "unique"),
     (a.JOB_OUTER_SPAN_ID, v.span_id, None, "unique"),
+    (a.JOB_ID, v.text, None, "unique"),
+    (a.JOB_ATTEMPT, v.count),
+    (a.JOB_MOVEMENT_AGE, v.nanoseconds, None, "unique"),
 )
+SPAN_NAME, SPAN_AGE = SPAN.start, SPAN.start + 3
+JOB = slice(SPAN.stop - 3, SPAN.stop)
 TYPE = _group(
     (a.JOB_NAME, v.text, ""),
     (a.JOB_QUEUE, v.text, ""),
@@ -68,23 +74,13 @@ TYPE = _group(
     (a.JOB_ACKS_LATE, v.flag),
     (a.JOB_MAX_ATTEMPTS, v.count),
 )
-JOB = _group(
-    (a.JOB_ID, v.text, None, "unique"),
-    (a.JOB_ATTEMPT, v.count),
-    (a.JOB_MOVEMENT_AGE, v.nanoseconds, None, "unique"),
-)
 PROGRESS = _group(
     (a.JOB_PROGRESS_DONE, v.number, None, "unique"),
     (a.JOB_PROGRESS_TOTAL, v.number),
     (a.JOB_PROGRESS_MESSAGE, v.text, None, "unique"),
     (a.JOB_PROGRESS_AGE, v.nanoseconds, None, "unique"),
 )
-CALL_NAMES = tuple(sorted(a.CALL_ATTRIBUTES))
-CALL = _group(
-    (a.CALL_TIMEOUT, v.nanoseconds),
-    (a.CALL_UNBOUNDED, v.flag, False),
-    *((name, v.scalar) for name in CALL_NAMES),
-)
+PROGRESS_DONE = PROGRESS.start
 EVIDENCE = _group(
     (a.THREAD_ID, v.integer),
     (a.THREAD_NAME, v.text),
@@ -118,7 +114,14 @@ PARTIAL_EVENT = _one("partial.event", v.text)
 PARTIAL_FREQUENCY = _one("partial.frequency", v.text)
 PARTIAL_BODY_TYPE = _one("partial.body.type", v.text)
 
+CALL = _group((a.CALL_TIMEOUT, v.nanoseconds), (a.CALL_UNBOUNDED, v.flag, False))
+_END = len(_layout.blank)
+CALL_ATTRIBUTES = slice(_END, None)
+"""Attributes of the call, as (name, value), stand behind all others: most spans have few of many."""
+for _name in a.CALL_ATTRIBUTES:
+    _layout.fields[_name] = Field(slice(_END, _END), v.named_scalar(_name), True)
+
 FIELDS = _layout.fields
 BLANK = _layout.blank
 NO_EVIDENCE = BLANK[EVIDENCE]
-NO_CALL_ROW = tuple(BLANK[CALL])
+NO_CALL = BLANK[CALL]

@@ -66,8 +66,8 @@ class Status(str, Enum):
 OUTCOMES = frozenset({"ok", "error", "retry", "killed", "timeout", "revoked", "shutdown", "lost", "unknown"})
 
 
-class Resource(msgspec.Struct, frozen=True):
-    """Who speaks: the facts of an OTLP resource that we use."""
+class Resource(msgspec.Struct, frozen=True, eq=False):
+    """Who speaks: the facts of an OTLP resource that we use. Interned: one object for all records of a process."""
 
     service: str = ""
     environment: str = ""
@@ -162,6 +162,11 @@ class SpanOpen(msgspec.Struct, frozen=True, gc=False):
     key: bytes
     """Trace id and span id, 24 bytes."""
     origin: Origin
+    type: JobType
+    call: Call
+    progress: Progress | None
+    evidence: Evidence | None
+    # From here on in the order of `layout.SPAN`.
     name: str
     kind: str
     parent_id: bytes | None
@@ -171,14 +176,10 @@ class SpanOpen(msgspec.Struct, frozen=True, gc=False):
     job_span_id: bytes | None
     """The nearest enclosing job; None: in no job, or (`foreign`) to be found by the parents."""
     outer_span_id: bytes | None
-    type: JobType
     job_id: str | None
     attempt: int | None
     movement_ns: int | None
     """How long ago the job last moved."""
-    progress: Progress | None
-    call: Call
-    evidence: Evidence | None
     foreign: bool = False
     """Not lastspan's: a span without known parent is itself the job."""
 

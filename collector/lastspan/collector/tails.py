@@ -1,75 +1,92 @@
-"""A short way to the values that differ in each record: ages, ratios, ids.
+"""A short way to the values that differ in each record: ages, ratios, ids, sequences.
 
-An attribute whose value has a fixed size (a double, 16 hex digits, a UUID as text) is encoded as a head that never
-changes, which protobuf itself writes for us here, and the value's bytes behind it. So one dict lookup tells which
-attribute it is and where the value starts. Whatever does not fit exactly goes the general way (`layout.FIELDS`).
-"""
+An attribute whose value has a fixed size (a double, 16 hex digits, a UUID as text, a small int) is encoded as a head
+that never changes, which protobuf itself writes for us here, and the bytes of the value behind it. So length and head
+tell which attribute it is and where its value starts. What does not fit exactly goes the general way (`layout.FIELDS`).
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from binascii import unhexlify
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import values
 from .layout import FIELDS
 from .proto import AnyValue, KeyValue
 
-_double = struct.Struct("<d").unpack
+_double = struct.Struct("<d").unpack_from
 
 
-def _number(tail: bytes) -> float | None:
-    (value,) = _double(tail)
+def _number(raw: bytes) -> float | None:
+    value: float = _double(raw, -8)[0]
     return value if -1e300 < value < 1e300 else None
 
 
-def _nanoseconds(tail: bytes) -> int | None:
-    (value,) = _double(tail)
+def _nanoseconds(raw: bytes) -> int | None:
+    value: float = _double(raw, -8)[0]
     return int(value * 1e9) if 0.0 <= value <= 1e8 else None
 
 
-def _span_id(tail: bytes) -> bytes | None:
+def _span_id(raw: bytes) -> bytes | None:
     try:
-        result = bytes.fromhex(tail.decode("ascii"))
+        return unhexlify(raw[-16:])
     except ValueError:
         return None
-    return result if len(result) == 8 else None  # fromhex skips spaces
 
 
-def _text(tail: bytes) -> str | None:
-    try:
-        return tail.decode()
-    except UnicodeDecodeError:
-        return None
+def _text(size: int) -> Callable[[bytes], str | None]:
+    def text(raw: bytes) -> str | None:
+        try:
+            return raw[-size:].decode()
+        except UnicodeDecodeError:
+            return None
+
+    return text
 
 
-_Heads = dict[bytes, tuple[int, Callable[[bytes], Any]]]
+def _two_bytes(raw: bytes) -> int | None:
+    low, high = raw[-2:]
+    return (low & 127) | high << 7 if low > 127 > high else None  # protobuf's variable-size int
 
 
-def _heads(size: int, read: values.Reader, sample: Any, convert: Callable[[bytes], Any]) -> _Heads:
-    """Return the heads of all attributes of one reader that differ in each record."""
-    return {
-        KeyValue(key=name, value=sample).SerializeToString()[:-size]: (field.slot, convert)
-        for name, field in FIELDS.items()
-        if field.read is read and not field.repeats
-    }
+def _three_bytes(raw: bytes) -> int | None:
+    low, middle, high = raw[-3:]
+    return (low & 127) | (middle & 127) << 7 | high << 14 if low > 127 < middle and high < 128 else None
 
 
 _DOUBLE = AnyValue(double_value=1.0)
-_HEADS_8 = _heads(8, values.nanoseconds, _DOUBLE, _nanoseconds) | _heads(8, values.number, _DOUBLE, _number)
-_HEADS_16 = _heads(16, values.span_id, AnyValue(string_value="0" * 16), _span_id)
-_HEADS_36 = _heads(36, values.text, AnyValue(string_value="0" * 36), _text)
+_FORMS: dict[values.Reader, list[tuple[int, Any, Callable[[bytes], Any]]]] = {
+    # Of each reader: the value's size, a value of that size, how to read it.
+    values.nanoseconds: [(8, _DOUBLE, _nanoseconds)],
+    values.number: [(8, _DOUBLE, _number)],
+    values.span_id: [(16, AnyValue(string_value="0" * 16), _span_id)],
+    values.text: [(size, AnyValue(string_value="0" * size), _text(size)) for size in (16, 32, 36)],
+    values.count: [(2, AnyValue(int_value=1 << 7), _two_bytes), (3, AnyValue(int_value=1 << 14), _three_bytes)],
+}
+
+_Form = tuple[bytes, int, Callable[[bytes], Any]]
+
+
+def _forms() -> Iterator[tuple[int, _Form]]:
+    for name, field in FIELDS.items():
+        if not field.repeats and isinstance(field.slot, int):
+            for size, sample, convert in _FORMS.get(field.read, ()):
+                raw = KeyValue(key=name, value=sample).SerializeToString()
+                yield len(raw), (raw[:-size], field.slot, convert)
+
+
+_LONGEST = 128
+_BY_LENGTH: list[tuple[_Form, ...]] = [
+    tuple(form for length, form in _forms() if length == wanted) for wanted in range(_LONGEST)
+]
 
 
 def find(raw: bytes) -> tuple[int, Any] | None:
     """Return slot and value of an attribute in its wire bytes; None: go the general way."""
-    found, tail = _HEADS_8.get(raw[:-8]), -8
-    if found is None:
-        found, tail = _HEADS_16.get(raw[:-16]), -16
-        if found is None:
-            found, tail = _HEADS_36.get(raw[:-36]), -36
-            if found is None:
-                return None
-    slot, convert = found
-    value = convert(raw[tail:])
-    return None if value is None else (slot, value)
+    if len(raw) < _LONGEST:
+        for head, slot, convert in _BY_LENGTH[len(raw)]:
+            if raw.startswith(head):
+                value = convert(raw)
+                return None if value is None else (slot, value)
+    return None

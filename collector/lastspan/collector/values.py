@@ -12,6 +12,10 @@ _MAX_SECONDS = 10 * 365 * 86400.0
 _MAX_INT = 2**63 - 1
 
 
+Reader: TypeAlias = Callable[[Any], Any]
+"""Makes a Python value of an `AnyValue`, or refuses its record."""
+
+
 class RecordError(Exception):
     """One record cannot be used; the rest of its batch can."""
 
@@ -124,11 +128,13 @@ def scalar(value: Any) -> str | int | float | bool:
             raise RecordError("wrong_kind", f"{other or 'nothing'} where a scalar belongs")
 
 
+def named_scalar(name: str) -> Reader:
+    """Return a reader of a scalar that keeps its name: ((name, value),)."""
+    return lambda value: ((name, scalar(value)),)
+
+
 def _expect(value: Any, kind: str) -> None:
     # A typed field that is not its zero is proof of its kind, so only zeros come here: kinds cost nothing to check.
     if value.WhichOneof("value") != kind:
         found = value.WhichOneof("value") or "nothing"
         raise RecordError("wrong_kind", f"{found} where {kind} belongs")
-
-
-Reader: TypeAlias = Callable[[Any], Any]
