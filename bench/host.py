@@ -1,0 +1,151 @@
+"""How long the host waits in `span.end()`, and at its exit, whatever the collector does."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from array import array
+from statistics import median
+from typing import Any, Final
+
+from .processes import folder, module, started
+from .report import Bound, Column, Options, Progress, Report
+
+_CALLS: Final = 100_000
+_OPEN: Final = 10
+_ROUNDS: Final = 9
+_P999_TIMES: Final = 2.0
+_EXIT_SECONDS: Final = 1.0
+_SLOW_NS: Final = 20_000
+_BASE: Final = "without lastspan"
+_AGAIN: Final = "without, again"
+_MOODS: Final = {
+    _BASE: "the SDK with a no-op processor",
+    _AGAIN: "the same again: the noise of this table",
+    "fine": "lastspan; the collector takes everything",
+    "unreachable": "lastspan; nobody listens there: connections are refused",
+    "silent": "lastspan; the collector accepts connections and never answers",
+    "503": "lastspan; the collector answers 503 Service Unavailable",
+}
+
+_ENVIRON: Final = {
+    "OTEL_LASTSPAN_INTERVAL": "1",
+    "OTEL_LASTSPAN_ANNOUNCE_AFTER": "1",
+    "OTEL_LASTSPAN_JOB_ANNOUNCE_AFTER": "1",
+    "OTEL_LASTSPAN_REFRESH": "1",
+}
+"""Everything is said again each second: 15 to 60 times as often as by default."""
+
+
+class _Taken:
+    """What all processes of one variant saw."""
+
+    def __init__(self) -> None:
+        self.ends = array("q")
+        """Of all rounds: how long each `span.end()` took, ns."""
+        self.p999: list[float] = []
+        """Of each round, µs."""
+        self.exit: list[float] = []
+        """From the last line of the program to the end of the process, s."""
+        self.lines = 0
+        """Log lines; the worst round's."""
+        self.exceptions = 0
+
+    def take(self, ends: array[int], result: dict[str, Any]) -> None:
+        self.ends.extend(ends)
+        self.p999.append(_percentile(sorted(ends), 99.9))
+        self.exit.append(result["exit"])
+        self.lines = max(self.lines, result["lines"])
+        self.exceptions += result["exceptions"]
+
+
+def run(options: Options) -> Report:
+    """Each variant in a process of its own, all in each round, in a new order each time."""
+    calls, number = options.of(_CALLS, 2000), options.rounds_of(_ROUNDS)
+    taken = {mood: _Taken() for mood in _MOODS}
+    progress = Progress("host", number * len(_MOODS))
+    for _ in range(number):
+        for mood in random.sample(list(_MOODS), len(_MOODS)):
+            taken[mood].take(*_once(mood, calls))
+            progress.step(mood)
+    rows = [_row(mood, taken) for mood in _MOODS]
+    ours = rows[2:]
+    return Report(
+        "host",
+        "what span.end() costs a job, by what the collector does",
+        [
+            Column("p50", "p50 µs", 1),
+            Column("p99", "p99 µs", 1),
+            Column("p99.9", "p99.9 µs", 1),
+            Column("times", "÷ without"),
+            Column("low", "best round", 1),
+            Column("high", "worst", 1),
+            Column("slow", "> 20 µs of 10⁵", 0),
+            Column("max", "max µs", 0),
+            Column("lines", "log lines", 0),
+            Column("exceptions", "exceptions", 0),
+            Column("exit_added", "exit + s"),
+        ],
+        rows,
+        bounds=[
+            Bound("p99.9 of span.end() at most 2 × without", max(row["times"] for row in ours), _P999_TIMES),
+            Bound("log lines, warnings and worse: one", float(max(row["lines"] for row in ours)), 1.0),
+            Bound("exceptions: none", float(max(row["exceptions"] for row in ours)), 0.0),
+            Bound("process exit delayed by at most 1 s", max(row["exit_added"] for row in ours), _EXIT_SECONDS),
+        ],
+        ratios={f"p99.9 {row['variant']} ÷ without": row["times"] for row in rows[1:]},
+        notes=[
+            f"{number} rounds, a fresh process each: {calls:,} spans end in one job while {_OPEN} others stay open.",
+            "The worker says everything again each second (interval, refresh, announcing): far more than by default.",
+            "p50 … max are of all rounds' calls together, ÷ is to both rows without; 'best round' and 'worst' are the p99.9 of single rounds.",
+            "The system alone makes nearly one call in a thousand slow (timer ticks, other guests): p99.9 is on a cliff.",
+            "Read it with 'without, again' and the calls over 20 µs: those above the base are lastspan's.",
+            "'exit +' is the median time from the program's last line to the process's end, less that without lastspan.",
+        ],
+    )
+
+
+def _once(mood: str, calls: int) -> tuple[array[int], dict[str, Any]]:
+    if mood in {_BASE, _AGAIN}:
+        return _worker(calls, "without", {})
+    with started(module("bench.host_server", mood)) as server:
+        port = server.line("port ").split()[1]
+        return _worker(calls, "with", {**_ENVIRON, "OTEL_LASTSPAN_ENDPOINT": f"http://127.0.0.1:{port}"})
+
+
+def _worker(calls: int, with_lastspan: str, environ: dict[str, str]) -> tuple[array[int], dict[str, Any]]:
+    with folder() as temporary:
+        times = temporary / "times"
+        with started(module("bench.host_worker", calls, _OPEN, with_lastspan, times), environ) as worker:
+            worker.wait()
+            ended = time.monotonic()
+            result: dict[str, Any] = json.loads(worker.line("result ").partition(" ")[2])
+        result["exit"] = ended - result["ended_at"]
+        return array("q", times.read_bytes()), result
+
+
+def _row(mood: str, taken: dict[str, _Taken]) -> dict[str, Any]:
+    mine, base = taken[mood], taken[_BASE]
+    ends, without = sorted(mine.ends), sorted(base.ends + taken[_AGAIN].ends)
+    p999 = _percentile(ends, 99.9)
+    return {
+        "variant": mood,
+        "p50": _percentile(ends, 50),
+        "p99": _percentile(ends, 99),
+        "p99.9": p999,
+        "times": p999 / _percentile(without, 99.9),
+        "low": min(mine.p999),
+        "high": max(mine.p999),
+        "slow": round(sum(end > _SLOW_NS for end in ends) * 100_000 / len(ends)),
+        "max": ends[-1] / 1000,
+        "lines": mine.lines,
+        "exceptions": mine.exceptions,
+        "exit_added": median(mine.exit) - median(base.exit),
+        "means": _MOODS[mood],
+    }
+
+
+def _percentile(ends: list[int], percent: float) -> float:
+    """Of sorted nanoseconds, in µs."""
+    return ends[int(len(ends) * percent / 100)] / 1000

@@ -1,0 +1,92 @@
+"""A worker whose job makes many spans: times each `span.end()`, and prints what it saw as one line of JSON.
+
+`python -m bench.host_worker CALLS OPEN with|without FILE`: the times go to FILE, ns, 8 bytes each.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from array import array
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import SpanKind
+
+from .spans import ATTRIBUTES, NoOp
+
+
+class _Lines(logging.Handler):
+    """Counts what somebody would read in the worker's log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+class _Exceptions:
+    """Counts exceptions that got out of anything."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        sys.unraisablehook = self._hook
+        threading.excepthook = self._hook
+
+    def _hook(self, *_: Any) -> None:
+        self.count += 1
+
+
+def _time_ends(tracer: trace.Tracer, calls: int, exceptions: _Exceptions) -> array[int]:
+    taken = array("q", bytes(8 * calls))
+    clock = time.perf_counter_ns
+    start_span = tracer.start_span
+    for index in range(calls):
+        span = start_span("POST", kind=SpanKind.CLIENT, attributes=ATTRIBUTES)
+        began = clock()
+        try:
+            span.end()
+        except Exception:
+            exceptions.count += 1
+        taken[index] = clock() - began
+    return taken
+
+
+def main() -> None:
+    calls, still_open, with_lastspan = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "with"
+    lines, exceptions = _Lines(), _Exceptions()
+    logging.getLogger().addHandler(lines)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(NoOp())
+    trace.set_tracer_provider(provider)
+    tracer = provider.get_tracer("bench")
+    within: AbstractContextManager[Any] = tracer.start_as_current_span("job")
+    if with_lastspan:
+        from lastspan.instrumentation import LastspanInstrumentor, job
+
+        LastspanInstrumentor().instrument()
+        within = job("bench")
+    within.__enter__()  # and never left: the job is still open when the process ends
+    kept = [tracer.start_span(f"open {index}", attributes=ATTRIBUTES) for index in range(still_open)]
+    time.sleep(1.5)  # until they are late, announced, and the collector's mood is known
+    taken = _time_ends(tracer, calls, exceptions)
+    Path(sys.argv[4]).write_bytes(taken.tobytes())
+    result = {
+        "lines": len(lines.lines),
+        "exceptions": exceptions.count,
+        "open": len(kept),
+        "ended_at": time.monotonic(),
+    }
+    print("result " + json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
