@@ -6,6 +6,7 @@ The clock is the test's; the spans are real ones, on a thread that waits.
 from __future__ import annotations
 
 import gc
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 from opentelemetry.trace import Status, StatusCode
+from tests.instrumentation.worker import SECOND, Worker, names, of, span_id, worker
 
 from lastspan.instrumentation.announce import ANNOUNCED_MAX
 from lastspan.instrumentation.family import Death
 from lastspan.instrumentation.records import Record
 from lastspan.semconv import EVENTS, events
 from lastspan.semconv import attributes as a
-from tests.instrumentation.worker import SECOND, Worker, names, of, span_id, worker
 
 OPEN, CLOSED, STATE, DURATIONS = (
     events.SPAN_OPEN,
@@ -109,7 +110,7 @@ def test_refresh() -> None:
         made.watch(40)
         told = [made.now for _ in range(600) if "nightly" in names(made.look(after=0.5))]
         assert len(told) == 5
-        assert all(59 <= later - earlier <= 61 for earlier, later in zip(told, told[1:], strict=False))
+        assert all(59 <= later - earlier <= 61 for earlier, later in pairwise(told))
 
 
 def test_progress_is_a_change_told_once_an_interval() -> None:
@@ -121,8 +122,7 @@ def test_progress_is_a_change_told_once_an_interval() -> None:
         told: list[float] = []
         for done in range(240):
             run.progress = (float(done), 240.0, "rows", made.now)
-            for record in of(made.look(after=0.5), OPEN):
-                told.append(record.attributes[a.JOB_PROGRESS_DONE])
+            told += [record.attributes[a.JOB_PROGRESS_DONE] for record in of(made.look(after=0.5), OPEN)]
         assert 8 <= len(told) <= 9
         assert told == sorted(told)
 
@@ -293,15 +293,18 @@ def test_a_death_told_by_the_parent() -> None:
         made.announcer.family.report(Death("celery", "4f0", "shop.resize", 2, "timeout", "limit \udcff", 77, 9, None))
         [ended] = of(made.look(may_announce=False), events.JOB_ENDED)
         assert ended.is_kept
-        assert ended.attributes.items() >= {
-            a.JOB_ID: "4f0",
-            a.JOB_NAME: "shop.resize",
-            a.JOB_ATTEMPT: 2,
-            a.OUTCOME: "timeout",
-            a.REASON: "limit ?",
-            a.PID: 77,
-            a.EXIT_SIGNAL: 9,
-        }.items()
+        assert (
+            ended.attributes.items()
+            >= {
+                a.JOB_ID: "4f0",
+                a.JOB_NAME: "shop.resize",
+                a.JOB_ATTEMPT: 2,
+                a.OUTCOME: "timeout",
+                a.REASON: "limit ?",
+                a.PID: 77,
+                a.EXIT_SIGNAL: 9,
+            }.items()
+        )
 
 
 # --- the process --------------------------------------------------------------------------------------------------
@@ -357,7 +360,11 @@ def test_counts_are_cumulative() -> None:
             made.end(made.span(inside=job))
             made.end(job)
         made.watch(15)
-        assert counts(made.said) == {("nightly", None, None): 3, ("nightly", None, "ok"): 3, ("nightly", "GET", "ok"): 3}
+        assert counts(made.said) == {
+            ("nightly", None, None): 3,
+            ("nightly", None, "ok"): 3,
+            ("nightly", "GET", "ok"): 3,
+        }
         quiet = made.watch(30)
         assert of(quiet, DURATIONS) == []
         made.end(made.job(queue="fast"))
@@ -378,7 +385,8 @@ def test_durations_are_a_sketch() -> None:
         assert row.attributes[a.SKETCH_FORMAT] == "otlp.exponential_histogram"
         assert row.body is not None
         point = ExponentialHistogramDataPoint.FromString(row.body)
-        assert (point.count, point.sum) == (1, pytest.approx(7.0))
+        assert point.count == 1
+        assert point.sum == pytest.approx(7.0)
 
 
 # --- a collector that is away -------------------------------------------------------------------------------------
@@ -486,7 +494,7 @@ def test_an_abandoned_span_is_forgotten() -> None:
         gc.collect()
         made.watch(20)
         assert ids(of(made.said, STATE)[-1]) == set()
-        assert made.spans.open == made.spans.runs == {}
+        assert (made.spans.open, made.spans.runs) == ({}, {})
         assert made.announcer.open_runs(made.now) == []
 
 
@@ -549,7 +557,9 @@ def test_one_odd_span_does_not_silence_the_others() -> None:
 # --- properties ---------------------------------------------------------------------------------------------------
 
 moves = st.lists(
-    st.tuples(st.sampled_from(["job", "span", "end", "wait", "away", "fail"]), st.integers(0, 9)), min_size=1, max_size=40
+    st.tuples(st.sampled_from(["job", "span", "end", "wait", "away", "fail"]), st.integers(0, 9)),
+    min_size=1,
+    max_size=40,
 )
 
 

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from tests.sink import Sink
 
 from lastspan.instrumentation.endpoint import Destination
 from lastspan.instrumentation.export import Exporter
 from lastspan.instrumentation.records import Record
-from tests.sink import Sink
-
-
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    made = Sink()
-    yield made
-    made.close()
 
 
 def exporter(sink: Sink | str, *, pause_max: float = 15.0, **how: object) -> Exporter:

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,10 +11,9 @@ WORKER_ID = "OTEL_LASTSPAN_WORKER_ID"
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WORKER_ID, "0011223344556677")
     monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
-    yield
 
 
 def test_only_the_allow_listed_leaves() -> None:
@@ -43,13 +41,16 @@ def test_only_the_allow_listed_leaves() -> None:
 
 def test_what_we_know_ourselves() -> None:
     """Without a provider: the host, the process, its parent, the worker; the service's name from its variable."""
-    assert Identity().resource({}).items() >= {
-        "service.name": "unknown_service",
-        "host.name": socket.gethostname(),
-        "process.pid": os.getpid(),
-        "process.parent_pid": os.getppid(),
-        "lastspan.worker.id": "0011223344556677",
-    }.items()
+    assert (
+        Identity().resource({}).items()
+        >= {
+            "service.name": "unknown_service",
+            "host.name": socket.gethostname(),
+            "process.pid": os.getpid(),
+            "process.parent_pid": os.getppid(),
+            "lastspan.worker.id": "0011223344556677",
+        }.items()
+    )
 
 
 def test_the_service_name_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
+from tests.sink import Received
 
 from lastspan.instrumentation.records import Record, encode
-from tests.sink import Received
 
 
 def decode(*records: Record, resource: dict[str, object] | None = None) -> ExportLogsServiceRequest:
@@ -92,7 +92,7 @@ def is_same(got: object, sent: object) -> bool:
     if isinstance(sent, list):
         return isinstance(got, list) and all(map(is_same, got, sent))
     if isinstance(sent, float):
-        return isinstance(got, float) and (got == sent or math.isnan(sent) and math.isnan(got))
+        return isinstance(got, float) and (got == sent or (math.isnan(sent) and math.isnan(got)))
     if type(sent) is int:
         return got == max(min(sent, 2**63 - 1), -(2**63)) and type(got) is int
     return type(got) is type(sent) and got == sent

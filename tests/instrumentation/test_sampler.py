@@ -13,10 +13,10 @@ from opentelemetry.sdk.trace.sampling import (
     Sampler,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import SpanContext, TraceFlags, NonRecordingSpan
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from tests.instrumentation.worker import Worker, worker
 
 from lastspan.instrumentation.sampler import RecordJobs
-from tests.instrumentation.worker import Worker, worker
 
 SAMPLERS = {
     "never": ALWAYS_OFF,

@@ -53,7 +53,7 @@ def test_only_spans_of_jobs_are_known() -> None:
     for span in (inside, job, beside, before):
         span.end()
     tracing.start().end()
-    assert tracing.registry.open == tracing.registry.runs == {}
+    assert (tracing.registry.open, tracing.registry.runs) == ({}, {})
     assert [row[1] for row in tracing.registry.ended] == ["GET", "nightly"]
 
 
@@ -143,7 +143,7 @@ def test_a_claim_that_nobody_took() -> None:
     tracing.registry.claim(run)
     assert tracing.registry.release() is run
     tracing.start(kind=SpanKind.CONSUMER)
-    assert tracing.registry.runs == tracing.registry.open == {}
+    assert (tracing.registry.open, tracing.registry.runs) == ({}, {})
 
 
 def test_a_claim_is_its_threads_own() -> None:
@@ -225,7 +225,7 @@ def test_forgetting_everything() -> None:
     tracing.registry.clear()
     child.end()
     job.end()
-    assert tracing.registry.open == tracing.registry.runs == {}
+    assert (tracing.registry.open, tracing.registry.runs) == ({}, {})
     assert not tracing.registry.ended
 
 

@@ -71,7 +71,9 @@ class Worker:
 
         return self.on_thread(begin)
 
-    def span(self, name: str = "GET", *, inside: Any = None, kind: SpanKind = SpanKind.CLIENT, **attributes: Any) -> Any:
+    def span(
+        self, name: str = "GET", *, inside: Any = None, kind: SpanKind = SpanKind.CLIENT, **attributes: Any
+    ) -> Any:
         """Start a span below *inside*."""
         named = {key.replace("__", "."): value for key, value in attributes.items()}
         return self.on_thread(lambda: self._start(name, inside, kind, named))
@@ -135,4 +137,4 @@ def names(records: list[Record]) -> list[str]:
 
 
 def span_id(span: Span) -> int:
-    return span.context.span_id
+    return int(span.context.span_id)

@@ -72,13 +72,13 @@ def test_prometheus_names_end_as_their_kind_and_unit_say() -> None:
 
 def test_units_are_ucum() -> None:
     """Known units, or an annotation in braces."""
-    units = {declared.unit for declared in (*ATTRIBUTES.values(), *METRICS.values())}
+    units = {one.unit for one in ATTRIBUTES.values()} | {one.unit for one in METRICS.values()}
     assert {unit for unit in units - UCUM if not re.fullmatch(r"\{[a-z]+\}", unit)} == set()
 
 
 def test_everything_has_a_meaning() -> None:
     """One short line each, that begins small and ends without a full stop."""
-    briefs = [declared.brief for declared in (*ATTRIBUTES.values(), *METRICS.values())]
+    briefs = [one.brief for one in ATTRIBUTES.values()] + [one.brief for one in METRICS.values()]
     assert [brief for brief in briefs if not brief or "\n" in brief or brief.endswith(".")] == []
     assert all(declared.subject and declared.when for declared in EVENTS.values())
 

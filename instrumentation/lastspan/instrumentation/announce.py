@@ -172,7 +172,7 @@ class Announcer:
             self._drop(span_id)
 
     def _count(self, run: Run, span_name: str | None, seconds: float, outcome: str, now: float, span_id: int) -> None:
-        name = None if span_name is None else clean.text(span_name)
+        name = None if span_name is None else clean.span_name(span_name)
         if name is None and span_id not in self._seen:  # too short for us to have met it
             self.durations.start(_key(run, None, None))
         self.durations.end(_key(run, name, outcome), seconds)
@@ -325,11 +325,11 @@ class Announcer:
         return place, movement and movement.moved_at, run.progress and run.progress[:3]
 
     def _span_open(self, span_id: int, run: Run | None, span: Span, seen: Seen, now: float, wall_ns: int) -> Record:
-        live: Mapping[str, object] = span._attributes.copy()  # its lock may be held: a copy without it
+        live: Mapping[str, object] = span._attributes.copy()  # type: ignore[union-attr]  # its lock may be held: a copy without it
         is_job = run is not None and run.span_id == span_id
         attributes: dict[str, Any] = {
             **clean.call_attributes(live),
-            a.SPAN_NAME: clean.span_name(span.name, live),
+            a.SPAN_NAME: clean.span_name(span.name, str(live.get("db.system.name") or live.get("db.system") or "")),
             a.SPAN_KIND: span.kind.name,
             a.SPAN_PARENT_ID: f"{span.parent.span_id:016x}" if span.parent is not None else None,
             a.SPAN_AGE: now - seen.started,

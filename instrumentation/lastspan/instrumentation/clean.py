@@ -46,6 +46,9 @@ _NAMES_IN_DOUBLE_QUOTES: Final = frozenset(
 )
 _NAMES_IN_BRACKETS: Final = frozenset({"mssql", "microsoft.sql_server", "sqlite"})
 _MYSQL: Final = frozenset({"mysql", "mariadb"})
+_UNKNOWN_SQL: Final = "other_sql"
+_VERBS: Final = "select insert update delete merge replace upsert with values call exec execute copy set"
+_QUERY_BEGINS: Final = frozenset((*_VERBS.split(), *_VERBS.upper().split()))
 
 _BLOCK: Final = r"/\*.*?(?:\*/|\Z)"
 _UNSURE: Final = r"/\*!|/\*(?:(?!\*/).)*/\*|\b[nN]?[qQ]'"
@@ -74,6 +77,8 @@ def _tokens(system: str) -> re.Pattern[str]:
         unsure += ["`"]
     if system in _NAMES_IN_BRACKETS:
         names += [r"\[[^\]]*\]"]
+    elif system not in _MYSQL | _NAMES_IN_DOUBLE_QUOTES:
+        unsure += [r"\[|\#|//|--(?!\s)"]  # names, comments, operators: each where another server has something else
     kinds = {"name": names, "unsure": [f"(?:{'|'.join(unsure)}).*"], "comment": comments, "literal": literals}
     return re.compile("|".join(f"(?P<{kind}>{'|'.join(of)})" for kind, of in kinds.items()), re.DOTALL)
 
@@ -132,19 +137,28 @@ def _scrub(token: re.Match[str]) -> str:
             return "?"
 
 
-def span_name(name: object, attributes: Mapping[str, object]) -> str:
-    """Return a span's name without what it may have copied from a URL or a query."""
+def span_name(name: object, system: str = "") -> str:
+    """Return a span's name without what it may have copied from a URL or a query.
+
+    By the name alone, so that a span is called the same while it is open and when it has ended; *system* of a
+    database that is not SQL only shortens it.
+    """
     raw = text(name, _STATEMENT_READ_MAX)
+    if system and system.lower() not in _SQL and _may_hold_values(raw):
+        return statement(raw, system)
+    return _name(raw)
+
+
+@functools.lru_cache(256)
+def _name(raw: str) -> str:
     if "://" in raw:
-        return text(" ".join(url(word) or "…" if "://" in word else word for word in raw.split()))
-    system = str(attributes.get("db.system.name") or attributes.get("db.system") or "")
-    if system.lower() in _SQL or (system and _looks_like_statement(raw)):
-        return text(statement(raw, system))
-    return text(raw)
+        raw = " ".join(url(word) or "…" if "://" in word else word for word in raw.split())
+    return text(statement(raw, _UNKNOWN_SQL) if _may_hold_values(raw) else raw)
 
 
-def _looks_like_statement(name: str) -> bool:
-    return "'" in name or '"' in name or "=" in name or "(" in name
+def _may_hold_values(name: str) -> bool:
+    """Is it a query? Then it begins like one, or has a quote."""
+    return "'" in name or '"' in name or "/*" in name or (name.split(None, 1) or [""])[0] in _QUERY_BEGINS
 
 
 def call_attributes(attributes: Mapping[str, object]) -> dict[str, Value]:

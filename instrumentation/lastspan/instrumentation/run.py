@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+
 class Run:
     """What the framework said of the attempt, and what the host says while it goes on.
 

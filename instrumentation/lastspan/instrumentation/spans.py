@@ -128,7 +128,7 @@ class OpenSpans(SpanProcessor):
     def claim(self, run: Run) -> None:
         """Let the next span that starts on this thread be *run*'s own."""
         if self._greenlet is _nothing and "gevent" in sys.modules:
-            self._greenlet = _current_greenlet
+            self._greenlet = sys.modules["greenlet"].getcurrent  # the main one too: the hub runs while it waits
         self.claims[get_ident()] = run
 
     def release(self) -> Run | None:
@@ -192,11 +192,6 @@ def _fits(run: Run, kind: SpanKind | None) -> bool:
 
 def _nothing() -> None:
     """Stands where there is nothing to call yet."""
-
-
-def _current_greenlet() -> Any:
-    greenlet = sys.modules["greenlet"].getcurrent()
-    return greenlet if greenlet.parent is not None else None
 
 
 def _current_span_id(parent_context: Context | None) -> int:

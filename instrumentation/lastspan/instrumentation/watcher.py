@@ -78,6 +78,9 @@ class Watcher:
 
     def _look(self) -> None:
         now = time.monotonic()
+        if self._has_metrics and self._heartbeat is None:
+            self._heartbeat = Heartbeat(lambda: self._announcer.open_runs(time.monotonic()))
+            self._announcer.on_job_ended = self._heartbeat.ended
         may_announce = self._exporter.is_open(now)
         self._announcer.dropped = self._exporter.dropped
         records: list[Record] = []
@@ -90,12 +93,7 @@ class Watcher:
         self._beat(now)
 
     def _beat(self, now: float) -> None:
-        if not self._has_metrics:
-            return
-        if self._heartbeat is None:
-            self._heartbeat = Heartbeat(lambda: self._announcer.open_runs(time.monotonic()))
-            self._announcer.on_job_ended = self._heartbeat.ended
-        if now - self._beat_at >= self._interval:
+        if self._heartbeat is not None and now - self._beat_at >= self._interval:
             self._beat_at = now
             self._heartbeat.beat()
 

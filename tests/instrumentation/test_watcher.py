@@ -1,0 +1,126 @@
+"""The watcher's thread: woken, late, failing, and the goodbye."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lastspan.instrumentation.announce import Announcer
+from lastspan.instrumentation.endpoint import Destination
+from lastspan.instrumentation.export import Exporter
+from lastspan.instrumentation.identity import Identity
+from lastspan.instrumentation.native import Signal
+from lastspan.instrumentation.records import Record
+from lastspan.instrumentation.settings import Settings
+from lastspan.instrumentation.spans import OpenSpans
+from lastspan.instrumentation.watcher import Watcher
+from tests.sink import Sink
+
+
+class Looks(Announcer):
+    """An announcer that counts its looks, and fails as long as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(OpenSpans(), Identity(), Settings())
+        self.count = 0
+        self.fails = False
+        self._looked = threading.Condition()
+
+    def look(self, now: float, wall_ns: int, *, may_announce: bool) -> Iterator[Record | None]:
+        with self._looked:
+            self.count += 1
+            self._looked.notify_all()
+        if self.fails:
+            raise ZeroDivisionError
+        return super().look(now, wall_ns, may_announce=may_announce)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        with self._looked:
+            assert self._looked.wait_for(condition, 20), self.count
+
+
+def watcher(looks: Looks, sink: Sink, *, tick: float) -> Watcher:
+    exporter = Exporter(Destination(f"{sink.url}/v1/logs", "a test"), dict, pause_max=1)
+    return Watcher(looks, exporter, tick=tick, interval=60, metrics=False)
+
+
+def test_it_looks_at_each_tick_and_when_woken(sink: Sink) -> None:
+    """Woken, it does not wait for the tick."""
+    ticking = Looks()
+    watcher(ticking, sink, tick=0.01).start()
+    ticking.wait_for(lambda: ticking.count >= 5)
+    sleeping = Looks()
+    asleep = watcher(sleeping, sink, tick=3600)
+    asleep.start()
+    for woken in range(1, 4):
+        asleep.wake()
+        sleeping.wait_for(lambda woken=woken: sleeping.count >= woken)  # type: ignore[misc]
+
+
+def test_goodbye_is_said_and_waited_for(sink: Sink) -> None:
+    """True when it is sent: the last record says that the process stopped."""
+    looks = Looks()
+    leaving = watcher(looks, sink, tick=3600)
+    leaving.start()
+    assert leaving.goodbye(20)
+    assert sink.of("lastspan.process.state")[-1]["lastspan.process.status"] == "stopped"
+
+
+def test_goodbye_does_not_wait_for_nobody(sink: Sink) -> None:
+    """While sending pauses after a failure, the end of the process is not held up at all."""
+    sink.mode = "503"
+    looks = Looks()
+    exporter = Exporter(Destination(f"{sink.url}/v1/logs", "a test"), dict, pause_max=30)
+    leaving = Watcher(looks, exporter, tick=0.01, interval=60, metrics=False)
+    leaving.start()
+    deadline = time.monotonic() + 20
+    while exporter.is_open(time.monotonic()):
+        assert time.monotonic() < deadline
+    assert leaving.goodbye(60) is False
+
+
+def test_failures_are_said_once_and_end_it_at_last(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    """Twenty in a row: then it is off in this process, and says so; a goodbye returns all the same."""
+    caplog.set_level(logging.WARNING, logger="lastspan.instrumentation")
+    looks = Looks()
+    looks.fails = True
+    failing = watcher(looks, sink, tick=0.001)
+    failing.start()
+    deadline = time.monotonic() + 20
+    while "is off in this process" not in caplog.text:
+        assert time.monotonic() < deadline
+    assert looks.count == 20
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    assert failing.goodbye(0.01) is False
+
+
+def test_failures_now_and_then_are_forgiven(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    """One in a while does not add up over the life of a worker."""
+    looks = Looks()
+    watching = watcher(looks, sink, tick=0.001)
+    watching.start()
+    for _ in range(30):
+        looks.fails = True
+        failed = looks.count
+        looks.wait_for(lambda failed=failed: looks.count > failed + 1)  # type: ignore[misc]
+        looks.fails = False
+        healed = looks.count
+        looks.wait_for(lambda healed=healed: looks.count > healed + 1)  # type: ignore[misc]
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    assert watching.goodbye(20)
+
+
+def test_a_signal() -> None:
+    """Set twice is set once; waiting clears it; without, waiting ends with the time."""
+    signal = Signal()
+    assert not signal.wait(0)
+    signal.set()
+    signal.set()
+    assert signal.wait(0)
+    assert not signal.wait(-1)
+    threading.Thread(target=signal.set).start()
+    assert signal.wait(20)
