@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.sink import Sink
 
 from lastspan.instrumentation.announce import Announcer
 from lastspan.instrumentation.endpoint import Destination
@@ -18,23 +19,22 @@ from lastspan.instrumentation.records import Record
 from lastspan.instrumentation.settings import Settings
 from lastspan.instrumentation.spans import OpenSpans
 from lastspan.instrumentation.watcher import Watcher
-from tests.sink import Sink
 
 
 class Looks(Announcer):
-    """An announcer that counts its looks, and fails as long as it is told to."""
+    """An announcer that counts its looks, and fails at those that it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, fails: Callable[[int], bool] = lambda count: False) -> None:
         super().__init__(OpenSpans(), Identity(), Settings())
         self.count = 0
-        self.fails = False
+        self._fails = fails
         self._looked = threading.Condition()
 
     def look(self, now: float, wall_ns: int, *, may_announce: bool) -> Iterator[Record | None]:
         with self._looked:
             self.count += 1
             self._looked.notify_all()
-        if self.fails:
+        if self._fails(self.count):
             raise ZeroDivisionError
         return super().look(now, wall_ns, may_announce=may_announce)
 
@@ -86,8 +86,7 @@ def test_goodbye_does_not_wait_for_nobody(sink: Sink) -> None:
 def test_failures_are_said_once_and_end_it_at_last(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
     """Twenty in a row: then it is off in this process, and says so; a goodbye returns all the same."""
     caplog.set_level(logging.WARNING, logger="lastspan.instrumentation")
-    looks = Looks()
-    looks.fails = True
+    looks = Looks(fails=lambda count: True)
     failing = watcher(looks, sink, tick=0.001)
     failing.start()
     deadline = time.monotonic() + 20
@@ -100,16 +99,10 @@ def test_failures_are_said_once_and_end_it_at_last(sink: Sink, caplog: pytest.Lo
 
 def test_failures_now_and_then_are_forgiven(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
     """One in a while does not add up over the life of a worker."""
-    looks = Looks()
+    looks = Looks(fails=lambda count: count % 3 != 0)
     watching = watcher(looks, sink, tick=0.001)
     watching.start()
-    for _ in range(30):
-        looks.fails = True
-        failed = looks.count
-        looks.wait_for(lambda failed=failed: looks.count > failed + 1)  # type: ignore[misc]
-        looks.fails = False
-        healed = looks.count
-        looks.wait_for(lambda healed=healed: looks.count > healed + 1)  # type: ignore[misc]
+    looks.wait_for(lambda: looks.count >= 100)
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
     assert watching.goodbye(20)
 
