@@ -64,9 +64,9 @@ def _fetch(url: str, path: str) -> str:
 
 def _tree(url: str, body: str) -> Json:
     try:
-        tree = json.loads(body)
+        tree: Json = json.loads(body)
     except ValueError:
-        tree = None
-    if not isinstance(tree, dict):
+        tree = {}
+    if not isinstance(tree, dict) or not tree:
         raise UnreachableError(f"{url} is not a lastspan collector's web port")
     return tree

@@ -84,15 +84,24 @@ def jobs(url: str, watching: bool, as_json: bool, state: str | None) -> None:
 @click.argument("ref")
 @_url
 def explain(ref: str, url: str) -> None:
-    """Tell one job's story; REF is its id or its key."""
+    """Tell one job's story; REF is its id, its key, or the beginning of its id."""
     try:
-        job = fetch_job(url, ref)
+        job = fetch_job(url, ref) or _by_beginning(url, ref)
     except UnreachableError as problem:
         raise _fail(str(problem)) from None
     if job is None:
         raise _fail(f"no job {ref} is open or has ended lately at {url}; `lastspan jobs` lists them")
     Console().print(explanation(job))
     raise SystemExit(1 if job["state"] in _SUSPECT else 0)
+
+
+def _by_beginning(url: str, ref: str) -> Any:
+    """Find a job as people copy its id from the table: by the beginning, if only one begins so."""
+    beginning = ref.rstrip("….")
+    keys = {job["job_key"] for job in fetch_jobs(url, None)["jobs"] if job["job_id"].startswith(beginning)}
+    if len(keys) > 1:
+        raise _fail(f"{len(keys)} jobs have an id that begins with {beginning}; give more of it")
+    return fetch_job(url, keys.pop()) if keys and beginning else None
 
 
 def _fail(message: str) -> SystemExit:

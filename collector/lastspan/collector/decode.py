@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 from google.protobuf.message import DecodeError
@@ -16,6 +16,7 @@ from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
 
 from . import gresearch, layout, logfire, proto
+from .attributes import Attributes, Shape, remember
 from .calls import call
 from .model import (
     DURATION_BOUNDS,
@@ -36,13 +37,10 @@ from .model import (
     SpanOpen,
     Status,
 )
-from .tails import find
 from .values import RecordError, RequestError
 
-_CACHE = 65_536
-"""Entries of each cache; a full one is emptied, which costs a moment and no memory."""
-_CACHED_BYTES = 512
-"""Longer values are decoded each time."""
+_IGNORED = "ignored"
+_ORIGIN, _SPAN, _EVIDENCE, _NO_EVIDENCE = layout.ORIGIN, layout.SPAN, layout.EVIDENCE, layout.NO_EVIDENCE
 _ERROR = 2
 """`Status.code` of a span that failed."""
 
@@ -69,12 +67,9 @@ class Decoder:
     """Decodes requests, remembering what repeats: attribute values, resources, job types, calls."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[int | slice, Any]] = {}
-        """Slot and value of attributes by their wire bytes."""
+        self._attributes = Attributes()
         self._resources: dict[bytes, Resource] = {}
         self._types: dict[tuple[Any, ...], JobType] = {}
-        self._types_of: dict[tuple[Any, ...], JobType] = {}
-        """The same by resource, which is quicker to find."""
         self._calls: dict[tuple[Any, ...], Call] = {}
 
     def logs(self, body: bytes) -> Batch:
@@ -84,11 +79,10 @@ class Decoder:
         for resource_logs in _parse(proto.Logs, body).resource_logs:
             resource = self._resource(resource_logs.resource) if ours else Resource()
             for scope_logs in resource_logs.scope_logs:
-                if not ours:
-                    batch.received["ignored"] += len(scope_logs.log_records)
-                    continue
-                for record in scope_logs.log_records:
-                    self._record(record, resource, batch)
+                if ours:
+                    self._records(scope_logs.log_records, resource, batch)
+                else:
+                    batch.received[_IGNORED] += len(scope_logs.log_records)
         return batch
 
     def traces(self, body: bytes) -> Batch:
@@ -109,7 +103,7 @@ class Decoder:
         """Decode an `ExportMetricsServiceRequest` as far as to know that it is one."""
         request = _parse(ExportMetricsServiceRequest, body)
         batch = Batch()
-        batch.received["ignored"] = sum(
+        batch.received[_IGNORED] = sum(
             len(scope.metrics) for resource in request.resource_metrics for scope in resource.scope_metrics
         )
         return batch
@@ -129,79 +123,60 @@ class Decoder:
 
     # --- one record ---------------------------------------------------------------------------------------------
 
-    def _record(self, record: Any, resource: Resource, batch: Batch) -> None:
-        event = record.event_name
-        try:
-            row = self._row(record.attributes)
-            event = event or row[layout.EVENT_NAME] or ""
-            make = _MAKERS.get(event)
-            if make is not None:
-                batch.signals.append(make(self, row, record, resource))
-            elif row[layout.PARTIAL_EVENT] is not None:
-                event = gresearch.EVENT
-                batch.signals.extend(gresearch.signals(row, record, self._resource))
-            else:
-                event = "ignored"
-        except RecordError as problem:
-            event = event or _event_of(record)
-            if event in _MAKERS or event == gresearch.EVENT:
-                batch.reject(problem, event)
-            else:
-                event = "ignored"
-        batch.received[event] += 1
-
-    def _row(self, attributes: Any) -> list[Any]:
-        """Return the values that we read, each in its slot."""
-        row = layout.BLANK[:]
-        raws = attributes[:]
-        for found, raw in zip(map(self._known.get, raws), raws):  # noqa: B905  # strict is dearer than the work
-            slot, value = found or find(raw) or self._decode(raw)
-            row[slot] = value
-        return row
-
-    def _decode(self, raw: bytes) -> tuple[int | slice, Any]:
-        """Return slot and value of an attribute, and remember them if they will come again."""
-        try:
-            pair = proto.KeyValue.FromString(raw)
-        except DecodeError:
-            raise RecordError("bad_attribute", "an attribute is not a KeyValue in UTF-8") from None
-        field = layout.FIELDS.get(pair.key)
-        found: tuple[int | slice, Any] = (0, None)
-        if field is not None:
+    def _records(self, records: Iterable[Any], resource: Resource, batch: Batch) -> None:
+        # The hottest loop: everything that it needs is at hand.
+        read, makers, signals, received = self._attributes.read, _MAKERS, batch.signals, []
+        for record in records:
+            event = record.event_name
             try:
-                found = field.slot, field.read(pair.value)
+                shape = read(record.attributes)
+                event = event or shape.row[layout.EVENT_NAME] or ""
+                make = makers.get(event)
+                if make is not None:
+                    signals.append(make(self, shape, record, resource))
+                elif shape.row[layout.PARTIAL_EVENT] is not None:
+                    event = gresearch.EVENT
+                    signals.extend(gresearch.signals(shape.row, record, self._resource))
+                else:
+                    event = _IGNORED
             except RecordError as problem:
-                raise RecordError(problem.reason, f"{pair.key}: {problem}") from None
-        if (field is None or field.repeats) and len(raw) <= _CACHED_BYTES:
-            _remember(self._known, raw, found)
-        return found
+                event = event or _event_of(record)
+                if event in makers or event == gresearch.EVENT:
+                    batch.reject(problem, event)
+                else:
+                    event = _IGNORED
+            received.append(event)
+        batch.received.update(received)
 
     def _resource(self, raw: bytes) -> Resource:
         resource = self._resources.get(raw)
         if resource is None:
-            resource = _remember(self._resources, raw, _resource(raw))
+            resource = remember(self._resources, raw, _resource(raw))
         return resource
 
     # --- events -------------------------------------------------------------------------------------------------
 
-    def _span_open(self, row: list[Any], record: Any, resource: Resource) -> SpanOpen:
+    def _span_open(self, shape: Shape, record: Any, resource: Resource) -> SpanOpen:
+        row = shape.row
         if row[layout.SPAN_NAME] is None or row[layout.SPAN_AGE] is None:
             raise RecordError("missing", f"{a.SPAN_NAME} or {a.SPAN_AGE} is missing")
-        evidence = row[layout.EVIDENCE]
+        evidence = row[_EVIDENCE]
         return SpanOpen(
             _key(record),
-            Origin(resource, *row[layout.ORIGIN]),
-            self._types_of.get((resource, *row[layout.TYPE])) or self._type(resource, row),
-            self._call(row),
+            Origin(resource, *row[_ORIGIN]),
+            self._type(shape, resource),
+            self._call(shape),
             None if row[layout.PROGRESS_DONE] is None else Progress(*row[layout.PROGRESS]),
-            None if evidence == layout.NO_EVIDENCE else Evidence(*evidence),
-            *row[layout.SPAN],
+            None if evidence == _NO_EVIDENCE else Evidence(*evidence),
+            *row[_SPAN],
         )
 
-    def _span_closed(self, row: list[Any], record: Any, resource: Resource) -> SpanClosed:
+    def _span_closed(self, shape: Shape, record: Any, resource: Resource) -> SpanClosed:
+        row = shape.row
         return SpanClosed(_key(record), Origin(resource, *row[layout.ORIGIN]), _known_outcome(row))
 
-    def _process_state(self, row: list[Any], record: Any, resource: Resource) -> ProcessState:
+    def _process_state(self, shape: Shape, record: Any, resource: Resource) -> ProcessState:
+        row = shape.row
         origin = Origin(resource, *row[layout.ORIGIN])
         if origin.process_id is None:
             raise RecordError("missing", f"{a.PROCESS_ID} is missing")
@@ -212,7 +187,8 @@ class Decoder:
         complete = open_count is None or open_count <= len(span_ids) // 8
         return ProcessState(origin, _status(row[layout.STATUS]), span_ids, complete, _children(row))
 
-    def _durations(self, row: list[Any], record: Any, resource: Resource) -> Durations:
+    def _durations(self, shape: Shape, record: Any, resource: Resource) -> Durations:
+        row = shape.row
         origin = Origin(resource, *row[layout.ORIGIN])
         name, queue, *_ = row[layout.TYPE]
         outcome = row[layout.OUTCOME] and _known_outcome(row)
@@ -222,7 +198,8 @@ class Decoder:
         buckets, total = _sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
         return Durations(origin, name, queue, row[layout.SPAN_NAME], outcome, count, buckets, total)
 
-    def _job_ended(self, row: list[Any], record: Any, resource: Resource) -> JobEnded:
+    def _job_ended(self, shape: Shape, record: Any, resource: Resource) -> JobEnded:
+        row = shape.row
         name, queue, system, *_ = row[layout.TYPE]
         job_id, attempt, _ = row[layout.JOB]
         if job_id is None:
@@ -244,36 +221,30 @@ class Decoder:
 
     # --- what records share -------------------------------------------------------------------------------------
 
-    def _type(self, resource: Resource, row: list[Any]) -> JobType:
-        facts = (resource.service, resource.environment, *row[layout.TYPE])
-        found = self._types.get(facts) or _remember(self._types, facts, JobType(*facts))
-        return _remember(self._types_of, (resource, *row[layout.TYPE]), found)
+    def _type(self, shape: Shape, resource: Resource) -> JobType:
+        told = shape.row[layout.TYPE]
+        if shape.type is None or resource is not shape.resource or told != shape.type_facts:
+            facts = (resource.service, resource.environment, *told)
+            shape.resource, shape.type_facts = resource, told
+            shape.type = self._types.get(facts) or remember(self._types, facts, JobType(*facts))
+        return shape.type
 
-    def _call(self, row: list[Any]) -> Call:
-        attributes, rest = row[layout.CALL_ATTRIBUTES], row[layout.CALL]
-        if not attributes and rest == layout.NO_CALL:
-            return NO_CALL
-        facts = (*rest, *attributes)
-        return self._calls.get(facts) or _remember(self._calls, facts, call(sorted(attributes), *rest))
+    def _call(self, shape: Shape) -> Call:
+        told = shape.row[layout.CALL]
+        if shape.call is None or told != shape.call_facts:
+            facts = tuple(told)
+            shape.call_facts = told
+            shape.call = self._calls.get(facts) or remember(self._calls, facts, _call(facts))
+        return shape.call
 
 
-_MAKERS: dict[str, Callable[[Decoder, list[Any], Any, Resource], Signal]] = {
+_MAKERS: dict[str, Callable[[Decoder, Shape, Any, Resource], Signal]] = {
     events.SPAN_OPEN: Decoder._span_open,
     events.SPAN_CLOSED: Decoder._span_closed,
     events.PROCESS_STATE: Decoder._process_state,
     events.PROCESS_DURATIONS: Decoder._durations,
     events.JOB_ENDED: Decoder._job_ended,
 }
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
-
-
-def _remember(cache: dict[_K, _V], key: _K, value: _V) -> _V:
-    if len(cache) >= _CACHE:
-        cache.clear()
-    cache[key] = value
-    return value
 
 
 def _parse(message: Any, body: bytes) -> Any:
@@ -330,6 +301,12 @@ def _resource(raw: bytes) -> Resource:
         service_version=text(a.SERVICE_VERSION),
         worker_id=text(a.WORKER_ID) or None,
     )
+
+
+def _call(facts: tuple[Any, ...]) -> Call:
+    timeout_ns, unbounded, *found = facts
+    pairs = [(name, value) for name, value in zip(layout.CALL_NAMES, found, strict=True) if value is not None]
+    return call(pairs, timeout_ns, unbounded) if pairs or unbounded or timeout_ns is not None else NO_CALL
 
 
 def _known_outcome(row: list[Any]) -> str:

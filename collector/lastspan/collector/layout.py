@@ -16,8 +16,7 @@ from .model import NO_SEQUENCE
 class Field(NamedTuple):
     """How one attribute is read."""
 
-    slot: int | slice
-    """Where its value lands; a slice: it is inserted there."""
+    slot: int
     read: v.Reader
     repeats: bool
     """Its values come again and again: worth remembering their bytes."""
@@ -114,12 +113,12 @@ PARTIAL_EVENT = _one("partial.event", v.text)
 PARTIAL_FREQUENCY = _one("partial.frequency", v.text)
 PARTIAL_BODY_TYPE = _one("partial.body.type", v.text)
 
-CALL = _group((a.CALL_TIMEOUT, v.nanoseconds), (a.CALL_UNBOUNDED, v.flag, False))
-_END = len(_layout.blank)
-CALL_ATTRIBUTES = slice(_END, None)
-"""Attributes of the call, as (name, value), stand behind all others: most spans have few of many."""
-for _name in a.CALL_ATTRIBUTES:
-    _layout.fields[_name] = Field(slice(_END, _END), v.named_scalar(_name), True)
+CALL_NAMES = tuple(sorted(a.CALL_ATTRIBUTES))
+CALL = _group(
+    (a.CALL_TIMEOUT, v.nanoseconds),
+    (a.CALL_UNBOUNDED, v.flag, False),
+    *((name, v.scalar) for name in CALL_NAMES),
+)
 
 FIELDS = _layout.fields
 BLANK = _layout.blank

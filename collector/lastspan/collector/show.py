@@ -41,10 +41,10 @@ def jobs_table(found: Json, *, state: str | None = None) -> RenderableType:
         return _nothing(found, state)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("state", no_wrap=True)
-    table.add_column("job", overflow="fold", ratio=3)
-    table.add_column("where", overflow="fold", ratio=4)
-    table.add_column("open / allowed", ratio=2)
-    table.add_column("process", overflow="fold", ratio=2)
+    table.add_column("job", overflow="fold", min_width=10)
+    table.add_column("where it is", overflow="fold", min_width=20)
+    table.add_column("open / allowed", min_width=12)
+    table.add_column("process", overflow="fold")
     for job in jobs:
         table.add_row(_state(job), _name(job), _where(job), _against(job), _process(job))
     return Group(table, Text(), _summary(found))
@@ -127,20 +127,35 @@ def _state(job: Json) -> Text:
 
 
 def _name(job: Json) -> Text:
-    return Text.assemble(job["job_name"], "\n", (job["job_id"], "dim"))
+    return Text.assemble((job["job_name"], "bold"), "\n", (_short(job["job_id"]), "dim"))
+
+
+def _short(job_id: str) -> str:
+    """The beginning of an id: enough to tell jobs apart, and for `lastspan explain`."""
+    return job_id if len(job_id) <= 12 else job_id[:8] + "…"
 
 
 def _where(job: Json) -> Text:
-    last = job["last_span"]
-    text = Text(last["name"])
-    peer = last["attributes"].get("server.address")
-    if peer:
-        port = last["attributes"].get("server.port")
-        text.append(f" → {peer}" + (f":{port}" if port else ""))
-    if job["code"]:
-        code = job["code"]
-        text.append(f"\n{code['function']} {PurePosixPath(code['file'] or '?').name}:{code['line']}", "dim")
+    """The call that is open, if one is; and the code line either way."""
+    last, code = job["last_span"], job["code"]
+    text = Text()
+    if last["kind"] != "job":
+        text.append(last["name"], "bold")
+        if peer := _peer(last["attributes"]):
+            text.append(f" → {peer}")
+    if code:
+        place = f"{PurePosixPath(code['file'] or '?').name}:{code['line']}"
+        text.append("\n" if text else "").append(f"{code['function']} ").append(place, "cyan")
+    if last["kind"] == "job" and job["state"] != "ended":
+        text.append("\n" if text else "").append("no call is open in it", "dim")
     return text
+
+
+def _peer(attributes: Json) -> str:
+    if "url.full" in attributes:
+        return str(attributes["url.full"])
+    host, port = attributes.get("server.address"), attributes.get("server.port")
+    return f"{host}:{port}" if host and port else str(host or attributes.get("db.namespace") or "")
 
 
 def _against(job: Json) -> Text:

@@ -3,13 +3,14 @@
 An attribute whose value has a fixed size (a double, 16 hex digits, a UUID as text, a small int) is encoded as a head
 that never changes, which protobuf itself writes for us here, and the bytes of the value behind it. So length and head
 tell which attribute it is and where its value starts. What does not fit exactly goes the general way (`layout.FIELDS`).
+"""
 
 from __future__ import annotations
 
 import struct
 from binascii import unhexlify
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import values
 from .layout import FIELDS
@@ -65,28 +66,32 @@ _FORMS: dict[values.Reader, list[tuple[int, Any, Callable[[bytes], Any]]]] = {
     values.count: [(2, AnyValue(int_value=1 << 7), _two_bytes), (3, AnyValue(int_value=1 << 14), _three_bytes)],
 }
 
-_Form = tuple[bytes, int, Callable[[bytes], Any]]
+
+class Form(NamedTuple):
+    """One size of one attribute."""
+
+    head: bytes
+    slot: int
+    convert: Callable[[bytes], Any]
+    """Reads the value off the end of the attribute; None: it does not fit after all."""
 
 
-def _forms() -> Iterator[tuple[int, _Form]]:
+def _forms() -> Iterator[tuple[int, Form]]:
     for name, field in FIELDS.items():
-        if not field.repeats and isinstance(field.slot, int):
+        if not field.repeats:
             for size, sample, convert in _FORMS.get(field.read, ()):
                 raw = KeyValue(key=name, value=sample).SerializeToString()
-                yield len(raw), (raw[:-size], field.slot, convert)
+                yield len(raw), Form(raw[:-size], field.slot, convert)
 
 
 _LONGEST = 128
-_BY_LENGTH: list[tuple[_Form, ...]] = [
-    tuple(form for length, form in _forms() if length == wanted) for wanted in range(_LONGEST)
-]
+BY_LENGTH = [tuple(form for length, form in _forms() if length == wanted) for wanted in range(_LONGEST)]
 
 
-def find(raw: bytes) -> tuple[int, Any] | None:
-    """Return slot and value of an attribute in its wire bytes; None: go the general way."""
+def form_of(raw: bytes) -> Form | None:
+    """Return the form of an attribute in its wire bytes; None: go the general way."""
     if len(raw) < _LONGEST:
-        for head, slot, convert in _BY_LENGTH[len(raw)]:
-            if raw.startswith(head):
-                value = convert(raw)
-                return None if value is None else (slot, value)
+        for form in BY_LENGTH[len(raw)]:
+            if raw.startswith(form.head):
+                return form
     return None

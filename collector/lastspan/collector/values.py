@@ -128,11 +128,6 @@ def scalar(value: Any) -> str | int | float | bool:
             raise RecordError("wrong_kind", f"{other or 'nothing'} where a scalar belongs")
 
 
-def named_scalar(name: str) -> Reader:
-    """Return a reader of a scalar that keeps its name: ((name, value),)."""
-    return lambda value: ((name, scalar(value)),)
-
-
 def _expect(value: Any, kind: str) -> None:
     # A typed field that is not its zero is proof of its kind, so only zeros come here: kinds cost nothing to check.
     if value.WhichOneof("value") != kind:

@@ -45,15 +45,11 @@ class Processes:
     def hear(self, origin: Origin, now_ns: int) -> ProcessRow | None:
         """Return the process that sent a record, which is alive by this; None: it has no id, or there are too many."""
         id = origin.process_id
-        if id is None:
-            return None
-        row = self.rows.get(id)
+        row = self.rows.get(id) or self._meet(id, origin, now_ns) if id is not None else None
         if row is None:
-            row = self._meet(id, origin, now_ns)
-            if row is None:
-                return None
+            return None
         row.heard_ns = now_ns
-        if origin.interval_ns is not None and origin.interval_ns != row.interval_ns:
+        if origin.interval_ns != row.interval_ns and origin.interval_ns is not None:
             row.interval_ns = min(max(origin.interval_ns, _MIN_INTERVAL_NS), _MAX_INTERVAL_NS)
             self._arm(row, now_ns)
         if origin.resource is not row.resource:

@@ -187,25 +187,28 @@ class Tracker:
         return None
 
     def _refresh(self, row: SpanRow, told: SpanOpen, process: ProcessRow | None, now_ns: int) -> None:
-        unseen = row.sequence == UNSEEN or (row.sequence == NO_SEQUENCE and not told.foreign)
-        row.sequence = told.origin.sequence
-        if process is not row.process or row.sequence == UNSEEN or unseen:
-            _abandon(row, counted=not unseen)
+        if process is not row.process or row.sequence == UNSEEN:
+            _abandon(row)
             row.process = process
             _adopt(process, row)
-        row.name, row.kind, row.parent_id = told.name, told.kind, told.parent_id
-        job = row.job
+        job, call = row.job, told.call
         if job is not None and (
-            unseen or job.state is not State.RUNNING or row.call is not told.call or row.expected_ns != told.expected_ns
+            job.state is not State.RUNNING
+            or row.sequence < 0
+            or row.call is not call
+            or row.expected_ns != told.expected_ns
         ):
             self.touch(job)
-        row.call, row.expected_ns = told.call, told.expected_ns
+        row.sequence = told.origin.sequence
+        row.name, row.kind, row.parent_id = told.name, told.kind, told.parent_id
+        row.call, row.expected_ns = call, told.expected_ns
         if told.evidence is not None or row.evidence is not None:
             self._keep_evidence(row, told.evidence)
-        if job is None:
-            if told.is_job:
-                self._link(row, told, now_ns)
-        elif job.span is row and not told.foreign:
+        if told.foreign:
+            return
+        if job is None or (job.span is row and not told.is_job):
+            self._relink(row, told, now_ns)
+        elif job.span is row:
             self._retell(job, told, now_ns)
 
     def _bury(self, key: bytes, outcome: str, now_ns: int) -> None:
@@ -231,7 +234,7 @@ class Tracker:
         """Take a span out of all that finds it; its job is the caller's."""
         if self.spans.pop(row.key, None) is None:
             return
-        _abandon(row, counted=row.sequence != UNSEEN)
+        _abandon(row)
         row.open = False
         if row.evidence is not None:
             self.evidence_bytes -= row.evidence.size()
@@ -249,16 +252,29 @@ class Tracker:
             process.proof_sequence, process.proof_ids = sequence, span_ids
 
     def _keep_evidence(self, row: SpanRow, evidence: Evidence | None) -> None:
-        if row.evidence is not None:
-            self.evidence_bytes -= row.evidence.size()
-        if evidence is not None:
-            evidence = _trim(evidence, self.limits.evidence_bytes)
-            if self.evidence_bytes + evidence.size() > self.limits.evidence_total:
-                evidence = msgspec.structs.replace(evidence, stacktrace=None)
-            self.evidence_bytes += evidence.size()
+        before = 0 if row.evidence is None else row.evidence.size()
+        after = 0 if evidence is None else evidence.size()
+        if evidence is not None and after:
+            if after > self.limits.evidence_bytes:
+                evidence = _trim(evidence, self.limits.evidence_bytes)
+                after = evidence.size()
+            if self.evidence_bytes - before + after > self.limits.evidence_total:
+                evidence, after = msgspec.structs.replace(evidence, stacktrace=None), 0
+        self.evidence_bytes += after - before
         row.evidence = evidence
 
     # --- jobs ---------------------------------------------------------------------------------------------------
+
+    def _relink(self, row: SpanRow, told: SpanOpen, now_ns: int) -> None:
+        """Look again for the job of a span: it was in none, or a job of its own because others announced it first."""
+        alone = row.job
+        if alone is None:
+            if told.is_job:
+                self._link(row, told, now_ns)
+        elif told.job_span_id is not None:
+            job = self.jobs.get(row.key[:16] + told.job_span_id)
+            if job is not None and job is not alone:
+                self._merge(job, alone)
 
     def _link(self, row: SpanRow, told: SpanOpen, now_ns: int) -> None:
         """Find the job of a span that is new."""
@@ -565,8 +581,8 @@ def _adopt(process: ProcessRow | None, row: SpanRow) -> None:
     process.live += 1
 
 
-def _abandon(row: SpanRow, *, counted: bool) -> None:
-    if row.process is not None and counted:
+def _abandon(row: SpanRow) -> None:
+    if row.process is not None and row.sequence != UNSEEN:
         row.process.live -= 1
 
 
@@ -584,10 +600,7 @@ def _split(span_ids: bytes) -> frozenset[bytes]:
 
 
 def _trim(evidence: Evidence, limit: int) -> Evidence:
-    stack = evidence.stacktrace
-    if stack is None or len(stack) <= limit:
-        return evidence
-    return msgspec.structs.replace(evidence, stacktrace="…\n" + stack[-limit:])
+    return msgspec.structs.replace(evidence, stacktrace="…\n" + (evidence.stacktrace or "")[-limit:])
 
 
 def _fits(ours: object, theirs: object) -> bool:

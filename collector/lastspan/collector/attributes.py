@@ -1,0 +1,119 @@
+"""A record's attributes, from wire bytes to a row of values.
+
+Most attributes repeat: the same bytes come in record after record. So bytes are decoded once and found again in a dict;
+and records of one shape (as many attributes, the same in each place) differ from the last one in a few places only,
+which is told by comparing bytes in C. Only what differs is looked at in Python.
+"""
+
+from __future__ import annotations
+
+from itertools import compress
+from operator import ne
+from typing import Any, TypeVar
+
+import msgspec
+from google.protobuf.message import DecodeError
+
+from . import layout, proto, tails
+from .model import Call, JobType, Resource
+from .values import RecordError
+
+CACHE = 65_536
+"""Entries of a cache; a full one is emptied, which costs a moment and no memory."""
+_CACHED_BYTES = 512
+"""Longer values are decoded each time."""
+_ELSEWHERE = 0
+"""The slot of what is not ours."""
+
+_Place = tuple[int, bytes, int, Any]
+"""Slot; head, length and converter of a value that differs in each record (length -1: it repeats)."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Shape(msgspec.Struct, eq=False):
+    """The last record of a shape, and what was made of it."""
+
+    raws: list[bytes]
+    places: list[_Place]
+    row: list[Any]
+    resource: Resource | None = None
+    type_facts: list[Any] | None = None
+    type: JobType | None = None
+    call_facts: list[Any] | None = None
+    call: Call | None = None
+
+
+class Attributes:
+    """Reads attributes, remembering those that repeat."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[int, Any]] = {}
+        """Slot and value by wire bytes."""
+        self._shapes: dict[int, Shape] = {}
+        """The last shape of each number of attributes."""
+
+    def read(self, attributes: Any) -> Shape:
+        """Return the values that we read, each in its slot; the shape is good until the next call."""
+        raws: list[bytes] = attributes[:]
+        shape = self._shapes.get(len(raws))
+        try:
+            if shape is None or not self._repeat(shape, raws):
+                shape = self._afresh(raws)
+        except RecordError:
+            self._shapes.pop(len(raws), None)  # half brought up to date
+            raise
+        return shape
+
+    def _repeat(self, shape: Shape, raws: list[bytes]) -> bool:
+        """Bring a shape up to date with another record; False: it is not of this shape."""
+        row, known = shape.row, self._known
+        for raw, (slot, head, length, convert) in compress(zip(raws, shape.places), map(ne, raws, shape.raws)):  # noqa: B905
+            if len(raw) == length and raw.startswith(head) and (value := convert(raw)) is not None:
+                row[slot] = value
+                continue
+            found = known.get(raw) or self._decode(raw)
+            if found[0] != slot:
+                return False
+            row[slot] = found[1]
+        shape.raws = raws
+        return True
+
+    def _afresh(self, raws: list[bytes]) -> Shape:
+        row, places = layout.BLANK[:], []
+        for raw in raws:
+            slot, value = self._known.get(raw) or self._decode(raw)
+            row[slot] = value
+            form = tails.form_of(raw)
+            places.append((slot, b"", -1, None) if form is None else (slot, form.head, len(raw), form.convert))
+        shape = Shape(raws, places, row)
+        slots = [place[0] for place in places if place[0] != _ELSEWHERE]
+        if len(set(slots)) == len(slots):  # a name that comes twice: the last counts, which only order tells
+            remember(self._shapes, len(raws), shape)
+        return shape
+
+    def _decode(self, raw: bytes) -> tuple[int, Any]:
+        """Return slot and value of one attribute, and remember them if they will come again."""
+        try:
+            pair = proto.KeyValue.FromString(raw)
+        except DecodeError:
+            raise RecordError("bad_attribute", "an attribute is not a KeyValue in UTF-8") from None
+        field = layout.FIELDS.get(pair.key)
+        found: tuple[int, Any] = (_ELSEWHERE, None)
+        if field is not None:
+            try:
+                found = field.slot, field.read(pair.value)
+            except RecordError as problem:
+                raise RecordError(problem.reason, f"{pair.key}: {problem}") from None
+        if (field is None or field.repeats) and len(raw) <= _CACHED_BYTES:
+            remember(self._known, raw, found)
+        return found
+
+
+def remember(cache: dict[K, V], key: K, value: V) -> V:
+    """Put something into a cache and return it."""
+    if len(cache) >= CACHE:
+        cache.clear()
+    cache[key] = value
+    return value
