@@ -98,10 +98,10 @@ def run(options: Options) -> Report:
         notes=[
             f"{number} rounds, a fresh process each: {calls:,} spans end in one job while {_OPEN} others stay open.",
             "The worker says everything again each second (interval, refresh, announcing): far more than by default.",
-            "p50 … max are of all rounds' calls together, ÷ is to both rows without; 'best round' and 'worst' are the p99.9 of single rounds.",
-            "The system alone makes nearly one call in a thousand slow (timer ticks, other guests): p99.9 is on a cliff.",
+            "p50 … max are of all rounds' calls together, ÷ is to both rows without; best and worst: p99.9 of a round.",
+            "The system alone makes about one call in a thousand slow (timers, other guests): p99.9 is on a cliff.",
             "Read it with 'without, again' and the calls over 20 µs: those above the base are lastspan's.",
-            "'exit +' is the median time from the program's last line to the process's end, less that without lastspan.",
+            "'exit +' is the median time from the program's last line to the process's end, less the same without.",
         ],
     )
 

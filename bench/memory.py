@@ -55,10 +55,10 @@ def run(options: Options) -> Report:
         ratios={"bytes of a process": a_process, "bytes of a span without its process": plain - a_process / 16},
         notes=[
             "Growth of the resident set in a fresh process; records go through decode, track and the ticks.",
-            "Everything is in: job rows, process rows, the timer wheel, ids (Celery's UUIDs), indexes, decoding caches.",
-            f"By the rows 'plain' and 'prefork' a process takes {a_process:,.0f} bytes, a span {plain - a_process / 16:,.0f}.",
+            "Everything is in: job and process rows, timer wheel, ids (Celery's UUIDs), indexes, decoding caches.",
+            f"By 'plain' and 'prefork' a process takes {a_process:,.0f} bytes, a span {plain - a_process / 16:,.0f}.",
             f"Medians of {number} round(s). Evidence is capped by `evidence_max` and `evidence_total`.",
-            "'of it evidence': what a span takes beyond the plain one of the same size; every second span has a stack.",
+            "'of it evidence': beyond the plain one; every second span has a stack.",
         ],
         packages=("msgspec", "protobuf"),
     )
@@ -73,7 +73,7 @@ def _fill(size: int, kind: str) -> dict[str, Any]:
 
 def _row(size: int, kind: str, taken: dict[tuple[int, str], list[dict[str, Any]]]) -> dict[str, Any]:
     def middle(of: str) -> float:
-        return median(result["bytes"] for result in taken[size, of])
+        return median(float(result["bytes"]) for result in taken[size, of])
 
     one = taken[size, kind][0]
     return {

@@ -30,6 +30,7 @@ class HeldClock:
         self.now_ns = 1000 * _SECOND
 
     def __call__(self) -> int:
+        """Return the time, ns."""
         return self.now_ns
 
 

@@ -23,14 +23,14 @@ class FailedError(Exception):
 class Started:
     """A process that runs, and what it has said so far."""
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], folder: Path, *, stdin: bool) -> None:
         self.log = folder / "output.txt"
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
                 env={**os.environ, **environ},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -51,6 +51,12 @@ class Started:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise FailedError(f"no line {start!r}; it said: {self.said[-1000:]}")
             time.sleep(0.02)
+
+    def go(self) -> None:
+        """Send a line to its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"go\n")
+        self.process.stdin.close()
 
     def wait(self, seconds: float = 120) -> None:
         """Wait for a good end."""
@@ -87,10 +93,12 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def started(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Iterator[Started]:
+def started(
+    command: Sequence[str], environ: Mapping[str, str] | None = None, *, stdin: bool = False
+) -> Iterator[Started]:
     """Start *command*; leaving the block ends it."""
     with folder() as temporary:
-        running = Started(command, environ or {}, temporary)
+        running = Started(command, environ or {}, temporary, stdin=stdin)
         try:
             yield running
         finally:

@@ -48,7 +48,7 @@ def run(options: Options) -> Report:
             "A tick comes four times a second and is cut into slices; between two of them the receiver has its turn.",
             "Between ticks, as in 250 ms of life: a sixtieth of all processes report; every fourth of these says its",
             "spans again; 0.5 % have ended their jobs and begun others; 1 % have fallen silent for good.",
-            "One job in 32 hangs in a call that is beyond its allowance. Wall time, on a stopwatch, of a held clock's ticks.",
+            "One job in 32 hangs in a call that is beyond its allowance. Wall time of a held clock's ticks.",
         ],
         packages=("msgspec", "protobuf"),
     )

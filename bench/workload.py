@@ -76,9 +76,10 @@ class Workload:
         for pair in range(pairs):
             number = process * 4096 + pair
             age = 1 + rng.random() * 50 + generation * 15
+            task = (process * 7 + pair) % len(_TASKS)
             for index, templates in enumerate((self._jobs, self._calls)):
                 span = Span(number, is_job=index == 0, unique_paths=self._unique_paths)
-                template = templates[number % len(templates)]
+                template = templates[task]
                 sequence += 1
                 template.write(records, span, process_id, sequence, age * (0.9 if index else 1))
         return _request(process, bytes(records))
