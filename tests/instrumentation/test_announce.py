@@ -374,6 +374,20 @@ def test_counts_are_cumulative() -> None:
         assert last.attributes[a.JOB_QUEUE] == "fast"
 
 
+@pytest.mark.parametrize("name", ["SELECT * FROM t WHERE a = 'hunter2'", "GET https://u:hunter2@api/x?hunter2"])
+def test_a_span_is_called_the_same_everywhere(name: str) -> None:
+    """While it is open, and in the counts when it has ended: cleaned, so that the two can be put side by side."""
+    with worker() as made:
+        call = made.span(name, inside=made.job(), db__system="postgresql")
+        made.watch(6)
+        made.end(call)
+        made.watch(15)
+        while_open = {name for name in names(made.said) if name != "nightly"}
+        counted = {name for _, name, _ in counts(made.said) if name is not None}
+        assert while_open == counted
+        assert "hunter2" not in str(made.said)
+
+
 def test_durations_are_a_sketch() -> None:
     """An OTLP exponential histogram, of the span's own times."""
     with worker() as made:
