@@ -15,6 +15,8 @@ from .report import Bound, Column, Options, Progress, Report
 _CALLS: Final = 100_000
 _OPEN: Final = 10
 _ROUNDS: Final = 9
+_WAIT: Final = 1.5
+"""Seconds before the first end: what is open is late by then, announced, and the collector's mood is known."""
 _P999_TIMES: Final = 2.0
 _EXIT_SECONDS: Final = 1.0
 _SLOW_NS: Final = 20_000
@@ -63,11 +65,12 @@ class _Taken:
 def run(options: Options) -> Report:
     """Each variant in a process of its own, all in each round, in a new order each time."""
     calls, number = options.of(_CALLS, 2000), options.rounds_of(_ROUNDS)
+    wait = 0.0 if options.quick else _WAIT
     taken = {mood: _Taken() for mood in _MOODS}
     progress = Progress("host", number * len(_MOODS))
     for _ in range(number):
         for mood in random.sample(list(_MOODS), len(_MOODS)):
-            taken[mood].take(*_once(mood, calls))
+            taken[mood].take(*_once(mood, calls, wait))
             progress.step(mood)
     rows = [_row(mood, taken) for mood in _MOODS]
     ours = rows[2:]
@@ -106,18 +109,18 @@ def run(options: Options) -> Report:
     )
 
 
-def _once(mood: str, calls: int) -> tuple[array[int], dict[str, Any]]:
+def _once(mood: str, calls: int, wait: float) -> tuple[array[int], dict[str, Any]]:
     if mood in {_BASE, _AGAIN}:
-        return _worker(calls, "without", {})
+        return _worker(calls, "without", wait, {})
     with started(module("bench.host_server", mood)) as server:
         port = server.line("port ").split()[1]
-        return _worker(calls, "with", {**_ENVIRON, "OTEL_LASTSPAN_ENDPOINT": f"http://127.0.0.1:{port}"})
+        return _worker(calls, "with", wait, {**_ENVIRON, "OTEL_LASTSPAN_ENDPOINT": f"http://127.0.0.1:{port}"})
 
 
-def _worker(calls: int, with_lastspan: str, environ: dict[str, str]) -> tuple[array[int], dict[str, Any]]:
+def _worker(calls: int, with_lastspan: str, wait: float, environ: dict[str, str]) -> tuple[array[int], dict[str, Any]]:
     with folder() as temporary:
         times = temporary / "times"
-        with started(module("bench.host_worker", calls, _OPEN, with_lastspan, times), environ) as worker:
+        with started(module("bench.host_worker", calls, _OPEN, with_lastspan, wait, times), environ) as worker:
             worker.wait()
             ended = time.monotonic()
             result: dict[str, Any] = json.loads(worker.line("result ").partition(" ")[2])

@@ -1,6 +1,6 @@
 """A worker whose job makes many spans: times each `span.end()`, and prints what it saw as one line of JSON.
 
-`python -m bench.host_worker CALLS OPEN with|without FILE`: the times go to FILE, ns, 8 bytes each.
+`python -m bench.host_worker CALLS OPEN with|without SECONDS FILE`: waits, then times; FILE gets ns, 8 bytes each.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def main() -> None:
         within = job("bench")
     within.__enter__()  # and never left: the job is still open when the process ends
     kept = [tracer.start_span(f"open {index}", attributes=ATTRIBUTES) for index in range(still_open)]
-    time.sleep(1.5)  # until they are late, announced, and the collector's mood is known
+    time.sleep(float(sys.argv[4]))  # until they are late, announced, and the collector's mood is known
     taken = _time_ends(tracer, calls, exceptions)
-    Path(sys.argv[4]).write_bytes(taken.tobytes())
+    Path(sys.argv[5]).write_bytes(taken.tobytes())
     result = {
         "lines": len(lines.lines),
         "exceptions": exceptions.count,
