@@ -13,6 +13,7 @@ import pytest
 from tests.collector.records import Process, job_key, span_id
 from tests.collector.served import Served, lastspan
 
+from lastspan.collector.api_client import _tree
 from lastspan.semconv import METRICS
 
 
@@ -137,6 +138,18 @@ def test_the_table(collector: Served) -> None:
     assert "No job is lost." in running.stdout
     narrow = lastspan("jobs", "--url", collector.web, COLUMNS="60")
     assert max(map(len, narrow.stdout.splitlines())) <= 60
+
+
+def test_names_cannot_move_the_cursor() -> None:
+    """An escape sequence in a job's name is shown, not obeyed."""
+    tree = _tree("http://x", json.dumps({"jobs": [{"job_name": "a\x1b[2Jb\nc"}], "counts": {"stuck": 1}}))
+    assert tree["jobs"][0]["job_name"] == "a?[2Jb\nc"
+
+
+def test_explain_by_the_beginning_of_an_id(collector: Served) -> None:
+    """As the table prints it."""
+    shown = lastspan("explain", "id-", "--url", collector.web)
+    assert "tasks.charge" in shown.stdout or "begins with" in shown.stderr
 
 
 def test_json_is_the_apis_answer(collector: Served) -> None:

@@ -66,7 +66,7 @@ class Status(str, Enum):
 OUTCOMES = frozenset({"ok", "error", "retry", "killed", "timeout", "revoked", "shutdown", "lost", "unknown"})
 
 
-class Resource(msgspec.Struct, frozen=True, eq=False):
+class Resource(msgspec.Struct, frozen=True):
     """Who speaks: the facts of an OTLP resource that we use. Interned: one object for all records of a process."""
 
     service: str = ""

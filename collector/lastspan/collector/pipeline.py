@@ -35,6 +35,8 @@ SLICE = 250
 """Judgements between two returns to the event loop: a few milliseconds."""
 TICK_NS = 250_000_000
 _OVERSLEPT_NS = 4 * TICK_NS
+_TOLD = 20
+"""Changes of verdict that one tick logs; more are counted."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -77,6 +79,7 @@ class Pipeline:
         self._stopwatch = stopwatch
         self._ticked_ns: int | None = None
         self._ignored_said = False
+        self._changes = 0
 
     # --- receive ------------------------------------------------------------------------------------------------
 
@@ -127,6 +130,9 @@ class Pipeline:
                 yield
                 started = self._stopwatch()
         self.tracker.forget(now_ns)
+        if self._changes > _TOLD:
+            logger.warning("and %d more jobs changed their state", self._changes - _TOLD)
+        self._changes = 0
         self.facts.longest_stop_ns = max(longest, self._stopwatch() - started)
         self.facts.judged_ns = now_ns
 
@@ -171,22 +177,11 @@ class Pipeline:
         self.tracker.settle(job, verdict.state, trouble)
         if before is verdict.state:
             return
-        if trouble is None:
-            logger.info("job %s %s: %s → %s", job.type.name, job.job_id, before.value, verdict.state.value)
-            return
-        if before not in SUSPECT or verdict.state is State.STUCK:
+        if trouble is not None and (before not in SUSPECT or verdict.state is State.STUCK):
             self.tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
-        last = verdict.last
-        logger.warning(
-            "job %s %s: %s → %s at %s, open for %s (%s)",
-            job.type.name,
-            job.job_id,
-            before.value,
-            verdict.state.value,
-            last.span.name,
-            duration.render(last.age_ns / 1e9),
-            trouble.cause,
-        )
+        self._changes += 1
+        if self._changes <= _TOLD:
+            _tell(job, verdict, before, trouble)
 
     def _trouble(self, job: JobRow, verdict: Verdict, now_ns: int) -> Trouble:
         cause, old = explain(job, verdict), job.trouble
@@ -195,6 +190,21 @@ class Pipeline:
         assert verdict.severity is not None  # a suspect has one
         new = Trouble(name, cause.name, verdict.last.span.name, verdict.severity, since_ns)
         return old if old is not None and _same(old, new) else new
+
+
+def _tell(job: JobRow, verdict: Verdict, before: State, trouble: Trouble | None) -> None:
+    last = verdict.last
+    logger.log(
+        logging.INFO if trouble is None else logging.WARNING,
+        "job %s %s: %s → %s at %s, open for %s (%s)",
+        job.type.name,
+        job.job_id,
+        before.value,
+        verdict.state.value,
+        last.span.name,
+        duration.render(last.age_ns / 1e9),
+        "fine" if trouble is None else trouble.cause,
+    )
 
 
 def _same(one: Trouble, other: Trouble) -> bool:
