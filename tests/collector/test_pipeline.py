@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
 from tests.collector.held import Held
 from tests.collector.records import Process
 
@@ -36,3 +39,16 @@ def test_silence_is_loss(held: Held) -> None:
     assert (job.state, job.severity, job.cause) == ("lost", "page", "worker_lost")
     held.tell(worker, worker.state(1))
     assert held.job("id-1").state == "running"
+
+
+def test_a_storm_is_a_few_lines(held: Held, caplog: pytest.LogCaptureFixture) -> None:
+    """Changes of verdict are logged; of a thousand in one tick, twenty and how many more."""
+    caplog.set_level(logging.INFO)
+    worker = Process()
+    held.tell(worker, *(worker.job(number, age=4000.0) for number in range(1, 1001)))
+    held.tick()
+    assert len(caplog.records) == 21
+    assert caplog.messages[0].startswith(
+        "job tasks.charge id-1: running → stuck at run/tasks.charge, open for 1 h 6 min"
+    )
+    assert caplog.messages[-1] == "and 980 more jobs changed their state"
