@@ -36,6 +36,7 @@ compat: install ## long: Celery 5.3 … 5.7 × pools, each in a venv of its own
 
 docs: install ## the generated pages
 	$(BIN)/python -m lastspan.semconv.tables > docs/semconv.md
+	$(BIN)/lastspan demo --once --svg docs/jobs.svg
 
 clean: ## what the above left behind
 	rm -rf $(VENV) .venv-* dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

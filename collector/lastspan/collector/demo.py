@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import re
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 import requests
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from .api_client import fetch_jobs
@@ -19,7 +23,8 @@ from .show import jobs_table, watch
 @click.command()
 @click.option("--once", is_flag=True, help="Print the table, say whether all was found (exit 0 or 1), and end.")
 @click.option("--broker", metavar="URL", help="A real broker, redis://… or amqp://…; default: files, no server.")
-def demo(once: bool, broker: str | None) -> None:
+@click.option("--svg", metavar="FILE", help="Draw the table into a picture too.", hidden=True)
+def demo(once: bool, broker: str | None, svg: str | None) -> None:
     """Real Celery workers, jobs that hang, and where each one stopped."""
     try:
         from lastspan.examples.demo import Demo
@@ -32,7 +37,7 @@ def demo(once: bool, broker: str | None) -> None:
     console = Console()
     with Running() as running:
         try:
-            missing = _run(Demo(running, _say(console), broker=broker), console, once=once)
+            missing = _run(Demo(running, _say(console), broker=broker), console, once=once, svg=svg)
         except StartError as problem:
             click.echo(f"lastspan: {problem}", err=True)
             raise SystemExit(1) from None
@@ -43,7 +48,7 @@ def demo(once: bool, broker: str | None) -> None:
     raise SystemExit(1 if missing else 0)
 
 
-def _run(demo: Any, console: Console, *, once: bool) -> list[str]:
+def _run(demo: Any, console: Console, *, once: bool, svg: str | None) -> list[str]:
     """Run the demo; return what was not found as it should be."""
     demo.start()
     url, missing = demo.collector.web, []
@@ -51,7 +56,10 @@ def _run(demo: Any, console: Console, *, once: bool) -> list[str]:
         for _, missing in demo.wait():
             if console.is_terminal:
                 live.update(Group(jobs_table(fetch_jobs(url, None)), _left(missing)), refresh=True)
-    console.print(jobs_table(fetch_jobs(url, None)))
+    table = jobs_table(fetch_jobs(url, None))
+    console.print(table)
+    if svg is not None:
+        _draw(table, svg)
     if missing:
         console.print(Text("\nnot as it should be:", "bold red"), *(f"  {line}" for line in missing), sep="\n")
         return list(missing)
@@ -62,6 +70,14 @@ def _run(demo: Any, console: Console, *, once: bool) -> list[str]:
         )
         _go_on(url)
     return []
+
+
+def _draw(table: RenderableType, path: str) -> None:
+    """Write the table as a picture that needs no font from elsewhere."""
+    paper = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    paper.print(Text("$ lastspan jobs", "bold"), table, sep="\n")
+    drawn = paper.export_svg(title="lastspan", theme=MONOKAI)
+    Path(path).write_text(re.sub(r"\s*@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
 
 
 def _go_on(url: str) -> None:

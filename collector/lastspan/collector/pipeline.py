@@ -140,6 +140,10 @@ class Pipeline:
         """Return the verdict on a job now."""
         return judge(job, self.policy, self.clock())
 
+    def look(self, job: JobRow) -> Verdict:
+        """Return the verdict on a job now, and have the counts agree with what is told."""
+        return self._judge(job, self.clock())
+
     def cause(self, job: JobRow, verdict: Verdict) -> Cause:
         """Return why a job is as it is."""
         return explain(job, verdict)
@@ -163,13 +167,14 @@ class Pipeline:
             self._judge(job, now_ns)
             yield
 
-    def _judge(self, job: JobRow, now_ns: int) -> None:
-        if job.end is not None:
-            return
+    def _judge(self, job: JobRow, now_ns: int) -> Verdict:
         verdict = judge(job, self.policy, now_ns)
+        if job.end is not None:
+            return verdict
         if verdict.state in SUSPECT or job.trouble is not None or verdict.state is not job.state:
             self._settle(job, verdict, now_ns)
         self.tracker.wheel.arm(job, verdict.due_ns if verdict.due_ns is not None else 1 << 62, now_ns)
+        return verdict
 
     def _settle(self, job: JobRow, verdict: Verdict, now_ns: int) -> None:
         before = job.state

@@ -44,7 +44,7 @@ def jobs_table(found: Json, *, state: str | None = None) -> RenderableType:
     table.add_column("job", overflow="fold", min_width=10)
     table.add_column("where it is", overflow="fold", min_width=20)
     table.add_column("open / allowed", min_width=12)
-    table.add_column("process", overflow="fold")
+    table.add_column("process", overflow="fold", min_width=10)
     for job in jobs:
         table.add_row(_state(job), _name(job), _where(job), _against(job), _process(job))
     return Group(table, Text(), _summary(found))

@@ -21,6 +21,7 @@ from .version import VERSION
 _logger = logging.getLogger(__name__)
 
 _CONNECT_AND_READ: Final = (1.0, 1.0)
+_ANSWER_MAX: Final = 65_536
 _KEPT_MAX: Final = 1000
 _BATCH_MAX: Final = 512
 _PAUSE_FIRST: Final = 1.0
@@ -78,9 +79,15 @@ class Exporter:
             headers = {**self._destination.headers, "Content-Type": "application/x-protobuf"}
             if self._destination.gzip:
                 body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
-            response = self._connected().post(
-                self._destination.url, data=body, headers=headers, timeout=_CONNECT_AND_READ, allow_redirects=False
-            )
+            with self._connected().post(
+                self._destination.url,
+                data=body,
+                headers=headers,
+                timeout=_CONNECT_AND_READ,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                response.raw.read(_ANSWER_MAX)  # so that the connection can be used again; an endless body is cut off
         except Exception as error:  # whatever the network, the proxy or the TLS library thinks of
             return type(error).__name__
         if response.status_code == 400:  # never to be tried again (OTLP/HTTP specification)

@@ -200,7 +200,7 @@ def count_states(pipeline: Pipeline) -> dict[str, int]:
 def view(pipeline: Pipeline, job: JobRow, *, wall: Wall) -> JobView:
     """Return one job as the API tells it."""
     now_ns = pipeline.clock() if job.end is None else min(pipeline.clock(), job.end.at_ns)
-    verdict = pipeline.verdict(job)
+    verdict = pipeline.look(job)
     process = job.span.process
     resource = _NOWHERE if process is None else process.resource
     troubled = verdict.state not in (State.RUNNING, State.ENDED)
@@ -270,7 +270,8 @@ def _all_jobs(pipeline: Pipeline, state: str | None) -> Iterator[JobRow]:
     suspects = list(islice(tracker.suspects.values(), SCANNED))
     if state == State.ENDED.value:
         return reversed(tracker.ended.values())
-    open_jobs: Iterable[JobRow] = (job for job in tracker.jobs.values() if job.span.key not in tracker.suspects)
+    known = {job.span.key for job in suspects}  # a job that is looked at may cease to be one of them
+    open_jobs: Iterable[JobRow] = (job for job in tracker.jobs.values() if job.span.key not in known)
     if state is not None:
         return chain(suspects, open_jobs)
     return chain(suspects, open_jobs, reversed(tracker.ended.values()))
