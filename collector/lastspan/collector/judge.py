@@ -146,6 +146,7 @@ def _proves_itself(last: Leaf) -> bool:
 
 def _due(now_ns: int, leaves: list[Leaf], moving_until_ns: int | None) -> int | None:
     times = [leaf.span.start_ns + leaf.allowance.allowed_ns for leaf in leaves]
+    times += [leaf.span.start_ns + _PEER_SILENT_NS for leaf in leaves if leaf.span.call.unbounded]
     if moving_until_ns is not None:
         times.append(moving_until_ns)
     return min((time for time in times if time >= now_ns), default=None)

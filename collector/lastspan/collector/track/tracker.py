@@ -34,7 +34,8 @@ from .wheel import Wheel
 
 _TOMBSTONE_NS = 15 * 60 * 1_000_000_000
 _EARLIER_NS = 100_000_000
-"""A start that moves back by less needs no new verdict."""
+"""A start that moves back by less, or a movement that is news by less, changes no verdict."""
+_MINUTE_NS = 60_000_000_000
 _MERGED = 1000
 """Spans of a foreign job that are moved to another one; a bigger job stays on its own."""
 _KEPT = 100
@@ -109,7 +110,7 @@ class Tracker:
         start_ns = now_ns - told.age_ns
         if start_ns < row.start_ns:
             if row.job is not None and row.start_ns - start_ns > _EARLIER_NS:
-                self.touch(row.job)
+                self.wheel.advance(row.job, row.start_ns - start_ns, now_ns)
             row.start_ns = start_ns
         sequence = told.origin.sequence
         if sequence > row.sequence or sequence == row.sequence == NO_SEQUENCE:
@@ -193,10 +194,10 @@ class Tracker:
             _adopt(process, row)
         job, call = row.job, told.call
         if job is not None and (
-            job.state is not State.RUNNING
-            or row.sequence < 0
-            or row.call is not call
+            row.call is not call
             or row.expected_ns != told.expected_ns
+            or row.sequence < 0
+            or (job.state is not State.RUNNING and _is_news(row.evidence, told.evidence))
         ):
             self.touch(job)
         row.sequence = told.origin.sequence
@@ -324,11 +325,15 @@ class Tracker:
             job.attempt = told.attempt
         if job.span.key != told.key:
             return
-        job.moved_ns = None if told.movement_ns is None else now_ns - told.movement_ns
+        moved_ns = None if told.movement_ns is None else now_ns - told.movement_ns
+        if job.state is not State.RUNNING and (moved_ns or 0) > (job.moved_ns or 0) + _EARLIER_NS:
+            self.touch(job)
+        job.moved_ns = moved_ns
         if told.progress is not None:
             if job.progress is not None and told.progress.done > job.progress.done:
                 moved_ns = now_ns - (told.progress.age_ns or 0)
                 job.moved_ns = moved_ns if job.moved_ns is None else max(job.moved_ns, moved_ns)
+                self.touch(job)
             job.progress = told.progress
         if job.outer is None and told.outer_span_id is not None:
             self._nest(job, told.outer_span_id)
@@ -597,6 +602,20 @@ def _disproved(told: SpanOpen, process: ProcessRow) -> bool:
 
 def _split(span_ids: bytes) -> frozenset[bytes]:
     return frozenset(span_ids[index : index + 8] for index in range(0, len(span_ids), 8))
+
+
+def _is_news(before: Evidence | None, now: Evidence | None) -> bool:
+    """Whether what is seen of a thread may change the verdict on a job that is already late."""
+    if before is None or now is None:
+        return before is not now
+    return (
+        before.function != now.function
+        or before.line != now.line
+        or before.wait_kind != now.wait_kind
+        or before.lock_name != now.lock_name
+        or before.lock_holder_job_id != now.lock_holder_job_id
+        or (before.stack_age_ns or 0) // _MINUTE_NS != (now.stack_age_ns or 0) // _MINUTE_NS
+    )
 
 
 def _trim(evidence: Evidence, limit: int) -> Evidence:

@@ -36,6 +36,11 @@ class Wheel(Generic[T]):
             item.due = slot
             self._slots.setdefault(slot, []).append(item)
 
+    def advance(self, item: T, by_ns: int, now_ns: int) -> None:
+        """Have *item*, if it has an appointment, looked at earlier by so much."""
+        if item.due >= 0:
+            self.arm(item, ((item.due - 1) << _SHIFT) - by_ns, now_ns)
+
     def pop(self, now_ns: int) -> Iterator[T]:
         """Yield what is due; the caller may arm while it takes."""
         until = now_ns >> _SHIFT
