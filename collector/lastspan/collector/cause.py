@@ -13,6 +13,8 @@ from .judge import Leaf, Verdict
 from .model import Basis, JobType, Kind, State
 from .track import JobRow
 
+Words = Callable[[JobRow, Verdict], str]
+
 
 class Cause(msgspec.Struct, frozen=True):
     """A cause, how sure we are, and what jobs with this cause have in common."""
@@ -20,7 +22,8 @@ class Cause(msgspec.Struct, frozen=True):
     name: str
     confidence: float
     """0 … 1."""
-    text: str
+    words: Words
+    """Makes the sentence that a person reads: only when one does."""
     family: str
     """Causes of one family make one incident."""
     target: str
@@ -44,49 +47,35 @@ def incident(job: JobRow, cause: Cause) -> str:
 def _lost(job: JobRow, verdict: Verdict) -> Cause | None:
     if verdict.state is not State.LOST:
         return None
-    text = f"{_process(job)} has fallen silent and nobody reports it alive. {_what_the_queue_does(job.type)}"
-    return Cause("worker_lost", 0.9, text, "worker_lost", _host(job))
+    return Cause("worker_lost", 0.9, _lost_words, "worker_lost", _host(job))
 
 
 def _frozen(job: JobRow, verdict: Verdict) -> Cause | None:
     if verdict.state is not State.FROZEN:
         return None
-    text = (
-        f"{_process(job)} has fallen silent, but its parent still sees it: it is stopped, waits in the kernel or does "
-        f"not let go of the GIL. {_what_the_queue_does(job.type)}"
-    )
-    return Cause("worker_frozen", 0.9, text, "worker_frozen", _host(job))
+    return Cause("worker_frozen", 0.9, _frozen_words, "worker_frozen", _host(job))
 
 
 def _http(job: JobRow, verdict: Verdict) -> Cause | None:
     last = verdict.last
-    call = last.span.call
-    if not verdict.late or call.kind is not Kind.HTTP:
+    if not verdict.late or last.span.call.kind is not Kind.HTTP:
         return None
-    what = f"The HTTP call {_join(call.attribute('http.request.method'), _peer(last) or last.span.name)}"
-    if call.unbounded:
-        return Cause("http_no_timeout", 0.95, f"{what} has no timeout: {_open_for(last)}.", "http", _peer(last))
-    return Cause("http_call", 0.9, f"{what} {_has_been(last)}.", "http", _peer(last) or last.span.name)
+    target = _peer(last) or last.span.name
+    if last.span.call.unbounded:
+        return Cause("http_no_timeout", 0.95, _http_words, "http", target)
+    return Cause("http_call", 0.9, _http_words, "http", target)
 
 
 def _db(job: JobRow, verdict: Verdict) -> Cause | None:
     last = verdict.last
-    call = last.span.call
-    if not verdict.late or call.kind is not Kind.DB:
+    if not verdict.late or last.span.call.kind is not Kind.DB:
         return None
-    system = call.attribute("db.system.name")
-    statement = call.attribute("db.query.summary") or call.attribute("db.operation.name") or last.span.name
-    what = f"The {system} query {_join(statement, _at(_peer(last)))}"
-    return Cause("db_query", 0.8, f"{what} {_has_been(last)}.", "db", _join(system, _peer(last)))
+    return Cause("db_query", 0.8, _db_words, "db", _join(last.span.call.attribute("db.system.name"), _peer(last)))
 
 
 def _unknown(job: JobRow, verdict: Verdict) -> Cause:
-    last = verdict.last
-    if last.span is not job.span:
-        text = f"The span {last.span.name} {_has_been(last)}."
-    else:
-        text = f"The job itself {_has_been(last)}, and it does not move. {_hint(last)}".strip()
-    return Cause("unknown", 0.0, text, "span", f"{job.type.service}/{job.type.name}/{last.span.name}")
+    where = f"{job.type.service}/{job.type.name}/{verdict.last.span.name}"
+    return Cause("unknown", 0.0, _unknown_words, "span", where)
 
 
 _FINDERS: tuple[_Finder, ...] = (_lost, _frozen, _http, _db, _unknown)
@@ -94,6 +83,38 @@ _FINDERS: tuple[_Finder, ...] = (_lost, _frozen, _http, _db, _unknown)
 
 
 # --- words --------------------------------------------------------------------------------------------------------
+
+
+def _lost_words(job: JobRow, verdict: Verdict) -> str:
+    return f"{_process(job)} has fallen silent and nobody reports it alive. {_what_the_queue_does(job.type)}".strip()
+
+
+def _frozen_words(job: JobRow, verdict: Verdict) -> str:
+    return (
+        f"{_process(job)} has fallen silent, but its parent still sees it: it is stopped, waits in the kernel or does "
+        f"not let go of the GIL. {_what_the_queue_does(job.type)}"
+    ).strip()
+
+
+def _http_words(job: JobRow, verdict: Verdict) -> str:
+    last = verdict.last
+    call = last.span.call
+    what = f"The HTTP call {_join(call.attribute('http.request.method'), _peer(last) or last.span.name)}"
+    return f"{what} has no timeout: {_open_for(last)}." if call.unbounded else f"{what} {_has_been(last)}."
+
+
+def _db_words(job: JobRow, verdict: Verdict) -> str:
+    last = verdict.last
+    call = last.span.call
+    statement = call.attribute("db.query.summary") or call.attribute("db.operation.name") or last.span.name
+    return f"The {call.attribute('db.system.name')} query {_join(statement, _at(_peer(last)))} {_has_been(last)}."
+
+
+def _unknown_words(job: JobRow, verdict: Verdict) -> str:
+    last = verdict.last
+    if last.span is not job.span:
+        return f"The span {last.span.name} {_has_been(last)}."
+    return f"The job itself {_has_been(last)}, and it does not move. {_hint(last)}"
 
 
 def _has_been(leaf: Leaf) -> str:

@@ -6,7 +6,7 @@ import msgspec
 
 from .model import Basis, Severity, State
 from .policy import Allowance, Policy
-from .track import JobRow, ProcessRow, Silence, SpanRow
+from .track import JobRow, Silence, SpanRow
 
 _SECOND = 1_000_000_000
 _MIN_WINDOW_NS = 30 * _SECOND
@@ -48,44 +48,36 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def judge(job: JobRow, policy: Policy, now_ns: int) -> Verdict:
     """Return the verdict on *job* at *now_ns*."""
-    if job.end is not None:
-        now_ns = min(now_ns, job.end.at_ns)
-    allowance = policy.job(job.type, job.span.name, job.span.expected_ns)
-    age_ns = max(0, now_ns - job.span.start_ns)
-    itself = Leaf(job.span, age_ns, allowance, True)
-    leaves = _leaves(job, policy, allowance, now_ns) or [itself]
-    last = max(leaves, key=lambda leaf: _rank(job, leaf))
-    job_late = age_ns > allowance.allowed_ns
-    leaf_late = last.late and last.span is not job.span
-    moving_until_ns = _moving_until(job, allowance.allowed_ns)
-    if job.end is not None:
+    end, span, process = job.end, job.span, job.span.process
+    if end is not None:
+        now_ns = min(now_ns, end.at_ns)
+    allowance = policy.job(job.type, span.name, span.expected_ns)
+    itself = Leaf(span, max(0, now_ns - span.start_ns), allowance, True)
+    leaves = _leaves(job, policy, allowance, now_ns) if job.inside is not None else ()
+    last = itself if not leaves else leaves[0] if len(leaves) == 1 else max(leaves, key=lambda leaf: _rank(job, leaf))
+    job_late = itself.late
+    leaf_late = last is not itself and last.late
+    moving_until_ns = _moving_until(job, allowance.allowed_ns) if job_late else None
+    if end is not None:
         state = State.ENDED
-    elif _silence(job) is Silence.LOST:
-        state = State.LOST
-    elif _silence(job) is Silence.FROZEN:
-        state = State.FROZEN
-    elif leaf_late or (job_late and now_ns >= moving_until_ns):
+    elif process is not None and process.silence is not Silence.NONE:
+        state = State.FROZEN if process.silence is Silence.FROZEN else State.LOST
+    elif leaf_late or (moving_until_ns is not None and now_ns >= moving_until_ns):
         state = State.STUCK
     else:
         state = State.OVERDUE if job_late else State.RUNNING
     deciding = last.allowance if leaf_late else allowance
     late = leaf_late or job_late
-    return Verdict(
-        state,
-        deciding,
-        late,
-        last,
-        _severity(state, deciding, late, last),
-        _due(now_ns, [*leaves, itself], moving_until_ns if job_late else None),
-    )
+    due_ns = _due(now_ns, (*leaves, itself), moving_until_ns)
+    return Verdict(state, deciding, late, last, _severity(state, deciding, late, last), due_ns)
 
 
 def _leaves(job: JobRow, policy: Policy, of_job: Allowance, now_ns: int) -> list[Leaf]:
-    if job.inside is None:
-        return []
     spans = list(job.members())
-    parents = {span.parent_id for span in spans}
-    return [_leaf(span, job, policy, of_job, now_ns) for span in spans if span.key[16:] not in parents]
+    if len(spans) > 1:
+        parents = {span.parent_id for span in spans}
+        spans = [span for span in spans if span.key[16:] not in parents]
+    return [_leaf(span, job, policy, of_job, now_ns) for span in spans]
 
 
 def _leaf(span: SpanRow, job: JobRow, policy: Policy, of_job: Allowance, now_ns: int) -> Leaf:
@@ -119,11 +111,6 @@ def _moving_until(job: JobRow, allowed_ns: int) -> int:
     return job.moved_ns + min(max(_WINDOW_INTERVALS * interval_ns, _MIN_WINDOW_NS), allowed_ns)
 
 
-def _silence(job: JobRow) -> Silence:
-    process: ProcessRow | None = job.span.process
-    return Silence.NONE if process is None else process.silence
-
-
 def _severity(state: State, allowance: Allowance, late: bool, last: Leaf) -> Severity | None:
     if state in (State.RUNNING, State.ENDED):
         return None
@@ -144,9 +131,16 @@ def _proves_itself(last: Leaf) -> bool:
     return last.span.call.unbounded and stood_ns >= _PEER_SILENT_NS
 
 
-def _due(now_ns: int, leaves: list[Leaf], moving_until_ns: int | None) -> int | None:
-    times = [leaf.span.start_ns + leaf.allowance.allowed_ns for leaf in leaves]
-    times += [leaf.span.start_ns + _PEER_SILENT_NS for leaf in leaves if leaf.span.call.unbounded]
-    if moving_until_ns is not None:
-        times.append(moving_until_ns)
-    return min((time for time in times if time >= now_ns), default=None)
+def _due(now_ns: int, leaves: tuple[Leaf, ...], moving_until_ns: int | None) -> int | None:
+    due_ns = None
+    for leaf in leaves:
+        start_ns = leaf.span.start_ns
+        due_ns = _earlier(due_ns, start_ns + leaf.allowance.allowed_ns, now_ns)
+        if leaf.span.call.unbounded:
+            due_ns = _earlier(due_ns, start_ns + _PEER_SILENT_NS, now_ns)
+    return due_ns if moving_until_ns is None else _earlier(due_ns, moving_until_ns, now_ns)
+
+
+def _earlier(due_ns: int | None, at_ns: int, now_ns: int) -> int | None:
+    """Return the earlier of two times that are not past."""
+    return at_ns if at_ns >= now_ns and (due_ns is None or at_ns < due_ns) else due_ns

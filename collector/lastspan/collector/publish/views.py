@@ -234,7 +234,7 @@ def view(pipeline: Pipeline, job: JobRow, *, wall: Wall) -> JobView:
         basis=verdict.allowance.basis.value,
         basis_rule=verdict.allowance.rule,
         cause=None if cause is None else cause.name,
-        cause_text=None if cause is None else cause.text,
+        cause_text=None if cause is None else cause.words(job, verdict),
         confidence=None if cause is None else cause.confidence,
         incident=None if job.trouble is None else job.trouble.incident,
         started_at=_iso(wall() - age_s - ended_ago_s),
