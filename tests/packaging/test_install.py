@@ -63,7 +63,7 @@ def test_a_bare_environment(built: Path, tmp_path: Path, kind: str) -> None:
 
     command = subprocess.run([environment / "bin" / "lastspan", "jobs"], capture_output=True, text=True, timeout=60)
     assert command.returncode == 2
-    assert command.stderr == "lastspan: the command needs more than a worker does: pip install 'lastspan[collector]'\n"
+    assert command.stderr == "lastspan: the command needs pip install 'lastspan[collector]' (click is missing)\n"
 
 
 def test_the_wheel_holds_every_room_and_no_other(built: Path) -> None:
