@@ -52,8 +52,10 @@ class Span:
 class Workload:
     """Makes requests; each is what one process sends."""
 
-    def __init__(self, *, evidence: bool, unique_paths: bool = False) -> None:
+    def __init__(self, *, evidence: bool, unique_paths: bool = False, generation_seconds: float = 15.0) -> None:
         self._unique_paths = unique_paths
+        self._generation_seconds = generation_seconds
+        """How much older a span is in each generation: as much as the receiver's clock goes on meanwhile."""
         tasks = [(task, _QUEUES[index % len(_QUEUES)]) for index, task in enumerate(_TASKS)]
         self._jobs = [_Template(_job(task, queue)) for task, queue in tasks]
         self._calls = [
@@ -75,7 +77,7 @@ class Workload:
         records = bytearray()
         for pair in range(pairs):
             number = process * 4096 + pair
-            age = 1 + rng.random() * 50 + generation * 15
+            age = 1 + rng.random() * 50 + generation * self._generation_seconds
             task = (process * 7 + pair) % len(_TASKS)
             for index, templates in enumerate((self._jobs, self._calls)):
                 span = Span(number, is_job=index == 0, unique_paths=self._unique_paths)
