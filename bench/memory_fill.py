@@ -42,14 +42,17 @@ def pipeline_of(clock: HeldClock, spans: int, policy: Policy | None = None) -> P
 
 def fill(
     pipeline: Pipeline, clock: HeldClock, workload: Workload, spans: int, *, seconds: int, each: int = SPANS_A_PROCESS
-) -> None:
-    """Let *spans* arrive over some *seconds*, *each* from one process, with the ticks between them."""
+) -> list[int]:
+    """Let *spans* arrive over some *seconds*, *each* from one process; return when, by process. Ticks come between."""
+    arrived = []
     requests_of_a_tick = max(spans // each * TICK_NS // (seconds * _SECOND), 1)
     for index, body in enumerate(requests(workload, spans, each)):
         pipeline.accept_logs(body, transport="bench")
+        arrived.append(clock.now_ns)
         if index % requests_of_a_tick == 0:
             clock.now_ns += TICK_NS
             tick(pipeline)
+    return arrived
 
 
 def tick(pipeline: Pipeline) -> None:

@@ -46,11 +46,13 @@ _POLICY: Final = Policy(
 class Churn:
     """What workers send, tick by tick."""
 
-    def __init__(self, pipeline: Pipeline, clock: HeldClock, workload: Workload, processes: int) -> None:
+    def __init__(self, pipeline: Pipeline, clock: HeldClock, workload: Workload, arrived: list[int]) -> None:
         self._pipeline = pipeline
         self._clock = clock
         self._workload = workload
         self._rng = random.Random(1)
+        processes = len(arrived)
+        self._arrived = dict(enumerate(arrived))
         order = list(range(processes))
         self._rng.shuffle(order)
         silent = processes * _SILENT_PERCENT // 100
@@ -74,10 +76,15 @@ class Churn:
             self._accept(_state(process, generation, ended=True))
             process = self._speaking[position] = self._next_process
             self._next_process += 1
-            self._accept(self._workload.request(process, _PAIRS, generation, rng=self._rng))
+            self._arrived[process] = self._clock.now_ns
+            self._say(process, generation)
         elif process % _REFRESH_EACH == generation % _REFRESH_EACH:
-            self._accept(self._workload.request(process, _PAIRS, generation, rng=self._rng))
+            self._say(process, generation)
         self._accept(_state(process, generation))
+
+    def _say(self, process: int, generation: int) -> None:
+        elapsed = (self._clock.now_ns - self._arrived[process]) / 1e9
+        self._accept(self._workload.request(process, _PAIRS, generation, elapsed=elapsed))
 
     def _accept(self, body: bytes) -> None:
         self._pipeline.accept_logs(body, transport="bench")
@@ -118,9 +125,9 @@ def main() -> None:
     clock, workload = HeldClock(), Workload(evidence=False)
     pipeline = pipeline_of(clock, spans, _POLICY)
     gc.freeze()  # as the server does at its start
-    fill(pipeline, clock, workload, spans, seconds=60)
+    arrived = fill(pipeline, clock, workload, spans, seconds=60)
     print(f"filled {len(pipeline.tracker.spans)}", flush=True)
-    churn = Churn(pipeline, clock, workload, spans // SPANS_A_PROCESS)
+    churn = Churn(pipeline, clock, workload, arrived)
     stops, totals, suspects = [], [], []
     warm = _WARM_SECONDS * 1_000_000_000 // TICK_NS if spans > 10_000 else 0
     for number in range(warm + ticks):

@@ -69,15 +69,20 @@ class Workload:
         counts = [template.attributes for template in (*self._jobs, *self._calls)]
         return min(counts), max(counts)
 
-    def request(self, process: int, pairs: int, generation: int = 0, *, rng: random.Random | None = None) -> bytes:
-        """Encode *pairs* jobs and their calls, as process number *process* tells them for the *generation*th time."""
-        rng = rng or random.Random(process)
+    def request(self, process: int, pairs: int, generation: int = 0, *, elapsed: float | None = None) -> bytes:
+        """Encode *pairs* jobs and their calls, as process number *process* tells them for the *generation*th time.
+
+        *elapsed*: seconds since it told them first, where that is known better than by the generation.
+        """
+        rng = random.Random(process)
+        if elapsed is None:
+            elapsed = generation * self._generation_seconds
         sequence = sequence_base(generation)
         process_id = f"{process:016x}".encode()
         records = bytearray()
         for pair in range(pairs):
             number = process * 4096 + pair
-            age = 1 + rng.random() * 50 + generation * self._generation_seconds
+            age = 1 + rng.random() * 50 + elapsed
             task = (process * 7 + pair) % len(_TASKS)
             for index, templates in enumerate((self._jobs, self._calls)):
                 span = Span(number, is_job=index == 0, unique_paths=self._unique_paths)
