@@ -204,6 +204,21 @@ def test_the_end_of_a_job_that_was_never_announced_is_shown(held: Held) -> None:
     assert open_spans(held) == set(), "its announcement came too late"
 
 
+@pytest.mark.parametrize("parent_first", [True, False])
+def test_a_child_and_its_parent_speak_of_one_end(held: Held, parent_first: bool) -> None:
+    """A terminated child may still close its span; the parent's word is the outcome, whichever comes first."""
+    parent, child = Process(id="00000000000000a0", pid=10), Process(pid=11)
+    held.tell(child, child.job(1))
+    told = [
+        lambda: held.tell(parent, parent.job_ended(1, "revoked", pid=11)),
+        lambda: held.tell(child, child.closed(1, "killed")),
+    ]
+    for tell in told if parent_first else reversed(told):
+        tell()
+    assert held.states() == {"ended": 1}
+    assert held.job("id-1").outcome == "revoked"
+
+
 # --- limits -------------------------------------------------------------------------------------------------------
 
 

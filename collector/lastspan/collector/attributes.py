@@ -22,6 +22,7 @@ CACHE = 65_536
 """Entries of a cache; a full one is emptied, which costs a moment and no memory."""
 _CACHED_BYTES = 512
 """Longer values are decoded each time."""
+_TYPE, _TYPE_END, _CALL = layout.TYPE.start, layout.TYPE.stop, layout.CALL.start
 _ELSEWHERE = 0
 """The slot of what is not ours."""
 
@@ -38,10 +39,12 @@ class Shape(msgspec.Struct, eq=False):
     raws: list[bytes]
     places: list[_Place]
     row: list[Any]
+    has_evidence: bool
+    has_progress: bool
     resource: Resource | None = None
-    type_facts: list[Any] | None = None
+    """Of the record that `type` was made for."""
     type: JobType | None = None
-    call_facts: list[Any] | None = None
+    """None: one of its facts has changed, or it was not asked for yet."""
     call: Call | None = None
 
 
@@ -77,6 +80,10 @@ class Attributes:
             if found[0] != slot:
                 return False
             row[slot] = found[1]
+            if slot >= _CALL:
+                shape.call = None
+            elif _TYPE <= slot < _TYPE_END:
+                shape.type = None
         shape.raws = raws
         return True
 
@@ -87,7 +94,8 @@ class Attributes:
             row[slot] = value
             form = tails.form_of(raw)
             places.append((slot, b"", -1, None) if form is None else (slot, form.head, len(raw), form.convert))
-        shape = Shape(raws, places, row)
+        has_evidence = row[layout.EVIDENCE] != layout.NO_EVIDENCE
+        shape = Shape(raws, places, row, has_evidence, row[layout.PROGRESS_DONE] is not None)
         slots = [place[0] for place in places if place[0] != _ELSEWHERE]
         if len(set(slots)) == len(slots):  # a name that comes twice: the last counts, which only order tells
             remember(self._shapes, len(raws), shape)

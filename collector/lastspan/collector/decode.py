@@ -40,7 +40,7 @@ from .model import (
 from .values import RecordError, RequestError
 
 _IGNORED = "ignored"
-_ORIGIN, _SPAN, _EVIDENCE, _NO_EVIDENCE = layout.ORIGIN, layout.SPAN, layout.EVIDENCE, layout.NO_EVIDENCE
+_ORIGIN, _SPAN, _EVIDENCE = layout.ORIGIN, layout.SPAN, layout.EVIDENCE
 _ERROR = 2
 """`Status.code` of a span that failed."""
 
@@ -160,14 +160,13 @@ class Decoder:
         row = shape.row
         if row[layout.SPAN_NAME] is None or row[layout.SPAN_AGE] is None:
             raise RecordError("missing", f"{a.SPAN_NAME} or {a.SPAN_AGE} is missing")
-        evidence = row[_EVIDENCE]
         return SpanOpen(
             _key(record),
             Origin(resource, *row[_ORIGIN]),
-            self._type(shape, resource),
-            self._call(shape),
-            None if row[layout.PROGRESS_DONE] is None else Progress(*row[layout.PROGRESS]),
-            None if evidence == _NO_EVIDENCE else Evidence(*evidence),
+            shape.type if resource is shape.resource and shape.type is not None else self._type(shape, resource),
+            shape.call or self._call(shape),
+            Progress(*row[layout.PROGRESS]) if shape.has_progress else None,
+            Evidence(*row[_EVIDENCE]) if shape.has_evidence else None,
             *row[_SPAN],
         )
 
@@ -222,19 +221,14 @@ class Decoder:
     # --- what records share -------------------------------------------------------------------------------------
 
     def _type(self, shape: Shape, resource: Resource) -> JobType:
-        told = shape.row[layout.TYPE]
-        if shape.type is None or resource is not shape.resource or told != shape.type_facts:
-            facts = (resource.service, resource.environment, *told)
-            shape.resource, shape.type_facts = resource, told
-            shape.type = self._types.get(facts) or remember(self._types, facts, JobType(*facts))
+        facts = (resource.service, resource.environment, *shape.row[layout.TYPE])
+        shape.resource = resource
+        shape.type = self._types.get(facts) or remember(self._types, facts, JobType(*facts))
         return shape.type
 
     def _call(self, shape: Shape) -> Call:
-        told = shape.row[layout.CALL]
-        if shape.call is None or told != shape.call_facts:
-            facts = tuple(told)
-            shape.call_facts = told
-            shape.call = self._calls.get(facts) or remember(self._calls, facts, _call(facts))
+        facts = tuple(shape.row[layout.CALL])
+        shape.call = self._calls.get(facts) or remember(self._calls, facts, _call(facts))
         return shape.call
 
 

@@ -154,10 +154,13 @@ class Tracker:
         known = attempt in self._attempts
         self._attempts.put(attempt, True, now_ns)
         end = End(told.outcome, told.reason, now_ns, told.signal, told.exit_code)
-        if job is not None:
+        if job is None:
+            if not known:
+                self._show_unknown(told, end, now_ns)
+        elif job.end is None:
             self._end_job(job, end, now_ns, killed=True)
-        elif not known:
-            self._show_unknown(told, end, now_ns)
+        else:  # the child said that it ended; its parent knows how
+            job.end = msgspec.structs.replace(end, at_ns=job.end.at_ns)
 
     # --- spans --------------------------------------------------------------------------------------------------
 
@@ -541,17 +544,20 @@ class Tracker:
             self._by_id.pop(job.job_id, None)
 
     def _find_attempt(self, told: JobEnded) -> JobRow | None:
+        """Return the job that a parent speaks of: an open one rather than one that has ended."""
+        found = None
         for job in self.with_id(told.job_id):
             resource = job.span.process.resource if job.span.process is not None else None
             if (
-                job.end is None
-                and job.type.system == told.system
+                job.type.system == told.system
                 and _fits(job.attempt, told.attempt)
                 and (resource is None or _fits(resource.pid, told.pid))
                 and (resource is None or _fits(resource.worker_id, told.origin.resource.worker_id))
             ):
-                return job
-        return None
+                found = job
+                if job.end is None:
+                    break
+        return found
 
     def _is_over(self, told: SpanOpen, process: ProcessRow | None) -> bool:
         """Whether its job was killed, or a parent said that this attempt has ended, in this process."""
