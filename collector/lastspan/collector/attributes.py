@@ -1,8 +1,8 @@
 """A record's attributes, from wire bytes to a row of values.
 
 Most attributes repeat: the same bytes come in record after record. So bytes are decoded once and found again in a dict;
-and records of one shape (as many attributes, the same in each place) differ from the last one in a few places only,
-which is told by comparing bytes in C. Only what differs is looked at in Python.
+and records of one shape (as many attributes, the same in each place, of one job) differ from the last one in a few places
+only, which is told by comparing bytes in C. Only what differs is looked at in Python.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from .values import RecordError
 
 CACHE = 65_536
 """Entries of a cache; a full one is emptied, which costs a moment and no memory."""
+_SIZES, _NAMES = 64, 500
+"""Numbers of attributes, and job names of each, whose last record is kept: a few MiB at most."""
+_NO_NAME = b""
 _CACHED_BYTES = 512
 """Longer values are decoded each time."""
 _TYPE, _TYPE_END, _CALL = layout.TYPE.start, layout.TYPE.stop, layout.CALL.start
@@ -41,11 +44,22 @@ class Shape(msgspec.Struct, eq=False):
     row: list[Any]
     has_evidence: bool
     has_progress: bool
+    call_slots: tuple[int, ...]
+    """Of the call's attributes, those that records of this shape have."""
     resource: Resource | None = None
     """Of the record that `type` was made for."""
     type: JobType | None = None
     """None: one of its facts has changed, or it was not asked for yet."""
     call: Call | None = None
+
+
+class _Size(msgspec.Struct, eq=False):
+    """The shapes of all records with a certain number of attributes."""
+
+    name_at: int
+    """Where the job's name stands; -1: these have none."""
+    shapes: dict[bytes, Shape]
+    """By the job's name in wire bytes: records of one job have most else in common too."""
 
 
 class Attributes:
@@ -54,18 +68,21 @@ class Attributes:
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[int, Any]] = {}
         """Slot and value by wire bytes."""
-        self._shapes: dict[int, Shape] = {}
-        """The last shape of each number of attributes."""
+        self._sizes: dict[int, _Size] = {}
 
     def read(self, attributes: Any) -> Shape:
         """Return the values that we read, each in its slot; the shape is good until the next call."""
         raws: list[bytes] = attributes[:]
-        shape = self._shapes.get(len(raws))
+        size = self._sizes.get(len(raws))
+        if size is None:
+            return self._afresh(raws)
+        name = raws[size.name_at] if size.name_at >= 0 else _NO_NAME
+        shape = size.shapes.get(name)
         try:
             if shape is None or not self._repeat(shape, raws):
                 shape = self._afresh(raws)
         except RecordError:
-            self._shapes.pop(len(raws), None)  # half brought up to date
+            size.shapes.pop(name, None)  # half brought up to date
             raise
         return shape
 
@@ -95,11 +112,19 @@ class Attributes:
             form = tails.form_of(raw)
             places.append((slot, b"", -1, None) if form is None else (slot, form.head, len(raw), form.convert))
         has_evidence = row[layout.EVIDENCE] != layout.NO_EVIDENCE
-        shape = Shape(raws, places, row, has_evidence, row[layout.PROGRESS_DONE] is not None)
+        call_slots = tuple(sorted({place[0] for place in places if place[0] >= _CALL}))
+        shape = Shape(raws, places, row, has_evidence, row[layout.PROGRESS_DONE] is not None, call_slots)
         slots = [place[0] for place in places if place[0] != _ELSEWHERE]
         if len(set(slots)) == len(slots):  # a name that comes twice: the last counts, which only order tells
-            remember(self._shapes, len(raws), shape)
+            self._remember(shape, slots=[place[0] for place in places])
         return shape
+
+    def _remember(self, shape: Shape, *, slots: list[int]) -> None:
+        name_at = slots.index(_TYPE) if _TYPE in slots else -1
+        size = self._sizes.get(len(slots))
+        if size is None or size.name_at != name_at:
+            size = remember(self._sizes, len(slots), _Size(name_at, {}), limit=_SIZES)
+        remember(size.shapes, shape.raws[name_at] if name_at >= 0 else _NO_NAME, shape, limit=_NAMES)
 
     def _decode(self, raw: bytes) -> tuple[int, Any]:
         """Return slot and value of one attribute, and remember them if they will come again."""
@@ -119,9 +144,9 @@ class Attributes:
         return found
 
 
-def remember(cache: dict[K, V], key: K, value: V) -> V:
+def remember(cache: dict[K, V], key: K, value: V, *, limit: int = CACHE) -> V:
     """Put something into a cache and return it."""
-    if len(cache) >= CACHE:
+    if len(cache) >= limit:
         cache.clear()
     cache[key] = value
     return value

@@ -227,7 +227,8 @@ class Decoder:
         return shape.type
 
     def _call(self, shape: Shape) -> Call:
-        facts = tuple(shape.row[layout.CALL])
+        row, slots = shape.row, shape.call_slots
+        facts = (slots, *[row[slot] for slot in slots])
         shape.call = self._calls.get(facts) or remember(self._calls, facts, _call(facts))
         return shape.call
 
@@ -298,8 +299,10 @@ def _resource(raw: bytes) -> Resource:
 
 
 def _call(facts: tuple[Any, ...]) -> Call:
-    timeout_ns, unbounded, *found = facts
-    pairs = [(name, value) for name, value in zip(layout.CALL_NAMES, found, strict=True) if value is not None]
+    slots, *values = facts
+    found = dict(zip(slots, values, strict=True))
+    timeout_ns, unbounded = found.pop(layout.CALL_TIMEOUT, None), found.pop(layout.CALL_UNBOUNDED, False)
+    pairs = [(layout.CALL_NAMES[slot - layout.CALL_FIRST], value) for slot, value in found.items() if value is not None]
     return call(pairs, timeout_ns, unbounded) if pairs or unbounded or timeout_ns is not None else NO_CALL
 
 

@@ -119,6 +119,9 @@ CALL = _group(
     (a.CALL_UNBOUNDED, v.flag, False),
     *((name, v.scalar) for name in CALL_NAMES),
 )
+CALL_TIMEOUT, CALL_UNBOUNDED = CALL.start, CALL.start + 1
+CALL_FIRST = CALL.start + 2
+"""The slot of the first of `CALL_NAMES`."""
 
 FIELDS = _layout.fields
 BLANK = _layout.blank
