@@ -1,8 +1,8 @@
 """A record's attributes, from wire bytes to a row of values.
 
 Most attributes repeat: the same bytes come in record after record. So bytes are decoded once and found again in a dict;
-and records of one shape (as many attributes, the same in each place, of one job) differ from the last one in a few places
-only, which is told by comparing bytes in C. Only what differs is looked at in Python.
+and records of one shape (as many attributes, the same in each place, of one job) differ from the last one in a few
+places only, which is told by comparing bytes in C. Only what differs is looked at in Python.
 """
 
 from __future__ import annotations
