@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -149,9 +151,10 @@ class Decoder:
         batch.received.update(received)
 
     def _resource(self, raw: bytes) -> Resource:
-        resource = self._resources.get(raw)
+        digest = blake2b(raw, digest_size=16).digest()  # a tenth of the bytes, and there is one for each process
+        resource = self._resources.get(digest)
         if resource is None:
-            resource = remember(self._resources, raw, _resource(raw))
+            resource = remember(self._resources, digest, _resource(raw))
         return resource
 
     # --- events -------------------------------------------------------------------------------------------------
@@ -281,19 +284,22 @@ def _resource(raw: bytes) -> Resource:
     def text(name: str) -> str:
         return attributes[name].string_value[:1024] if name in attributes else ""
 
+    def shared(name: str) -> str:
+        return intern(text(name))  # the same in many processes: one copy
+
     def integer(name: str) -> int | None:
         return attributes[name].int_value or None if name in attributes else None
 
     return Resource(
-        service=text(a.SERVICE_NAME),
-        environment=text(a.ENVIRONMENT) or text(a.ENVIRONMENT_OLD),
-        namespace=text(a.K8S_NAMESPACE) or text(a.SERVICE_NAMESPACE),
-        pod=text(a.K8S_POD),
-        host=text(a.HOST_NAME),
+        service=shared(a.SERVICE_NAME),
+        environment=shared(a.ENVIRONMENT) or shared(a.ENVIRONMENT_OLD),
+        namespace=shared(a.K8S_NAMESPACE) or shared(a.SERVICE_NAMESPACE),
+        pod=shared(a.K8S_POD),
+        host=shared(a.HOST_NAME),
         pid=integer(a.PID),
         parent_pid=integer(a.PARENT_PID),
         instance_id=text(a.SERVICE_INSTANCE_ID),
-        service_version=text(a.SERVICE_VERSION),
+        service_version=shared(a.SERVICE_VERSION),
         worker_id=text(a.WORKER_ID) or None,
     )
 

@@ -17,7 +17,7 @@ from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
 
 from . import clean
-from .durations import Durations, Key
+from .durations import Durations, Key, Sketch
 from .evidence import Look, cpu_time_ns, look, qualname, stack_text
 from .family import Death, Family
 from .movement import Movement
@@ -148,38 +148,53 @@ class Announcer:
 
     def _ended(self, now: float, wall_ns: int) -> Iterator[Record | None]:
         ended = self._spans.ended
+        sketches: dict[tuple[Run, str, bool], Sketch | None] = {}  # what rows of one name share is found once a look
         for row in range(len(ended)):
             span_id, name, start_ns, end_ns, status, run = ended.popleft()
-            seconds = max((end_ns - start_ns) / 1e9, 0.0)
-            outcome = "error" if status.status_code is StatusCode.ERROR else "ok"
-            if run is not None:
-                is_job = run.span_id == span_id
-                outcome = (run.outcome or outcome) if is_job else outcome
-                self._count(run, None if is_job else name, seconds, outcome, now, span_id)
+            seconds = max(end_ns - start_ns, 0) / 1e9
+            is_error = status.status_code is StatusCode.ERROR
+            outcome = "error" if is_error else "ok"
+            if run is None:
+                pass
+            elif run.span_id == span_id:
+                outcome = run.outcome or outcome
+                self._count_job(run, seconds, outcome, is_met=span_id in self._seen)
+            else:
+                kind = (run, name, is_error)
+                if kind not in sketches:
+                    sketches[kind] = self._sketch_of(run, name, outcome, now)
+                if (sketch := sketches[kind]) is not None:
+                    sketch.add(seconds)
+            if row % _ROWS_A_TURN == _ROWS_A_TURN - 1:
+                yield None
+            if span_id not in self._seen:
+                continue
             if span_id in self._announced:
                 self._announced.discard(span_id)
-                trace_id = self._seen[span_id].trace_id if span_id in self._seen else 0
                 yield self._record(
                     events.SPAN_CLOSED,
                     {a.SPAN_DURATION: seconds, a.OUTCOME: outcome},
                     wall_ns,
-                    trace_id=trace_id,
+                    trace_id=self._seen[span_id].trace_id,
                     span_id=span_id,
                     is_kept=True,
                 )
-            elif row % _ROWS_A_TURN == _ROWS_A_TURN - 1:
-                yield None
             self._drop(span_id)
 
-    def _count(self, run: Run, span_name: str | None, seconds: float, outcome: str, now: float, span_id: int) -> None:
-        name = None if span_name is None else clean.span_name(span_name)
-        if name is None and span_id not in self._seen:  # too short for us to have met it
+    def _count_job(self, run: Run, seconds: float, outcome: str, *, is_met: bool) -> None:
+        if not is_met:  # too short for us to have met it
             self.durations.start(_key(run, None, None))
-        self.durations.end(_key(run, name, outcome), seconds)
-        if name is None and self.on_job_ended is not None:
+        if (sketch := self.durations.of(_key(run, None, outcome))) is not None:
+            sketch.add(seconds)
+        if self.on_job_ended is not None:
             self.on_job_ended(run, seconds, outcome)
-        if name is not None and (movement := self._movement.get(run.span_id)) is not None:
-            movement.span(name, now)
+
+    def _sketch_of(self, run: Run, name: str, outcome: str, now: float) -> Sketch | None:
+        """Return where the durations of a job's spans of one name are kept; such spans are movement, if new."""
+        cleaned = clean.span_name(name)
+        if (movement := self._movement.get(run.span_id)) is not None:
+            movement.span(cleaned, now)
+        return self.durations.of(_key(run, cleaned, outcome))
 
     def _deaths(self, wall_ns: int) -> Iterator[Record]:
         self._children, deaths = self.family.look()

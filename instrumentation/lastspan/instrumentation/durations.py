@@ -48,8 +48,10 @@ class Sketch:
         """Count one duration."""
         self.count += 1
         self.total += seconds
-        self.minimum = min(self.minimum, seconds)
-        self.maximum = max(self.maximum, seconds)
+        if seconds < self.minimum:
+            self.minimum = seconds
+        if seconds > self.maximum:
+            self.maximum = seconds
         if seconds > 0:
             # Bucket i holds (base^i, base^(i+1)], base = 2^(2^-scale).
             self.buckets[math.ceil(math.log2(seconds) * _BUCKETS_PER_OCTAVE) - 1] += 1
@@ -83,15 +85,15 @@ class Durations:
             self.started[key] += 1
             self._changed.add(key)
 
-    def end(self, key: Key, seconds: float) -> None:
-        """Count an end; *key* has an outcome."""
+    def of(self, key: Key) -> Sketch | None:
+        """Return the sketch of a key with an outcome, to add to; None: there are too many keys."""
         sketch = self.ended.get(key)
         if sketch is None:
             if not self._has_room(key, False):
-                return
+                return None
             sketch = self.ended[key] = Sketch()
-        sketch.add(seconds)
         self._changed.add(key)
+        return sketch
 
     def take_changed(self) -> list[Key]:
         """Return the keys that changed since the last call."""
