@@ -189,9 +189,9 @@ def test_ended_rows_are_bounded_but_jobs_always_count() -> None:
         tracing.start(parent=job).end()
     job.end()
     rows = [row[1] for row in tracing.registry.ended]
-    assert len(rows) == 2049
+    assert len(rows) == 1025
     assert rows[-1] == "nightly"
-    assert tracing.registry.dropped == 5000 - 2048
+    assert tracing.registry.dropped == 5000 - 1024
 
 
 def test_the_end_of_an_announced_span_wakes_the_watcher() -> None:

@@ -14,7 +14,7 @@ from lastspan.instrumentation.announce import Announcer
 from lastspan.instrumentation.endpoint import Destination
 from lastspan.instrumentation.export import Exporter
 from lastspan.instrumentation.identity import Identity
-from lastspan.instrumentation.native import Signal
+from lastspan.instrumentation.native import Signal, Turns
 from lastspan.instrumentation.records import Record
 from lastspan.instrumentation.settings import Settings
 from lastspan.instrumentation.spans import OpenSpans
@@ -45,7 +45,7 @@ class Looks(Announcer):
 
 def watcher(looks: Looks, sink: Sink, *, tick: float) -> Watcher:
     exporter = Exporter(Destination(f"{sink.url}/v1/logs", "a test"), dict, pause_max=1)
-    return Watcher(looks, exporter, tick=tick, interval=60, metrics=False)
+    return Watcher(looks, exporter, Turns(), tick=tick, interval=60, metrics=False)
 
 
 def test_it_looks_at_each_tick_and_when_woken(sink: Sink) -> None:
@@ -75,7 +75,7 @@ def test_goodbye_does_not_wait_for_nobody(sink: Sink) -> None:
     sink.mode = "503"
     looks = Looks()
     exporter = Exporter(Destination(f"{sink.url}/v1/logs", "a test"), dict, pause_max=30)
-    leaving = Watcher(looks, exporter, tick=0.01, interval=60, metrics=False)
+    leaving = Watcher(looks, exporter, Turns(), tick=0.01, interval=60, metrics=False)
     leaving.start()
     deadline = time.monotonic() + 20
     while exporter.is_open(time.monotonic()):

@@ -21,7 +21,7 @@ from .announce import Announcer
 from .export import Exporter
 from .family import Assignments, Death
 from .identity import Identity, worker_id
-from .native import native_sleep
+from .native import Turns
 from .providers import Providers
 from .run import Run
 from .settings import Settings, is_enabled
@@ -84,9 +84,11 @@ class Agent:
         if self._watcher is not None:
             return
         destination = endpoint.resolve(os.environ)
-        sleep = native_sleep()
-        exporter = Exporter(destination, self._resource, pause_max=self.settings.interval, breathe=lambda: sleep(0))
-        self._watcher = Watcher(self._announcer, exporter, tick=self.settings.tick, interval=self.settings.interval)
+        turns = Turns()
+        exporter = Exporter(destination, self._resource, pause_max=self.settings.interval, breathe=turns)
+        self._watcher = Watcher(
+            self._announcer, exporter, turns, tick=self.settings.tick, interval=self.settings.interval
+        )
         self.spans.wake = self._watcher.wake
         self._watcher.start()
         _logger.info("lastspan %s sends open spans to %s (%s)", VERSION, destination.address, destination.why)

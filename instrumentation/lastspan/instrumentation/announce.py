@@ -35,8 +35,8 @@ ANNOUNCED_MAX: Final = 2000
 """Announced spans of one process; jobs come before what they call. More are counted, not sent."""
 
 _WINDOW_MIN: Final = 30.0
-_ROWS_A_TURN: Final = 256
-_STACKS_A_TURN: Final = 8
+_ROWS_A_TURN: Final = 32
+_STACKS_A_TURN: Final = 2
 _BUSY: Final = 0.05
 """CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 RUN_KEY: Final = otel_context.create_key("lastspan-run")
 """Context key of the current run, for spans whose parent has ended."""
 
-_ENDED_MAX: Final = 2048
-"""Rows between two looks of the watcher; above 4,000 spans a second not each one is counted."""
+_ENDED_MAX: Final = 1024
+"""Rows between two looks of the watcher; above 2,000 spans a second not each one is counted."""
 _STRAY_MAX: Final = 10_000
 
 

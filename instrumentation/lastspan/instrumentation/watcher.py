@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from .announce import Announcer
 from .export import Exporter
 from .heartbeat import Heartbeat
-from .native import Signal, native_sleep, start_thread
+from .native import Signal, Turns, start_thread
 from .records import Record
 
 _logger = logging.getLogger(__name__)
@@ -26,7 +26,14 @@ class Watcher:
     """Drives the announcer and the exporter until the process ends."""
 
     def __init__(
-        self, announcer: Announcer, exporter: Exporter, *, tick: float, interval: float, metrics: bool = True
+        self,
+        announcer: Announcer,
+        exporter: Exporter,
+        turns: Turns,
+        *,
+        tick: float,
+        interval: float,
+        metrics: bool = True,
     ) -> None:
         self._announcer = announcer
         self._exporter = exporter
@@ -34,7 +41,7 @@ class Watcher:
         self._interval = interval
         self._wake = Signal()
         self._farewell: Signal | None = None
-        self._sleep = native_sleep()
+        self._turns = turns
         self._has_metrics = metrics
         self._heartbeat: Heartbeat | None = None
         self._beat_at = 0.0
@@ -77,6 +84,7 @@ class Watcher:
                     farewell.set()
 
     def _look(self) -> None:
+        self._turns.begin()
         now = time.monotonic()
         if self._has_metrics and self._heartbeat is None:
             self._heartbeat = Heartbeat(lambda: self._announcer.open_runs(time.monotonic()))
@@ -87,7 +95,7 @@ class Watcher:
         for record in self._announcer.look(now, time.time_ns(), may_announce=may_announce):
             if record is not None:
                 records.append(record)
-            self._sleep(0)  # the host's threads go first
+            self._turns()
         if not self._exporter.send(records, now) and may_announce:
             self._announcer.send_all_again()
         self._beat(now)
