@@ -19,6 +19,7 @@ from .records import Record
 
 _logger = logging.getLogger(__name__)
 
+_GATHER_SECONDS: Final = 0.05
 _FAILURES_MAX: Final = 20
 
 
@@ -73,6 +74,8 @@ class Watcher:
                 due = time.monotonic() + self._tick
                 if not self._wake.wait(self._tick):
                     self._announcer.lag = max(time.monotonic() - due, 0.0)
+                elif self._farewell is None:
+                    self._wake.wait(_GATHER_SECONDS)  # jobs end in flocks: one request for all of them
                 farewell = self._farewell
                 try:
                     self._look()
