@@ -17,7 +17,8 @@ _KINDS: Final = {
     "plain": "half jobs, half HTTP or DB calls; 16 open spans a process; 500 URLs, 16 queries",
     "prefork": "the same, but 2 open spans a process: one job and its call",
     "urls": "the first, but each HTTP call has a URL of its own, which no two spans share",
-    "evidence": "the first, and each call with thread, code line and a stack of 18 frames",
+    "evidence": "the first, and each call with thread, code line and a stack of 18 frames: 32 different ones",
+    "stacks": "the same, but no two stacks are equal",
 }
 
 
@@ -83,7 +84,7 @@ def _row(size: int, kind: str, taken: dict[tuple[int, str], list[dict[str, Any]]
         "processes": one["processes"],
         "attributes": one["attributes"],
         "bytes": middle(kind),
-        "evidence": middle(kind) - middle("plain") if kind == "evidence" else None,
+        "evidence": middle(kind) - middle("plain") if kind in {"evidence", "stacks"} else None,
         "rss": one["rss"] / 2**20,
         "means": _KINDS[kind],
     }

@@ -1,6 +1,6 @@
 """Fills a collector's pipeline with open spans in a process of its own; prints how much memory each one took.
 
-`python -m bench.memory_fill SPANS plain|prefork|urls|evidence`
+`python -m bench.memory_fill SPANS plain|prefork|urls|evidence|stacks`
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def _rss() -> int:
 
 def main() -> None:
     spans, kind = int(sys.argv[1]), sys.argv[2]
-    workload = Workload(evidence=kind == "evidence", unique_paths=kind == "urls")
+    workload = Workload(
+        evidence=kind in {"evidence", "stacks"}, unique_paths=kind == "urls", unique_stacks=kind == "stacks"
+    )
     clock = HeldClock()
     pipeline = pipeline_of(clock, spans)
     # What the first requests cost (imports, caches) is not a span's.

@@ -96,7 +96,7 @@ def _state(process: int, generation: int, *, ended: bool = False) -> bytes:
     if not ended:
         for pair in range(_PAIRS):
             for index in range(2):
-                span_ids += Span(process * 4096 + pair, is_job=index == 0, unique_paths=False).span_id
+                span_ids += Span(process * 4096 + pair, is_job=index == 0).span_id
     attributes = {
         a.PROCESS_STATUS: "running",
         a.SPAN_OPEN_COUNT: len(span_ids) // 8,

@@ -31,6 +31,7 @@ _PROCESS_ID = "e5" * 8
 _AGE, _MOVEMENT_AGE, _STACK_AGE, _CPU_RATIO = 1111.125, 2222.125, 3333.125, 0.015625
 _SEQUENCE: Final = 1 << 20
 _PATH = "/v1/orders/f6f6f6f6f6"
+_STACK_LINE = "line 7070707,"
 
 _double = struct.Struct("<d").pack
 
@@ -38,22 +39,30 @@ _double = struct.Struct("<d").pack
 class Span:
     """The values of one record."""
 
-    __slots__ = ("job_id", "job_span_id", "path", "span_id", "trace_id")
+    __slots__ = ("job_id", "job_span_id", "path", "span_id", "stack_line", "trace_id")
 
-    def __init__(self, number: int, *, is_job: bool, unique_paths: bool) -> None:
+    def __init__(self, number: int, *, is_job: bool, unique_paths: bool = False, unique_stacks: bool = False) -> None:
         # From the number alone: a later generation says the same of the same span.
         seed = random.Random(number)
         self.trace_id, self.job_span_id = seed.randbytes(16), seed.randbytes(8)
         self.job_id = str(uuid.UUID(int=seed.getrandbits(128), version=4))
         self.span_id = self.job_span_id if is_job else seed.randbytes(8)
         self.path = f"/v1/orders/{seed.randrange(10**9 if unique_paths else _PATHS):010d}"
+        self.stack_line = f"line {number % 10**7 if unique_stacks else 212:07d},"
 
 
 class Workload:
     """Makes requests; each is what one process sends."""
 
-    def __init__(self, *, evidence: bool, unique_paths: bool = False, generation_seconds: float = 15.0) -> None:
-        self._unique_paths = unique_paths
+    def __init__(
+        self,
+        *,
+        evidence: bool,
+        unique_paths: bool = False,
+        unique_stacks: bool = False,
+        generation_seconds: float = 15.0,
+    ) -> None:
+        self._unique = {"unique_paths": unique_paths, "unique_stacks": unique_stacks}
         self._generation_seconds = generation_seconds
         """How much older a span is in each generation: as much as the receiver's clock goes on meanwhile."""
         tasks = [(task, _QUEUES[index % len(_QUEUES)]) for index, task in enumerate(_TASKS)]
@@ -85,7 +94,7 @@ class Workload:
             age = 1 + rng.random() * 50 + elapsed
             task = (process * 7 + pair) % len(_TASKS)
             for index, templates in enumerate((self._jobs, self._calls)):
-                span = Span(number, is_job=index == 0, unique_paths=self._unique_paths)
+                span = Span(number, is_job=index == 0, **self._unique)
                 template = templates[task]
                 sequence += 1
                 template.write(records, span, process_id, sequence, age * (0.9 if index else 1))
@@ -113,6 +122,7 @@ _VALUES: Final[Mapping[bytes, Callable[[Span, bytes, int, float], bytes]]] = {
     _double(_MOVEMENT_AGE): lambda span, process, sequence, age: _double(age / 2),
     _double(_STACK_AGE): lambda span, process, sequence, age: _double(age / 3),
     _double(_CPU_RATIO): lambda span, process, sequence, age: _double(age % 1),
+    _STACK_LINE.encode(): lambda span, process, sequence, age: span.stack_line.encode(),
     _PATH.encode(): lambda span, process, sequence, age: span.path.encode(),
     sequence_bytes(_SEQUENCE): lambda span, process, sequence, age: sequence_bytes(sequence),
 }
@@ -267,7 +277,7 @@ def _db_call(number: int) -> dict[str, Any]:
 def _evidence(task: str) -> dict[str, Any]:
     frames = [
         *(f'File "/usr/lib/python3.11/site-packages/celery/app/trace.py", line {n}, in trace_task' for n in range(8)),
-        f'File "/srv/shop/tasks.py", line 212, in {task.rpartition(".")[2]}',
+        f'File "/srv/shop/tasks.py", {_STACK_LINE} in {task.rpartition(".")[2]}',
         *(
             f'File "/usr/lib/python3.11/site-packages/urllib3/connectionpool.py", line {n}, in urlopen'
             for n in range(8)
