@@ -1,7 +1,7 @@
 """How soon is it seen: a span that exceeds its allowance, a child that is killed, a worker that is gone.
 
 Real Celery workers, a real collector, and a reader that asks the API every 20 ms. The times are the collector's own
-(`age_s`, `silent_s`) or the reader's clock; figures hold the reader's 20 ms and the worker's tick of up to 0.5 s.
+(`age_s`, `silent_s`) or the reader's clock; figures hold the reader's 20 ms and the worker's tick of up to a second.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ RUN_KEY: Final = otel_context.create_key("lastspan-run")
 """Context key of the current run, for spans whose parent has ended."""
 
 _ENDED_MAX: Final = 1024
-"""Rows between two looks of the watcher; above 2,000 spans a second not each one is counted."""
+"""Rows between two looks of the watcher; above 1,000 spans a second not each one is counted."""
 _STRAY_MAX: Final = 10_000
 
 
