@@ -14,7 +14,7 @@ from .report import Bound, Column, Options, Progress, Report
 
 _CALLS: Final = 100_000
 _OPEN: Final = 10
-_ROUNDS: Final = 5
+_ROUNDS: Final = 7
 _WAIT: Final = 6.0
 """Seconds before the first end: what is open is late by then, announced, and the collector's mood is known."""
 _P999_TIMES: Final = 2.0
@@ -42,23 +42,22 @@ _EACH_SECOND: Final = {
 
 
 class _Taken:
-    """What all processes of one variant saw."""
+    """What the processes of one variant saw; of each round a figure."""
 
     def __init__(self) -> None:
-        self.ends = array("q")
-        """Of all rounds: how long each `span.end()` took, ns."""
-        self.p999: list[float] = []
-        """Of each round, µs."""
-        self.exit: list[float] = []
-        """From the last line of the program to the end of the process, s."""
+        self.figures: dict[str, list[float]] = {name: [] for name in ("p50", "p99", "p99.9", "max", "slow", "exit")}
+        """µs; calls of 10⁵ that were slow; from the last line of the program to the end of the process, s."""
         self.lines = 0
         """Log lines; the worst round's."""
         self.exceptions = 0
 
-    def take(self, ends: array[int], result: dict[str, Any]) -> None:
-        self.ends.extend(ends)
-        self.p999.append(_percentile(sorted(ends), 99.9))
-        self.exit.append(result["exit"])
+    def take(self, times: array[int], result: dict[str, Any]) -> None:
+        """Take one round's: how long each `span.end()` took, ns, and what else the process said."""
+        ends = sorted(times)
+        slow = sum(end > _SLOW_NS for end in ends) * 100_000 / len(ends)
+        taken = [ends[int(len(ends) * percent / 100)] / 1000 for percent in (50, 99, 99.9)]
+        for values, figure in zip(self.figures.values(), (*taken, ends[-1] / 1000, slow, result["exit"]), strict=True):
+            values.append(figure)
         self.lines = max(self.lines, result["lines"])
         self.exceptions += result["exceptions"]
 
@@ -102,7 +101,7 @@ def run(options: Options) -> Report:
         notes=[
             f"{number} rounds, a fresh process each: {calls:,} spans end in one job while {_OPEN} others stay open.",
             "The worker is as shipped; it has waited until all of its open spans are announced.",
-            "p50 … max are of all rounds' calls together, ÷ is to both rows without; best and worst: p99.9 of a round.",
+            "Figures are medians of the rounds; best and worst: of a round; ÷ is to both rows without, together.",
             "The system alone makes about one call in a thousand slow (timers, other guests): p99.9 is on a cliff.",
             "Read it with 'without, again' and the calls over 20 µs: those above the base are lastspan's.",
             "'exit +' is the median time from the program's last line to the process's end, less the same without.",
@@ -131,26 +130,16 @@ def _worker(calls: int, with_lastspan: str, wait: float, environ: dict[str, str]
 
 
 def _row(mood: str, taken: dict[str, _Taken]) -> dict[str, Any]:
-    mine, base = taken[mood], taken[_BASE]
-    ends, without = sorted(mine.ends), sorted(base.ends + taken[_AGAIN].ends)
-    p999 = _percentile(ends, 99.9)
-    return {
-        "variant": mood,
-        "p50": _percentile(ends, 50),
-        "p99": _percentile(ends, 99),
-        "p99.9": p999,
-        "times": p999 / _percentile(without, 99.9),
-        "low": min(mine.p999),
-        "high": max(mine.p999),
-        "slow": round(sum(end > _SLOW_NS for end in ends) * 100_000 / len(ends)),
-        "max": ends[-1] / 1000,
+    mine = taken[mood]
+    without = {name: taken[_BASE].figures[name] + taken[_AGAIN].figures[name] for name in ("p99.9", "exit")}
+    row: dict[str, Any] = {"variant": mood, "means": _MOODS[mood]}
+    row |= {name: median(values) for name, values in mine.figures.items()}
+    return row | {
+        "times": row["p99.9"] / median(without["p99.9"]),
+        "low": min(mine.figures["p99.9"]),
+        "high": max(mine.figures["p99.9"]),
         "lines": mine.lines,
         "exceptions": mine.exceptions,
-        "exit_added": median(mine.exit) - median(base.exit),
-        "means": _MOODS[mood],
+        "exit_added": row["exit"] - median(without["exit"]),
+        "rounds": mine.figures["p99.9"],
     }
-
-
-def _percentile(ends: list[int], percent: float) -> float:
-    """Of sorted nanoseconds, in µs."""
-    return ends[int(len(ends) * percent / 100)] / 1000
