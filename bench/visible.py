@@ -40,7 +40,11 @@ def run(options: Options) -> Report:
         rules = running.folder / "rules.yaml"
         rules.write_text(f"rules: [{{match: {{kind: http}}, allowed: {ALLOWED:g}s}}]\nlog_level: error\n")
         collector = running.collector("--config", str(rules))
-        environ = {"OTEL_LASTSPAN_ANNOUNCE_AFTER": f"{ANNOUNCE_AFTER:g}", "OTEL_LASTSPAN_INTERVAL": f"{INTERVAL:g}"}
+        environ = {
+            "OTEL_LASTSPAN_ANNOUNCE_AFTER": f"{ANNOUNCE_AFTER:g}",
+            "OTEL_LASTSPAN_JOB_ANNOUNCE_AFTER": "1",
+            "OTEL_LASTSPAN_INTERVAL": f"{INTERVAL:g}",
+        }
         running.celery(collector.otlp, concurrency=2 * number, environ=environ)
         app = make_app(broker=None, folder=str(running.folder / "broker"))
 

@@ -119,7 +119,7 @@ class Running:
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_LASTSPAN_INTERVAL": "1",
             "OTEL_LASTSPAN_ANNOUNCE_AFTER": "2",
-            "OTEL_LASTSPAN_JOB_ANNOUNCE_AFTER": "1",
+            "OTEL_LASTSPAN_JOB_ANNOUNCE_AFTER": "0.5",
             "OTEL_LASTSPAN_REFRESH": "5",
             "BROKER_FOLDER": str(self.folder / "broker"),
             "SHOP_SILENT_SERVER": self.silent.url,
