@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import sysconfig
 import threading
 import time
@@ -275,3 +277,32 @@ def test_cpu_time_of_a_thread() -> None:
     deadline = time.monotonic() + 20
     while cpu_time_ns(ended.native_id) is not None:  # join() returns before the kernel's thread is gone
         assert time.monotonic() < deadline
+
+
+GARBAGE = """
+import gc, threading
+from _thread import get_ident
+from lastspan.instrumentation.evidence import look
+from lastspan.instrumentation.spans import Where
+
+class Cycle:
+    def __init__(self):
+        self.me, self.local = self, threading.local()
+        self.local.value = 1
+
+gc.set_threshold(1)
+for _ in range(3000):
+    Cycle()
+    assert look(Where(get_ident(), None, None)).steps
+assert gc.isenabled()
+gc.disable()
+look(Where(get_ident(), None, None))
+assert not gc.isenabled()
+print("alive")
+"""
+
+
+def test_a_look_in_the_middle_of_garbage_does_not_stop_the_process() -> None:
+    """A collection inside `sys._current_frames` may wait for the lock that it holds: none takes place meanwhile."""
+    done = subprocess.run([sys.executable, "-c", GARBAGE], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "alive\n", done.stderr

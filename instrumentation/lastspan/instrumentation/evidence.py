@@ -6,6 +6,7 @@ Read from another thread, only for spans that are late; no frame is kept between
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import sysconfig
@@ -68,7 +69,7 @@ def look(where: Where) -> Look:
         if where.greenlet.dead:
             return Look((), native_id, name, "its greenlet has ended")
         frame = where.greenlet.gr_frame  # None: it is the one that runs on its thread now
-    frame = frame or sys._current_frames().get(where.thread)
+    frame = frame or _current_frames().get(where.thread)
     if frame is None:
         return Look((), native_id, name, "its thread has ended")
     return Look(_thread_steps(frame), native_id, name)
@@ -112,6 +113,21 @@ def qualname(code: CodeType) -> str:
 
 def _can_read_frames() -> bool:
     return getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def _current_frames() -> dict[int, FrameType]:
+    """Return the frames of all threads, with the garbage collector held off meanwhile.
+
+    The call holds an interpreter-wide lock while it makes objects. A collection then may end a `threading.local`, which
+    wants the same lock: the whole process stands still for ever (python/cpython#106883; older releases have no guard).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _thread(ident: int) -> tuple[int | None, str]:
