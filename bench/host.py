@@ -22,23 +22,19 @@ _EXIT_SECONDS: Final = 1.0
 _SLOW_NS: Final = 20_000
 _BASE: Final = "without lastspan"
 _AGAIN: Final = "without, again"
-_OFTEN: Final = "unreachable, each second"
+_BARE: Final = "bare, without"
+_BARE_OURS: Final = "bare, unreachable"
 _MOODS: Final = {
-    _BASE: "the SDK with a no-op processor",
+    _BASE: "OpenTelemetry as workers run it: spans go in batches to a collector that takes them",
     _AGAIN: "the same again: the noise of this table",
-    "fine": "lastspan; the collector takes everything",
-    "unreachable": "lastspan; nobody listens there: connections are refused",
-    "silent": "lastspan; the collector accepts connections and never answers",
-    "503": "lastspan; the collector answers 503 Service Unavailable",
-    _OFTEN: "lastspan, which says everything again each second, 15 to 60 times as often as it is shipped; no bound",
+    "fine": "and lastspan; its collector takes everything",
+    "unreachable": "and lastspan; nobody listens there: connections are refused",
+    "silent": "and lastspan; the collector accepts connections and never answers",
+    "503": "and lastspan; the collector answers 503 Service Unavailable",
+    _BARE: "OpenTelemetry without any exporter: a no-op processor; no bound",
+    _BARE_OURS: "and lastspan, its collector unreachable; no bound",
 }
-
-_EACH_SECOND: Final = {
-    "OTEL_LASTSPAN_INTERVAL": "1",
-    "OTEL_LASTSPAN_ANNOUNCE_AFTER": "1",
-    "OTEL_LASTSPAN_JOB_ANNOUNCE_AFTER": "1",
-    "OTEL_LASTSPAN_REFRESH": "1",
-}
+_BARE_MOODS: Final = {_BARE: "without", _BARE_OURS: "unreachable"}
 
 
 class _Taken:
@@ -73,7 +69,7 @@ def run(options: Options) -> Report:
             taken[mood].take(*_once(mood, calls, wait))
             progress.step(mood)
     rows = [_row(mood, taken) for mood in _MOODS]
-    ours = [row for row in rows[2:] if row["variant"] != _OFTEN]
+    ours = [row for row in rows[2:] if row["variant"] not in _BARE_MOODS]
     return Report(
         "host",
         "what span.end() costs a job, by what the collector does",
@@ -110,18 +106,23 @@ def run(options: Options) -> Report:
 
 
 def _once(mood: str, calls: int, wait: float) -> tuple[array[int], dict[str, Any]]:
-    if mood in {_BASE, _AGAIN}:
-        return _worker(calls, "without", wait, {})
-    environ, mood = (_EACH_SECOND, "unreachable") if mood == _OFTEN else ({}, mood)
-    with started(module("bench.host_server", mood)) as server:
-        port = server.line("port ").split()[1]
-        return _worker(calls, "with", wait, {**environ, "OTEL_LASTSPAN_ENDPOINT": f"http://127.0.0.1:{port}"})
+    with started(module("bench.host_server", "fine")) as backend:
+        spans_to = "" if mood in _BARE_MOODS else f"http://127.0.0.1:{backend.line('port ').split()[1]}/v1/traces"
+        if mood in {_BASE, _AGAIN, _BARE}:
+            return _worker(calls, "without", wait, {}, spans_to)
+        with started(module("bench.host_server", _BARE_MOODS.get(mood, mood))) as server:
+            port = server.line("port ").split()[1]
+            return _worker(calls, "with", wait, {"OTEL_LASTSPAN_ENDPOINT": f"http://127.0.0.1:{port}"}, spans_to)
 
 
-def _worker(calls: int, with_lastspan: str, wait: float, environ: dict[str, str]) -> tuple[array[int], dict[str, Any]]:
+def _worker(
+    calls: int, with_lastspan: str, wait: float, environ: dict[str, str], spans_to: str
+) -> tuple[array[int], dict[str, Any]]:
     with folder() as temporary:
         times = temporary / "times"
-        with started(module("bench.host_worker", calls, _OPEN, with_lastspan, wait, times), environ) as worker:
+        with started(
+            module("bench.host_worker", calls, _OPEN, with_lastspan, wait, times, spans_to), environ
+        ) as worker:
             worker.wait()
             ended = time.monotonic()
             result: dict[str, Any] = json.loads(worker.line("result ").partition(" ")[2])
@@ -131,7 +132,8 @@ def _worker(calls: int, with_lastspan: str, wait: float, environ: dict[str, str]
 
 def _row(mood: str, taken: dict[str, _Taken]) -> dict[str, Any]:
     mine = taken[mood]
-    without = {name: taken[_BASE].figures[name] + taken[_AGAIN].figures[name] for name in ("p99.9", "exit")}
+    bases = (_BARE,) if mood in _BARE_MOODS else (_BASE, _AGAIN)
+    without = {name: [value for base in bases for value in taken[base].figures[name]] for name in ("p99.9", "exit")}
     row: dict[str, Any] = {"variant": mood, "means": _MOODS[mood]}
     row |= {name: median(values) for name, values in mine.figures.items()}
     return row | {
