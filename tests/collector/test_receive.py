@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import grpc
 import pytest
+import requests
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -205,12 +206,23 @@ def test_too_much_at_once_is_told_to_come_back(collector: Served) -> None:
     slow.endheaders()
     slow.send(bytes(LIMIT - 1))
     other = bytes(600_000)
-    collector.until(lambda: collector.post(other).status_code == 429)
-    assert collector.post(other).headers["Retry-After"] == "1"
-    with pytest.raises(grpc.RpcError) as refused:
-        collector.call(other)
-    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert any(b"RetryInfo" in value for _, value in refused.value.trailing_metadata() if isinstance(value, bytes))
+    answers: list[requests.Response] = []
+    refusals: list[grpc.RpcError] = []
+
+    def is_busy() -> bool:  # the slow one arrives piece by piece
+        answers.append(collector.post(other))
+        return answers[-1].status_code == 429
+
+    def is_busy_over_grpc() -> bool:
+        with pytest.raises(grpc.RpcError) as refused:
+            collector.call(other)
+        refusals.append(refused.value)
+        return refusals[-1].code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    collector.until(is_busy)
+    assert answers[-1].headers["Retry-After"] == "1"
+    collector.until(is_busy_over_grpc)
+    assert any(b"RetryInfo" in value for _, value in refusals[-1].trailing_metadata() if isinstance(value, bytes))
     slow.close()
     collector.until(lambda: collector.post(other).status_code == 400)  # zeros are no OTLP
 
