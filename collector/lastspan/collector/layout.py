@@ -126,4 +126,3 @@ CALL_FIRST = CALL.start + 2
 FIELDS = _layout.fields
 BLANK = _layout.blank
 NO_EVIDENCE = BLANK[EVIDENCE]
-NO_CALL = BLANK[CALL]

@@ -65,11 +65,11 @@ class CeleryJobsInstrumentor(BaseInstrumentor):
 class _OwnSpan:
     """A job span that we opened, and what to undo at its end."""
 
-    __slots__ = ("span", "tokens")
+    __slots__ = ("span", "token")
 
-    def __init__(self, span: Span, tokens: list[Any]) -> None:
+    def __init__(self, span: Span, token: Any) -> None:
         self.span = span
-        self.tokens = tokens
+        self.token = token
 
 
 _pool = "prefork"
@@ -118,7 +118,7 @@ def _on_prerun(task_id: str = "", task: Any = None, **_: Any) -> None:
         context = propagate.extract(request, getter=_RequestGetter())
         span = agent.start_span(run, kind=SpanKind.CONSUMER, attributes=_span_attributes(run), context=context)
         within = trace.set_span_in_context(span, context)
-        own = _OwnSpan(span, [otel_context.attach(otel_context.set_value(RUN_KEY, run, within))])
+        own = _OwnSpan(span, otel_context.attach(otel_context.set_value(RUN_KEY, run, within)))
     _open[task_id, id(request)] = (run, own)
 
 
@@ -134,8 +134,7 @@ def _on_postrun(task_id: str = "", task: Any = None, state: str | None = None, r
     if own is not None:
         if run.outcome in {"error", "timeout", "killed"}:
             own.span.set_status(Status(StatusCode.ERROR, run.outcome))
-        for token in own.tokens:
-            otel_context.detach(token)
+        otel_context.detach(own.token)
         own.span.end()
 
 
@@ -306,8 +305,9 @@ def _assignments() -> Sequence[Assignment]:
 
 def _remember_children(wanted: set[int]) -> None:
     pool = getattr(getattr(_consumer, "pool", None), "_pool", None)
-    _children.update({process.pid: process for process in list(getattr(pool, "_pool", None) or ())})
-    for pid in _children.keys() - wanted - {process.pid for process in list(getattr(pool, "_pool", None) or ())}:
+    alive = {process.pid: process for process in list(getattr(pool, "_pool", None) or ())}
+    _children.update(alive)
+    for pid in _children.keys() - wanted - alive.keys():
         del _children[pid]
 
 
