@@ -5,7 +5,7 @@ Workers, collector, dashboards, alerts and docs take the names from here; `docs/
 
 from __future__ import annotations
 
-from . import attributes, events, metrics
+from . import attributes, events, metrics, vocabulary
 from .declare import ATTRIBUTES, EVENTS, METRICS, Attribute, Event, Metric
 
 SCOPE_NAME = "lastspan"
@@ -26,4 +26,5 @@ __all__ = [
     "attributes",
     "events",
     "metrics",
+    "vocabulary",
 ]

@@ -70,13 +70,50 @@ CODE_LINE = attribute("code.line.number", "int", "the line where it stands")
 CODE_STACKTRACE = attribute("code.stacktrace", "string", "the stack, innermost last")
 STACK_AGE = attribute("lastspan.stack.age", "double", "since the stack last moved", unit="s")
 STACK_UNSEEN = attribute("lastspan.stack.unseen", "string", "why no stack can be seen")
+CODE_LINES = attribute("lastspan.code.lines", "string", "the lines seen of a loop that repeats, as 97-109")
 THREAD_CPU_RATIO = attribute("lastspan.thread.cpu_ratio", "double", "share of a core, 0…1", unit="1")
+THREAD_RUNQUEUE_RATIO = attribute(
+    "lastspan.thread.runqueue_ratio", "double", "share of the time that it could have run and got no core", unit="1"
+)
 THREAD_STATE = attribute("lastspan.thread.state", "string", "R, S, D, T … as the kernel says")
-WAIT_KIND = attribute("lastspan.wait.kind", "string", "what the thread waits for")
+THREAD_SYSCALL = attribute("lastspan.thread.syscall", "string", "the system call in which it waits")
+WAIT_KIND = attribute("lastspan.wait.kind", "string", "what the thread waits for; see the list below")
+WAIT_CALL = attribute("lastspan.wait.call", "string", "the call that waits, as the library names it: Queue.get")
 WAIT_PEER = attribute("lastspan.wait.peer", "string", "host:port, pid or path that it waits for")
+WAIT_LOCAL = attribute("lastspan.wait.local", "string", "host:port of our own end of that connection")
+WAIT_IDLE = attribute("lastspan.wait.idle", "double", "since the peer last sent a byte", unit="s")
+WAIT_TIMEOUT = attribute("lastspan.wait.timeout", "double", "the timeout that the wait was given", unit="s")
+WAIT_UNBOUNDED = attribute("lastspan.wait.unbounded", "boolean", "the wait has no timeout")
+WAIT_JOB_ID = attribute("lastspan.wait.job_id", "string", "id of the job whose end it waits for")
+WAIT_TARGET = attribute("lastspan.wait.target", "string", "thread, task, child process or queue that it waits for")
 LOCK_NAME = attribute("lastspan.lock.name", "string", "the lock that it waits for, as the code names it")
+LOCK_KIND = attribute("lastspan.lock.kind", "string", "its type: threading.Lock, asyncio.Lock, redis, flock …")
+LOCK_KEY = attribute("lastspan.lock.key", "string", "the lock's name for everybody: redis:host:6379/0:name")
 LOCK_HOLDER_JOB_ID = attribute("lastspan.lock.holder.job_id", "string", "the job that holds the lock")
-LOCK_HOLDER_THREAD = attribute("lastspan.lock.holder.thread", "string", "the thread that holds the lock")
+LOCK_HOLDER_SPAN_ID = attribute("lastspan.lock.holder.span_id", "string", "span id of that job, 16 hex digits")
+LOCK_HOLDER_TRACE_ID = attribute("lastspan.lock.holder.trace_id", "string", "trace of that job, 32 hex digits")
+LOCK_HOLDER_THREAD = attribute("lastspan.lock.holder.thread", "string", "the thread or task that holds the lock")
+LOCK_HOLDER_PID = attribute("lastspan.lock.holder.pid", "int", "the process that holds the lock, if not its own")
+LOCK_HOLDER_CODE = attribute("lastspan.lock.holder.code", "string", "where the holder stands: function, file:line")
+LOCK_HOLDER_CERTAINTY = attribute(
+    "lastspan.lock.holder.certainty", "string", "certain, likely, nobody (leaked: its holder has ended) or unknown"
+)
+LOCK_CYCLE = attribute("lastspan.lock.cycle", "string[]", "a deadlock: each holder and what it waits for, in turn")
+JOB_HOLDS = attribute("lastspan.job.holds", "string[]", "keys of the locks that the job holds")
+LOOP_LAG = attribute("lastspan.loop.lag", "double", "for how long the job's event loop has not run", unit="s")
+LOOP_CULPRIT = attribute("lastspan.loop.culprit", "boolean", "the job itself keeps the event loop from running")
+LOOP_TASK = attribute("lastspan.loop.task", "string", "the asyncio task that keeps it from running")
+LOOP_CODE = attribute("lastspan.loop.code", "string", "where that task stands: function, file:line")
+DB_SESSION = attribute("lastspan.db.session", "string", "the database session that waits: its id at the server")
+JOB_DB_SESSIONS = attribute(
+    "lastspan.job.db.sessions",
+    "string[]",
+    "sessions that the job has used: system, server, id at the server, own address",
+)
+EVIDENCE_UNSEEN = attribute("lastspan.evidence.unseen", "string", "what could not be looked at here, and why")
+SPAN_START_ESTIMATED = attribute(
+    "lastspan.span.start.estimated", "boolean", "made by the watcher: it began between two looks"
+)
 CALL_TIMEOUT = attribute("lastspan.call.timeout", "double", "the timeout in force for the call", unit="s")
 CALL_UNBOUNDED = attribute("lastspan.call.unbounded", "boolean", "the call has no timeout")
 
@@ -131,6 +168,18 @@ PROCESS_RSS = attribute("lastspan.process.rss", "int", "resident memory", unit="
 PROCESS_DESCRIPTORS = attribute("lastspan.process.descriptors", "int", "open file descriptors", unit="{descriptor}")
 PROCESS_CHILD_PIDS = attribute("lastspan.process.child.pids", "int[]", "children that run jobs")
 PROCESS_CHILD_STATES = attribute("lastspan.process.child.states", "string[]", "their states, R, S, D, T, Z or X (gone)")
+PROCESS_CHILD_CPU_RATIOS = attribute(
+    "lastspan.process.child.cpu_ratios", "double[]", "their shares of a core; -1: not known", unit="1"
+)
+PROCESS_CHILD_WAITS = attribute(
+    "lastspan.process.child.waits", "string[]", "where the kernel lets them wait, or cgroup_frozen; empty: not known"
+)
+PROCESS_OVERSLEPT = attribute(
+    "lastspan.process.overslept", "double", "the watcher itself could not run for so long, just now", unit="s"
+)
+PROCESS_OVERSLEPT_CODE = attribute(
+    "lastspan.process.overslept.code", "string", "where the job stood when it could again: function, file:line"
+)
 PROCESS_DROPPED = attribute(
     "lastspan.process.dropped", "int", "records that this process could not send", unit="{record}"
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ValueType = Literal["string", "int", "double", "boolean", "string[]", "int[]", "bytes"]
+ValueType = Literal["string", "int", "double", "boolean", "string[]", "int[]", "double[]", "bytes"]
 Instrument = Literal["counter", "updowncounter", "gauge", "histogram"]
 
 

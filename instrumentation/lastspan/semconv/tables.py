@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from . import ATTRIBUTES, EVENTS, METRICS
 from .attributes import CALL_ATTRIBUTES, STABLE_NAMES
+from .vocabulary import CAUSES, WAITS
 
 
 def render() -> str:
@@ -36,6 +37,16 @@ def render() -> str:
             "Older names are read and sent under the stable one:",
             "",
             *_table(("older", "sent as"), ((f"`{old}`", f"`{new}`") for old, new in STABLE_NAMES.items())),
+            "",
+            "## Words",
+            "",
+            "What a thread waits for, `lastspan.wait.kind`:",
+            "",
+            *_table(("wait", "for"), ((f"`{word}`", meaning) for word, meaning in WAITS.items())),
+            "",
+            "Why a job stopped, `cause` of a verdict:",
+            "",
+            *_table(("cause", "it is"), ((f"`{word}`", meaning) for word, meaning in CAUSES.items())),
             "",
             "## Metrics",
             "",

@@ -11,13 +11,12 @@ import os
 import sys
 import sysconfig
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, Final, TypeAlias
 
-from .spans import Where
+from ..spans import Where
 
 Step: TypeAlias = "tuple[CodeType, int]"
 """One frame: its code, and the line where it stands."""
@@ -33,7 +32,7 @@ def _folders(*names: str) -> tuple[str, ...]:
 
 _SITE: Final = _folders("purelib", "platlib")
 _STD: Final = _folders("stdlib", "platstdlib")
-_OURS: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _application: dict[str, bool] = {}
 
 
@@ -173,16 +172,3 @@ def _coroutine_steps(task: asyncio.Task[Any]) -> Iterator[Step]:
                 break
         else:
             return
-
-
-def cpu_time_ns(native_id: int | None) -> int | None:
-    """Return the CPU time of a thread of this process; None where the kernel does not tell.
-
-    The clock of another thread by its id (`man 3 pthread_getcpuclockid`, whose own call may crash on an ended thread).
-    """
-    if native_id is None or sys.platform != "linux":
-        return None
-    try:
-        return time.clock_gettime_ns((~native_id << 3) | 6)
-    except OSError:  # it has ended
-        return None

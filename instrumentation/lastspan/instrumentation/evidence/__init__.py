@@ -1,0 +1,10 @@
+"""What can be seen of a span that is late, from outside: frames, thread, system call, locks, sessions.
+
+Nothing here runs on the job's thread, and nothing runs before a span is late. Facts only: what they mean is the
+collector's to say.
+"""
+
+from .frames import Look, Step, is_application, look, qualname, stack_text
+from .threads import cpu_time_ns
+
+__all__ = ["Look", "Step", "cpu_time_ns", "is_application", "look", "qualname", "stack_text"]

@@ -1,0 +1,59 @@
+"""The words that values are made of: what a thread waits for, and why a job stopped."""
+
+from __future__ import annotations
+
+from typing import Final
+
+WAITS: Final[dict[str, str]] = {
+    "lock": "a lock of threads, tasks or processes",
+    "semaphore": "a semaphore",
+    "condition": "a condition to be notified",
+    "event": "an event to be set",
+    "barrier": "the other parties of a barrier",
+    "queue": "an item of a queue, or room in it; a message",
+    "thread": "another thread to end",
+    "task": "another asyncio task or greenlet to end",
+    "future": "the result of a future",
+    "process": "a child process to end, or to write",
+    "pipe": "a pipe",
+    "pool": "a free connection of a pool",
+    "job": "another job's result",
+    "sleep": "time to pass: a sleep, or a loop that polls and sleeps",
+    "signal": "a signal",
+    "input": "a terminal",
+    "file_lock": "a lock on a file",
+    "redis_lock": "a lock kept in Redis",
+    "db_lock": "a lock that the database is asked for: advisory, or the whole file",
+    "db": "a database's answer",
+    "http": "the answer of an HTTP or RPC call",
+    "connect": "a connection to be made",
+    "accept": "somebody to connect",
+    "socket": "bytes on a socket of no known protocol",
+    "dns": "a name to be resolved",
+    "disk": "the disk, or a network file system",
+    "loop": "the event loop, which somebody else keeps busy",
+}
+"""`lastspan.wait.kind`."""
+
+LOCK_WAITS: Final = frozenset({"lock", "semaphore", "file_lock", "redis_lock", "db_lock"})
+"""Waits for something that somebody holds: they are allowed what a lock is allowed."""
+
+CAUSES: Final[dict[str, str]] = {
+    "http_no_timeout": "an HTTP or RPC call without a timeout",
+    "http_call": "an HTTP or RPC call that takes long",
+    "db_query": "a database query that takes long, or whose server does not answer",
+    "db_lock": "a lock in a database: row, table, advisory, the whole file",
+    "lock_wait": "a lock of threads, tasks, processes, files or Redis",
+    "deadlock": "locks whose holders wait for each other",
+    "cpu_loop": "code that computes without an end in sight",
+    "event_loop_blocked": "an event loop that something keeps from running",
+    "waiting_for_job": "the result of another job",
+    "waiting": "an event, a queue, a thread, a child process, or time to pass",
+    "socket_wait": "a peer on a socket of no known protocol",
+    "gil_held": "native code that does not let go of the interpreter's lock",
+    "worker_frozen": "a process that is stopped or frozen",
+    "worker_lost": "a process that is gone",
+    "redelivered": "the queue gave the job out again while it runs",
+    "unknown": "not known",
+}
+"""`cause` of a verdict."""
