@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lastspan.instrumentation.evidence import Look, cpu_time_ns, is_application, look, qualname, stack_text
+from lastspan.instrumentation.evidence.frames import live
 from lastspan.instrumentation.spans import Where
 
 
@@ -57,6 +58,18 @@ def test_a_thread_that_waits() -> None:
         assert place[1] == inner.__code__.co_firstlineno + 2
         assert (seen.thread_id, seen.thread_name) == (runner.native_id, "runner")
         assert seen.unseen == ""
+
+
+def test_the_live_frames_are_those_of_the_look() -> None:
+    """Of a thread that stands still both walk the same; of one that has ended there are none."""
+    with thread(outer) as runner:
+        assert runner.ident is not None
+        where = Where(runner.ident, None, None)
+        deadline = time.monotonic() + 20
+        while (first := look(where)).steps != look(where).steps:
+            assert time.monotonic() < deadline
+        assert tuple((frame.f_code, frame.f_lineno) for frame in live(where)) == first.steps
+    assert live(where) == ()
 
 
 def test_two_looks_at_the_same_place_are_equal() -> None:

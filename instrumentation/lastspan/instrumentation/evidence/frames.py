@@ -56,22 +56,36 @@ class Look:
 
 def look(where: Where) -> Look:
     """Look once at the code that a span runs."""
-    if not _can_read_frames():
-        return Look((), None, "", "free-threaded Python: frames of other threads cannot be read safely")
+    frames, unseen = _seen(where)
     native_id, name = _thread(where.thread)
+    return Look(tuple((frame.f_code, frame.f_lineno) for frame in frames), native_id, name, unseen)
+
+
+def live(where: Where) -> tuple[FrameType, ...]:
+    """Return the frames that `look` walks, outermost first; none where nothing can be read.
+
+    A frame keeps alive what its function uses: the caller lets go of them before it does anything else.
+    """
+    return tuple(_seen(where)[0])
+
+
+def _seen(where: Where) -> tuple[list[FrameType], str]:
+    """Return the frames of what a span runs, outermost first, or why there are none."""
+    if not _can_read_frames():
+        return [], "free-threaded Python: frames of other threads cannot be read safely"
     if where.task is not None and not _is_running(where.task):
         if where.task.done():
-            return Look((), native_id, name, "its asyncio task has ended")
-        return Look(tuple(_coroutine_steps(where.task)), native_id, name)
+            return [], "its asyncio task has ended"
+        return list(_coroutine_frames(where.task)), ""
     frame = None
     if where.greenlet is not None:
         if where.greenlet.dead:
-            return Look((), native_id, name, "its greenlet has ended")
+            return [], "its greenlet has ended"
         frame = where.greenlet.gr_frame  # None: it is the one that runs on its thread now
     frame = frame or _current_frames().get(where.thread)
     if frame is None:
-        return Look((), native_id, name, "its thread has ended")
-    return Look(_thread_steps(frame), native_id, name)
+        return [], "its thread has ended"
+    return _thread_frames(frame), ""
 
 
 def is_application(filename: str, package: str = "") -> bool:
@@ -138,13 +152,13 @@ def _thread(ident: int) -> tuple[int | None, str]:
     return (os.getpid() if is_main else thread.native_id), thread.name
 
 
-def _thread_steps(frame: FrameType | None) -> tuple[Step, ...]:
-    steps: list[Step] = []
-    while frame is not None and len(steps) < _DEPTH_MAX:
-        steps.append((frame.f_code, frame.f_lineno))
+def _thread_frames(frame: FrameType | None) -> list[FrameType]:
+    frames: list[FrameType] = []
+    while frame is not None and len(frames) < _DEPTH_MAX:
+        frames.append(frame)
         frame = frame.f_back
-    steps.reverse()
-    return tuple(steps)
+    frames.reverse()
+    return frames
 
 
 def _is_running(task: asyncio.Task[Any]) -> bool:
@@ -154,7 +168,7 @@ def _is_running(task: asyncio.Task[Any]) -> bool:
         return False
 
 
-def _coroutine_steps(task: asyncio.Task[Any]) -> Iterator[Step]:
+def _coroutine_frames(task: asyncio.Task[Any]) -> Iterator[FrameType]:
     """Walk from the task's coroutine down to the innermost await."""
     awaited: Any = task.get_coro()
     for _ in range(_DEPTH_MAX):
@@ -165,7 +179,7 @@ def _coroutine_steps(task: asyncio.Task[Any]) -> Iterator[Step]:
         )
         if frame is None:
             return
-        yield frame.f_code, frame.f_lineno
+        yield frame
         for name in ("cr_await", "gi_yieldfrom", "ag_await"):
             if (inner := getattr(awaited, name, None)) is not None:
                 awaited = inner
