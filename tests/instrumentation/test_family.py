@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from lastspan.instrumentation.family import GONE, Assignment, Death, Family, killed_by, process_state
+from lastspan.instrumentation.family import GONE, Assignment, Child, Death, Family, killed_by, process_state
 
 
-class Child:
+class Running:
     """A child process that waits."""
 
     def __init__(self, code: str = "import sys; sys.stdin.read()") -> None:
@@ -39,8 +39,8 @@ class Child:
 
 
 @pytest.fixture
-def child() -> Iterator[Child]:
-    started = Child()
+def child() -> Iterator[Running]:
+    started = Running()
     yield started
     started.close()
 
@@ -51,21 +51,28 @@ def family(*assignments: Assignment) -> Family:
     return made
 
 
-def test_a_living_child(child: Child) -> None:
+def states(parent: Family) -> list[tuple[int, str]]:
+    """What one look says, if nobody died."""
+    children, deaths = parent.look()
+    assert deaths == []
+    return [(child.pid, child.state) for child in children]
+
+
+def test_a_living_child(child: Running) -> None:
     """Its pid and the kernel's letter; no death."""
-    states, deaths = family(child.assignment()).look()
-    assert [pid for pid, _ in states] == [child.pid]
-    assert states[0][1] in "RSD"
+    [seen], deaths = family(child.assignment()).look()
+    assert seen.pid == child.pid
+    assert seen.state in "RSD"
     assert deaths == []
 
 
-def test_a_child_killed_by_9_is_told_before_anyone_reaps_it(child: Child) -> None:
+def test_a_child_killed_by_9_is_told_before_anyone_reaps_it(child: Running) -> None:
     """It stays for the framework to reap, and is told once."""
     parent = family(child.assignment("42", attempt=3))
     os.kill(child.pid, signal.SIGKILL)
     child.await_state("Z")
-    states, deaths = parent.look()
-    assert states == [(child.pid, "Z")]
+    [seen], deaths = parent.look()
+    assert (seen.pid, seen.state) == (child.pid, "Z")
     assert deaths == [
         Death("celery", "42", "resize", 3, "killed", "its process was killed by signal 9", child.pid, signal.SIGKILL)
     ]
@@ -73,42 +80,42 @@ def test_a_child_killed_by_9_is_told_before_anyone_reaps_it(child: Child) -> Non
     assert child.process.wait(timeout=10) == -signal.SIGKILL  # still ours to reap
 
 
-def test_a_child_killed_and_reaped_by_its_framework(child: Child) -> None:
+def test_a_child_killed_and_reaped_by_its_framework(child: Running) -> None:
     """The framework knows the exit status then: negative is the signal."""
     os.kill(child.pid, signal.SIGTERM)
     returncode = child.process.wait(timeout=10)
-    states, [death] = family(child.assignment(returncode=returncode)).look()
-    assert states == [(child.pid, GONE)]
+    children, [death] = family(child.assignment(returncode=returncode)).look()
+    assert children == [Child(child.pid, GONE)]
     assert (death.outcome, death.signal) == ("killed", signal.SIGTERM)
 
 
 @pytest.mark.parametrize("code", ["raise SystemExit(0)", "raise SystemExit(3)"])
 def test_a_child_that_ended_by_itself_is_no_death(code: str) -> None:
     """Its job's end may still be under way: the framework will tell."""
-    child = Child(code)
+    child = Running(code)
     try:
         child.await_state("Z")
         parent = family(child.assignment())
-        assert parent.look() == ([(child.pid, "Z")], [])
+        assert states(parent) == [(child.pid, "Z")]
         child.process.wait(timeout=10)
-        assert parent.look() == ([(child.pid, GONE)], [])
+        assert states(parent) == [(child.pid, GONE)]
     finally:
         child.close()
 
 
-def test_a_stopped_child_is_seen_as_such(child: Child) -> None:
+def test_a_stopped_child_is_seen_as_such(child: Running) -> None:
     """Frozen, not dead."""
     os.kill(child.pid, signal.SIGSTOP)
     child.await_state("T")
-    assert family(child.assignment()).look() == ([(child.pid, "T")], [])
+    assert states(family(child.assignment())) == [(child.pid, "T")]
 
 
-def test_several_jobs_of_one_child(child: Child) -> None:
+def test_several_jobs_of_one_child(child: Running) -> None:
     """All of them die with it; the child is listed once."""
     os.kill(child.pid, signal.SIGKILL)
     child.await_state("Z")
-    states, deaths = family(child.assignment("1"), child.assignment("2")).look()
-    assert len(states) == 1
+    children, deaths = family(child.assignment("1"), child.assignment("2")).look()
+    assert len(children) == 1
     assert [death.job_id for death in deaths] == ["1", "2"]
 
 
@@ -117,13 +124,13 @@ def test_a_pid_that_was_never_ours() -> None:
     assert killed_by(1) is None
     assert process_state(2**22 + 1) == GONE
     stranger = Assignment(2**22 + 1, "celery", "1", "resize", 1)
-    assert family(stranger).look() == ([(2**22 + 1, GONE)], [])
+    assert family(stranger).look() == ([Child(2**22 + 1, GONE)], [])
 
 
 LIMIT = Death("celery", "1", "resize", 1, "timeout", "TimeLimitExceeded(5)")
 
 
-def test_the_frameworks_word_comes_first_and_once(child: Child) -> None:
+def test_the_frameworks_word_comes_first_and_once(child: Running) -> None:
     """Celery 5.7 fires task_failure twice, and we see the child die besides: one death, completed with its pid."""
     parent = family(child.assignment())
     parent.look()
@@ -158,7 +165,7 @@ def test_deaths_without_end() -> None:
     assert len(parent._told) == 1000
 
 
-def test_assignments_that_change_while_we_look(child: Child) -> None:
+def test_assignments_that_change_while_we_look(child: Running) -> None:
     """Each look asks anew."""
     running: list[Sequence[Assignment]] = [(child.assignment("1"),), ()]
     parent = Family()

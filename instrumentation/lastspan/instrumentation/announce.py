@@ -19,7 +19,7 @@ from lastspan.semconv import attributes as a
 from . import clean
 from .durations import Durations, Key, Sketch
 from .evidence import Look, cpu_time_ns, look, qualname, stack_text
-from .family import Death, Family
+from .family import Child, Death, Family
 from .movement import Movement
 from .records import Record
 
@@ -96,7 +96,7 @@ class Announcer:
         self._looked_at: float | None = None
         self._reported_at: float | None = None
         self._resend = False
-        self._children: list[tuple[int, str]] = []
+        self._children: list[Child] = []
         self._status = "running"
         self._state_due = True
         self.durations = Durations()
@@ -412,8 +412,10 @@ class Announcer:
             a.PROCESS_DROPPED: self.dropped + self._spans.dropped + self.durations.overflowed,
         }
         if self._children:
-            attributes[a.PROCESS_CHILD_PIDS] = [pid for pid, _ in self._children]
-            attributes[a.PROCESS_CHILD_STATES] = [state for _, state in self._children]
+            attributes[a.PROCESS_CHILD_PIDS] = [child.pid for child in self._children]
+            attributes[a.PROCESS_CHILD_STATES] = [child.state for child in self._children]
+            attributes[a.PROCESS_CHILD_CPU_RATIOS] = [child.cpu_ratio for child in self._children]
+            attributes[a.PROCESS_CHILD_WAITS] = [child.wait for child in self._children]
         body = b"".join(span_id.to_bytes(8, "big") for span_id in announced)
         return self._record(events.PROCESS_STATE, attributes, wall_ns, body=body)
 

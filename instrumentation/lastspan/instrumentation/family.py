@@ -1,17 +1,25 @@
-"""What a parent process sees of the children that run its jobs: alive or not, and which job died with one.
+"""What a parent process sees of the children that run its jobs: alive, busy, waiting, and which job died with one.
 
-The framework's module says which children run which jobs; this one asks the kernel about them.
+The framework's module says which children run which jobs; this one asks the kernel about them. It is the observer that
+a process which is stopped, or whose interpreter is held by native code, cannot be itself.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 GONE: Final = "X"
+
+CPU_UNKNOWN: Final = -1.0
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_CPU_WINDOW: Final = 0.5
+"""The kernel counts in hundredths of a second: a share of less time than this says little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,19 @@ class Assignment:
     attempt: int
     returncode: int | None = None
     """Of the child, once the framework has reaped it; negative: the signal that killed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A child of this process that runs jobs, as the kernel sees it."""
+
+    pid: int
+    state: str
+    """The kernel's letter; X: gone."""
+    cpu_ratio: float = CPU_UNKNOWN
+    """Of all its threads, in cores, since the last look; -1: not known."""
+    wait: str = ""
+    """Where the kernel lets its main thread wait, or `cgroup_frozen`; empty: it runs, or is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +66,26 @@ class Death:
 Assignments: TypeAlias = Callable[[], Sequence[Assignment]]
 
 
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What `/proc/<pid>/stat` says of a process."""
+
+    state: str
+    cpu_ticks: int
+    """User and system time of all its threads, in ticks of the kernel's clock."""
+    started: int
+    """When it started, in ticks since boot: a process id that is used again has another."""
+
+
 class Family:
     """The children of this process that run jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.assignments: Assignments | None = None
         """Set by the framework's module; None: this process has no children that run jobs."""
+        self._clock = clock
         self._running: Sequence[Assignment] = ()
+        self._watched: dict[int, Watched] = {}
         self._reported: deque[Death] = deque(maxlen=1000)
         self._told: dict[tuple[str, str, int], None] = {}
 
@@ -59,8 +93,8 @@ class Family:
         """Take a death from the framework's own signals; any thread."""
         self._reported.append(death)
 
-    def look(self) -> tuple[list[tuple[int, str]], list[Death]]:
-        """Return (pid, state) of each child with a job, and the jobs of those that were killed just now.
+    def look(self) -> tuple[list[Child], list[Death]]:
+        """Return each child with a job, and the jobs of those that were killed just now.
 
         A child that ended by itself is left to the framework: its job's end may still be under way.
         """
@@ -70,18 +104,22 @@ class Family:
         while self._reported:
             deaths += self._once(self._reported.popleft())
         self._running = self.assignments()
-        states: dict[int, str] = {}
+        children = self._look_at({job.pid for job in self._running})
         for job in self._running:
-            states.setdefault(job.pid, process_state(job.pid))
             signal = None
-            if states[job.pid] in {"Z", GONE}:
+            if children[job.pid].state in {"Z", GONE}:
                 signal = -job.returncode if (job.returncode or 0) < 0 else killed_by(job.pid)  # type: ignore[operator]
             if signal is not None:
                 reason = f"its process was killed by signal {signal}"
                 deaths += self._once(
                     Death(job.system, job.job_id, job.job_name, job.attempt, "killed", reason, job.pid, signal)
                 )
-        return list(states.items()), deaths
+        return list(children.values()), deaths
+
+    def _look_at(self, pids: set[int]) -> dict[int, Child]:
+        now = self._clock()
+        self._watched = {pid: self._watched.get(pid) or Watched(pid) for pid in sorted(pids)}
+        return {pid: watched.look(now) for pid, watched in self._watched.items()}
 
     def _once(self, death: Death) -> list[Death]:
         """Complete a death with what we saw of its process; nothing if it was told already."""
@@ -95,13 +133,65 @@ class Family:
         return [replace(death, pid=seen[0].pid) if death.pid is None and seen else death]
 
 
+class Watched:
+    """One child, over several looks."""
+
+    __slots__ = ("_cpu_at", "_cpu_ratio", "_cpu_ticks", "_pid", "_started")
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._started: int | None = None
+        self._cpu_ticks = 0
+        self._cpu_at = 0.0
+        self._cpu_ratio = CPU_UNKNOWN
+
+    def look(self, now: float) -> Child:
+        """Look once; *now* is monotonic (s)."""
+        stat = process_stat(self._pid)
+        if stat is None:
+            return Child(self._pid, process_state(self._pid))
+        if self._started not in {None, stat.started}:  # reaped long ago; somebody else has its number now
+            return Child(self._pid, GONE)
+        return Child(self._pid, stat.state, self._take(stat, now), waits_in(self._pid))
+
+    def _take(self, stat: Stat, now: float) -> float:
+        """Take the CPU time; return the share, which needs two looks."""
+        if self._started is None:
+            self._started, self._cpu_ticks, self._cpu_at = stat.started, stat.cpu_ticks, now
+        elif now - self._cpu_at >= _CPU_WINDOW:
+            seconds = (stat.cpu_ticks - self._cpu_ticks) / _TICKS
+            self._cpu_ratio = round(max(seconds, 0.0) / (now - self._cpu_at), 3)
+            self._cpu_ticks, self._cpu_at = stat.cpu_ticks, now
+        return self._cpu_ratio
+
+
+def process_stat(pid: int) -> Stat | None:
+    """Return what the kernel says of a process; None: it is gone, or there is no `/proc`."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            # The name stands in brackets and may hold anything (man 5 proc_pid_stat): read from behind it.
+            fields = file.read().rpartition(b")")[2].split()
+        return Stat(fields[0].decode("ascii", "replace"), int(fields[11]) + int(fields[12]), int(fields[19]))
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def process_state(pid: int) -> str:
     """Return the kernel's letter for a process; X: gone."""
+    stat = process_stat(pid)
+    if stat is not None:
+        return stat.state
+    return GONE if os.path.isdir("/proc/self") else "?"
+
+
+def waits_in(pid: int) -> str:
+    """Return the kernel's function in which the main thread of a process waits; empty: in none, or not known."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split(None, 1)[0].decode("ascii", "replace")
-    except OSError:
-        return GONE if os.path.isdir("/proc/self") else "?"
+        with open(f"/proc/{pid}/wchan", "rb", buffering=0) as file:
+            name = file.read().decode("ascii", "replace")
+    except OSError:  # gone, or another user's
+        return ""
+    return "" if name == "0" else name
 
 
 def killed_by(pid: int) -> int | None:
