@@ -50,7 +50,7 @@ def test_logfire_spans_find_their_job_in_any_order(held: Held, order: list[tuple
     for number, parent in reversed(order):
         held.spans(logfire(number, parent, final=True))
     assert not held.tracker.spans
-    assert not held.tracker._waiting
+    assert not held.tracker._spans.waiting
 
 
 def test_a_logfire_span_is_never_lost(held: Held) -> None:

@@ -279,7 +279,7 @@ def test_nothing_is_left_when_all_has_ended(held: Held) -> None:
     held.wait(31 * 60)
     held.tell(worker, worker.closed(999))  # anything: memories turn when they are used
     tracker = held.tracker
-    assert not any((tracker.spans, tracker.jobs, tracker.suspects, tracker.ended, tracker._by_id))
+    assert not any((tracker.spans, tracker.jobs, tracker.suspects, tracker.ended, tracker._jobs.index))
     assert not tracker.counts.incidents
     assert held.states() == {}
     assert job_key(1) not in held.metrics()
@@ -314,4 +314,4 @@ def test_unused_ids_are_harmless(held: Held) -> None:
     worker = Process()
     assert held.tell(worker, worker.closed(5)).rejected == 0
     assert len(held.tracker.spans) == 0
-    assert span_id(5) in next(iter(held.tracker._closed._young))
+    assert span_id(5) in next(iter(held.tracker._spans.closed._young))

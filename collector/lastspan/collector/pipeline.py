@@ -157,7 +157,7 @@ class Pipeline:
         for process in changed:
             tracker.look_at(process, now_ns)
             yield
-        touched, tracker.touched = tracker.touched, []
+        touched = tracker.take_touched()
         self.facts.backlog = len(touched)
         for job in touched:
             job.dirty = False

@@ -1,8 +1,9 @@
 """State: what is open, by what was told. One thread owns it; nothing in it is locked."""
 
 from .counts import OPEN_STATES, Counts, Incident, Series
+from .limits import Limits
 from .rows import End, JobRow, ProcessRow, Silence, SpanRow, Trouble
-from .tracker import PROCESS_CAP, SPAN_CAP, Limits, Tracker
+from .tracker import PROCESS_CAP, SPAN_CAP, Tracker
 
 __all__ = [
     "OPEN_STATES",

@@ -1,0 +1,87 @@
+"""Finds jobs by what their framework calls them: the id, and the attempt in a process."""
+
+from __future__ import annotations
+
+from ..model import JobEnded, SpanOpen
+from .generations import Generations
+from .limits import TOMBSTONE_NS
+from .rows import JobRow, ProcessRow
+
+_Attempt = tuple[str, str, int | None, int | None, str | None]
+"""(system, job id, attempt, pid, worker id): one attempt of a job in one process."""
+
+
+class Index:
+    """Jobs, open or ended lately, by their id; and the attempts of which a parent said that they have ended."""
+
+    def __init__(self, *, max_tombstones: int) -> None:
+        self._by_id: dict[str, JobRow | list[JobRow]] = {}
+        self._over: Generations[_Attempt, bool] = Generations(keep_ns=TOMBSTONE_NS, limit=max_tombstones)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def with_id(self, job_id: str) -> list[JobRow]:
+        """Return the jobs that have this id: its attempts."""
+        found = self._by_id.get(job_id)
+        return [] if found is None else list(found) if isinstance(found, list) else [found]
+
+    def add(self, job: JobRow) -> None:
+        """Have a job found by its id."""
+        found = self._by_id.get(job.job_id)
+        if found is None:
+            self._by_id[job.job_id] = job
+        elif isinstance(found, list):
+            found.append(job)
+        else:
+            self._by_id[job.job_id] = [found, job]
+
+    def remove(self, job: JobRow) -> None:
+        """Have a job found no more."""
+        rest = [other for other in self.with_id(job.job_id) if other is not job]
+        if rest:
+            self._by_id[job.job_id] = rest
+        else:
+            self._by_id.pop(job.job_id, None)
+
+    def find_attempt(self, told: JobEnded) -> JobRow | None:
+        """Return the job that a parent speaks of: an open one rather than one that has ended."""
+        found = None
+        for job in self.with_id(told.job_id):
+            resource = job.span.process.resource if job.span.process is not None else None
+            if (
+                job.type.system == told.system
+                and _fits(job.attempt, told.attempt)
+                and (resource is None or _fits(resource.pid, told.pid))
+                and (resource is None or _fits(resource.worker_id, told.origin.resource.worker_id))
+            ):
+                found = job
+                if job.end is None:
+                    break
+        return found
+
+    def end_attempt(self, told: JobEnded, now_ns: int) -> bool:
+        """Remember that an attempt has ended; return whether that was known."""
+        attempt = (told.system, told.job_id, told.attempt, told.pid, told.origin.resource.worker_id)
+        known = attempt in self._over
+        self._over.put(attempt, True, now_ns)
+        return known
+
+    def is_over(self, told: SpanOpen, process: ProcessRow) -> bool:
+        """Whether a parent said that the attempt a span belongs to has ended, in this process."""
+        if told.job_id is None or not len(self._over):
+            return False
+        system, pid, worker_id = told.type.system, process.resource.pid, process.resource.worker_id
+        return any(
+            (system, told.job_id, attempt, told_pid, worker_id) in self._over
+            for attempt in {told.attempt, None}
+            for told_pid in {pid, None}
+        )
+
+    def forget(self, now_ns: int) -> None:
+        """Let go of attempts that ended long ago."""
+        self._over.forget(now_ns)
+
+
+def _fits(ours: object, theirs: object) -> bool:
+    return ours is None or theirs is None or ours == theirs

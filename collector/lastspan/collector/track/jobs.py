@@ -1,0 +1,206 @@
+"""Jobs: which are open, which are suspect, and how they end."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from ..model import SUSPECT, JobEnded, JobType, SpanOpen, State
+from .counts import Counts
+from .index import Index
+from .limits import Limits
+from .rows import UNSEEN, End, JobRow, SpanRow, Trouble
+from .spans import Spans
+from .wheel import Wheel
+
+_EARLIER_NS = 100_000_000
+"""Movement that is news by less changes no verdict."""
+_KEPT = 100
+"""Open spans that are kept for show with a job that was killed."""
+
+
+class Jobs:
+    """All jobs, from their first record until they are no longer shown."""
+
+    def __init__(self, limits: Limits, spans: Spans) -> None:
+        self._limits = limits
+        self._spans = spans
+        self.open: dict[bytes, JobRow] = {}
+        """By the key of their span."""
+        self.suspects: dict[bytes, JobRow] = {}
+        """Stuck, lost and frozen ones, the first found first."""
+        self.ended: OrderedDict[bytes, JobRow] = OrderedDict()
+        """Those that ended lately, for show."""
+        self.index = Index(max_tombstones=limits.max_tombstones)
+        self.counts = Counts(max_types=limits.max_types)
+        self.wheel: Wheel[JobRow] = Wheel()
+        self.touched: list[JobRow] = []
+        """Those of which something has changed that may change the verdict."""
+
+    # --- open -----------------------------------------------------------------------------------------------------
+
+    def make(self, row: SpanRow, told: SpanOpen, now_ns: int) -> JobRow:
+        """Make a job of a span: a new one, or one that opens again."""
+        job = JobRow(row, told.type, told.job_id or row.span_id.hex(), told.attempt)
+        row.job = job
+        reopened = self.ended.pop(row.key, None)
+        if reopened is not None:
+            self._release(reopened)
+        self.open[row.key] = job
+        self.counts.enter(job, State.RUNNING)
+        self.index.add(job)
+        self.retell(job, told, now_ns)
+        self._end_lost_twins(job, now_ns)
+        self.touch(job)
+        return job
+
+    def make_placeholder(self, key: bytes, child: SpanRow, told: SpanOpen, now_ns: int) -> JobRow:
+        """Make a job that only a child of it has spoken of; its own record fills it in."""
+        row = SpanRow(key, child.process, None, told.type.name, "", None, child.start_ns, UNSEEN)
+        self._spans.open[key] = row
+        return self.make(row, told, now_ns)
+
+    def retell(self, job: JobRow, told: SpanOpen, now_ns: int) -> None:
+        """Take the facts of a job from a record."""
+        if told.type is not job.type and not told.foreign:
+            self.counts.retype(job, told.type)
+        if told.job_id is not None and told.job_id != job.job_id:
+            self.index.remove(job)
+            job.job_id = told.job_id
+            self.index.add(job)
+        if told.attempt is not None:
+            job.attempt = told.attempt
+        if job.span.key != told.key:
+            return
+        moved_ns = None if told.movement_ns is None else now_ns - told.movement_ns
+        if job.state is not State.RUNNING and (moved_ns or 0) > (job.moved_ns or 0) + _EARLIER_NS:
+            self.touch(job)
+        job.moved_ns = moved_ns
+        if told.progress is not None:
+            if job.progress is not None and told.progress.done > job.progress.done:
+                moved_ns = now_ns - (told.progress.age_ns or 0)
+                job.moved_ns = moved_ns if job.moved_ns is None else max(job.moved_ns, moved_ns)
+                self.touch(job)
+            job.progress = told.progress
+        if job.outer is None and told.outer_span_id is not None:
+            self._nest(job, told.outer_span_id)
+
+    def _nest(self, job: JobRow, outer_span_id: bytes) -> None:
+        outer = self.open.get(job.span.key[:16] + outer_span_id)
+        if outer is not None and outer is not job:
+            job.outer = outer
+            outer.attach(job.span)
+            self.touch(outer)
+
+    def touch(self, job: JobRow) -> None:
+        """Have a job judged at the next tick."""
+        if not job.dirty:
+            job.dirty = True
+            self.touched.append(job)
+
+    def settle(self, job: JobRow, state: State, trouble: Trouble | None) -> None:
+        """Take a verdict into the counts."""
+        if job.trouble is not trouble:
+            self.counts.trouble(job, trouble)
+        self.counts.move(job, state)
+        if state in SUSPECT:
+            self.suspects[job.span.key] = job
+        else:
+            self.suspects.pop(job.span.key, None)
+
+    # --- ended ----------------------------------------------------------------------------------------------------
+
+    def end(self, job: JobRow, end: End, now_ns: int, *, killed: bool, shown: bool = True) -> None:
+        """End a job. If it was *killed* its open spans end with it, and nothing of it opens again."""
+        if job.end is not None:
+            return
+        self.settle(job, State.ENDED, None)
+        job.end = end
+        self.open.pop(job.span.key, None)
+        inside = list(all_inside(job))
+        self._spans.drop(job.span)
+        for span in inside:
+            if span.job is not job:
+                self._unnest(span, end, now_ns, killed=killed)
+            elif killed:
+                self._spans.drop(span)
+                self._spans.closed.put(span.key, False, now_ns)
+            else:
+                span.job = None
+        if killed:
+            self._spans.closed.put(job.span.key, True, now_ns)
+            self.counts.ended(job, end.outcome)
+        job.inside = {span.key: span for span in inside[:_KEPT]} if killed and inside else None
+        if job.outer is not None:
+            job.outer.detach(job.span)
+            self.touch(job.outer)
+            job.outer = None
+        if shown:
+            self._show(job)
+        else:
+            self.index.remove(job)
+            job.span.job = None
+
+    def _end_lost_twins(self, job: JobRow, now_ns: int) -> None:
+        """End the lost ones of which this is the next attempt: the queue gave the job out again."""
+        for other in self.index.with_id(job.job_id):
+            if other is not job and other.state is State.LOST and other.type.system == job.type.system:
+                self.end(other, End("lost", "it was started again elsewhere", now_ns), now_ns, killed=True)
+
+    def _unnest(self, span: SpanRow, end: End, now_ns: int, *, killed: bool) -> None:
+        inner = span.job
+        if inner is None:
+            return
+        inner.outer = None
+        if killed and inner.span.process is span.process:
+            self.end(inner, end, now_ns, killed=True)
+
+    def _show(self, job: JobRow) -> None:
+        self.ended[job.span.key] = job
+        while len(self.ended) > self._limits.max_ended:
+            _, oldest = self.ended.popitem(last=False)
+            self._release(oldest)
+
+    def show_unknown(self, told: JobEnded, end: End, now_ns: int) -> None:
+        """Show the end of a job that was never announced."""
+        resource = told.origin.resource
+        type = JobType(
+            resource.service, resource.environment, told.name, told.queue, told.system, None, None, None, None
+        )
+        key = told.key or f"{told.job_id}/{told.attempt}/{told.pid}".encode()
+        row = SpanRow(key, None, None, told.name, "", None, now_ns, UNSEEN, open=False)
+        job = JobRow(row, type, told.job_id, told.attempt, state=State.ENDED, end=end)
+        row.job = job
+        if told.key is not None:
+            self._spans.closed.put(told.key, True, now_ns)
+        self.index.add(job)
+        self.counts.ended(job, told.outcome)
+        self._show(job)
+
+    def _release(self, job: JobRow) -> None:
+        """Cut the circle of an ended job."""
+        self.index.remove(job)
+        job.span.job = None
+        for span in all_inside(job):
+            span.job = None
+        job.inside = None
+
+    def forget(self, now_ns: int) -> None:
+        """Let go of what was kept for show for long enough."""
+        while self.ended:
+            job = next(iter(self.ended.values()))
+            if job.end is None or now_ns - job.end.at_ns < self._limits.ended_keep_ns:
+                return
+            self.ended.popitem(last=False)
+            self._release(job)
+
+
+def all_inside(job: JobRow) -> Iterator[SpanRow]:
+    """Return the open spans of a job, without its own, however many."""
+    match job.inside:
+        case None:
+            return iter(())
+        case dict() as many:
+            return iter(many.values())
+        case one:
+            return iter((one,))
