@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench compat docs clean
+.PHONY: help install servers check test demo bench compat docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,12 +17,15 @@ $(VENV)/.installed: pyproject.toml deploy/install.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh deploy/install.sh
 	@touch $@
 
+servers: ## the servers that tests need: Debian packages, nothing started
+	@sh deploy/install-servers.sh
+
 check: install ## format, lint, types, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: install ## the tests (ARGS="-k name" to choose)
+test: install servers ## the tests (ARGS="-k name" to choose)
 	$(BIN)/python -m pytest $(ARGS)
 
 demo: install ## a real Celery worker with jobs that hang; --once prints the table and ends

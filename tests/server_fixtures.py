@@ -1,0 +1,58 @@
+"""Fixtures: one real server of each kind for the whole run, started by the first test that asks for it.
+
+A server that is not installed skips the test, and says how to get it; where CI is set, it fails.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
+
+import pytest
+from tests.servers import MariaDB, MissingProgramError, PgBouncer, Postgres, Redis, Server
+
+S = TypeVar("S", bound=Server)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    yield from _running(Postgres)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
+    """In transaction mode: a connection has a server of its own only within a transaction."""
+    yield from _running(lambda: PgBouncer(postgres))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    yield from _running(Redis)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    yield from _running(MariaDB)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Add what the test's servers printed to the report of its failure."""
+    report = yield
+    if report.failed:
+        for name, server in getattr(item, "funcargs", {}).items():
+            if isinstance(server, Server):
+                report.sections.append((f"log of {name}", server.log()))
+    return report
+
+
+def _running(make: Callable[[], S]) -> Iterator[S]:
+    try:
+        server = make()
+    except MissingProgramError as problem:
+        if os.environ.get("CI"):
+            pytest.fail(str(problem), pytrace=False)
+        pytest.skip(str(problem))
+    with server:
+        yield server

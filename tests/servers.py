@@ -1,0 +1,432 @@
+"""Real servers for tests, benches and the causes: PostgreSQL, PgBouncer, Redis, MariaDB.
+
+Each has a data directory of its own and a free port of 127.0.0.1, is fast rather than durable, and is gone when its
+block ends; should this process be killed, the kernel ends it. `deploy/install-servers.sh` installs the programs; the
+pytest fixtures are in `server_fixtures.py`.
+
+    with Postgres() as server:
+        server.execute("select 1")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Final
+
+import psycopg
+import pymysql
+import redis
+from typing_extensions import Self
+
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 10.0
+_FOLDERS: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin")
+_AS_NOBODY: Final = ("--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
+
+
+class MissingProgramError(Exception):
+    """A server's program is not installed; the message says how to get it."""
+
+
+class StartError(Exception):
+    """A server did not start; the message ends with what it printed."""
+
+
+def program(name: str) -> str:
+    """Return the path of a server's program, of the newest version where there are several."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
+    places = [*map(str, versions), os.environ.get("PATH", os.defpath), *_FOLDERS]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise MissingProgramError(f"{name} is not installed; as root: sh deploy/install-servers.sh")
+    return found
+
+
+class Server(ABC):
+    """A server process: what all of them share."""
+
+    name: ClassVar[str]
+    host: Final = "127.0.0.1"
+    user = "lastspan"
+    password = "pw-of-the-worker"
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix=f"lastspan-{self.name}-"))
+        try:
+            if os.geteuid() == 0:
+                shutil.chown(self.folder, "nobody", "nogroup")
+            self._prepare()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def dsn(self) -> str:
+        """How a worker connects."""
+        return self.dsn_of(self.user, self.password)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server's first process; None: it does not run."""
+        return self._process.pid if self._process is not None else None
+
+    @abstractmethod
+    def dsn_of(self, user: str, password: str) -> str:
+        """Return how *user* connects."""
+
+    @abstractmethod
+    def execute(self, command: str) -> Any:
+        """Run one command on a connection of its own and return what it answers."""
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make the data directory."""
+
+    @abstractmethod
+    def _command(self) -> Sequence[str]:
+        """Return what to run; it stays in the foreground."""
+
+    @abstractmethod
+    def _ping(self) -> None:
+        """Raise unless the server answers."""
+
+    def _started(self) -> None:  # noqa: B027 -- most have nothing to do
+        """Set up what is set up by commands; called once, at the first start."""
+
+    def start(self) -> Self:
+        """Start it and return when it answers; harmless twice."""
+        if self._process is not None:
+            return self
+        with self.log_path.open("ab") as output:
+            self._process = subprocess.Popen(
+                _unprivileged(self._command()),
+                cwd=self.folder,
+                env=_environ(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._wait()
+            if not (ready := self.folder / "set-up").exists():
+                self._started()
+                ready.touch()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End it; the data stay. Harmless twice."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGCONT)  # a test may have stopped it
+        process.send_signal(self.stop_signal)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        """End it and remove everything."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def log_path(self) -> Path:
+        """Where its output goes."""
+        return self.folder / "server.log"
+
+    def log(self, lines: int = 40) -> str:
+        """Return the end of what it printed."""
+        if not self.log_path.exists():
+            return ""
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                return self._ping()
+            except Exception as problem:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise StartError(f"{self.name} does not start: {problem}\n{self.log()}") from None
+                time.sleep(0.02)
+
+    def _run(self, *command: str) -> None:
+        """Run a program that prepares the data directory."""
+        done = subprocess.run(
+            _unprivileged(command),
+            cwd=self.folder,
+            env=_environ(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_START_SECONDS,
+        )
+        if done.returncode:
+            raise StartError(f"{command[0]} failed: {done.stdout.decode(errors='replace')[-2000:]}")
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+
+class Postgres(Server):
+    """PostgreSQL, with a superuser for workers and a role for the probe that may see everything and change nothing."""
+
+    name = "postgres"
+    stop_signal = signal.SIGINT  # "fast": ends sessions
+    database = "shop"
+    probe_user = "lastspan_probe"
+    probe_password = "pw-of-the-probe"
+
+    @property
+    def probe_dsn(self) -> str:
+        """How the collector connects: a role with pg_read_all_stats."""
+        return self.dsn_of(self.probe_user, self.probe_password)
+
+    def dsn_of(self, user: str, password: str) -> str:
+        """Return how *user* connects."""
+        return f"postgresql://{user}:{password}@{self.address}/{self.database}"
+
+    def connect(self, *, autocommit: bool = False, application_name: str = "") -> psycopg.Connection[Any]:
+        """Return a connection of the worker's role."""
+        return psycopg.connect(self.dsn, autocommit=autocommit, application_name=application_name, connect_timeout=10)
+
+    def execute(self, command: str) -> list[Any]:
+        """Run one command as the superuser, in no transaction; return its rows."""
+        with contextlib.closing(self.connect(autocommit=True)) as connection:
+            cursor = connection.execute(command.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def _prepare(self) -> None:
+        secret = self._write("password", self.password)
+        self._run(
+            *(program("initdb"), "--pgdata", "data", "--username", self.user, "--pwfile", str(secret)),
+            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync"),
+        )
+
+    def _command(self) -> Sequence[str]:
+        settings = {
+            "listen_addresses": self.host,
+            "port": self.port,
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "shared_buffers": "16MB",
+            "dynamic_shared_memory_type": "mmap",  # within the data directory: nothing stays behind
+            "max_connections": 100,
+            "max_prepared_transactions": 10,
+            "log_timezone": "UTC",
+        }
+        return [program("postgres"), "-D", "data", *(f"--{name}={value}" for name, value in settings.items())]
+
+    def _ping(self) -> None:
+        psycopg.connect(self.dsn_of(self.user, self.password), dbname="postgres", connect_timeout=2).close()
+
+    def _started(self) -> None:
+        with psycopg.connect(self.dsn, dbname="postgres", autocommit=True) as connection:
+            connection.execute(f"create database {self.database}".encode())
+            connection.execute(f"create role {self.probe_user} login password '{self.probe_password}'".encode())
+            connection.execute(f"grant pg_read_all_stats to {self.probe_user}".encode())
+            connection.execute(f"alter role {self.probe_user} set default_transaction_read_only = on".encode())
+
+
+class PgBouncer(Server):
+    """PgBouncer before a PostgreSQL; it adds the client's address to the application name."""
+
+    name = "pgbouncer"
+
+    def __init__(self, postgres: Postgres, *, pool_mode: str = "transaction") -> None:
+        self._postgres = postgres
+        self._pool_mode = pool_mode
+        super().__init__()
+
+    def dsn_of(self, user: str, password: str) -> str:
+        """Return how *user* connects."""
+        return f"postgresql://{user}:{password}@{self.address}/{self._postgres.database}"
+
+    def connect(self, *, autocommit: bool = False, application_name: str = "") -> psycopg.Connection[Any]:
+        """Return a connection of the worker's role, through the pooler."""
+        return psycopg.connect(self.dsn, autocommit=autocommit, application_name=application_name, connect_timeout=10)
+
+    def execute(self, command: str) -> list[Any]:
+        """Run one command through the pooler; return its rows."""
+        with contextlib.closing(self.connect(autocommit=True)) as connection:
+            cursor = connection.execute(command.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def _prepare(self) -> None:
+        self._write("users.txt", f'"{self._postgres.user}" "{self._postgres.password}"\n')
+        self._write(
+            "pgbouncer.ini",
+            f"""[databases]
+* = host={self._postgres.host} port={self._postgres.port}
+[pgbouncer]
+listen_addr = {self.host}
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {self.folder}/users.txt
+pool_mode = {self._pool_mode}
+application_name_add_host = 1
+ignore_startup_parameters = extra_float_digits
+server_login_retry = 1
+""",
+        )
+
+    def _command(self) -> Sequence[str]:
+        return [program("pgbouncer"), "pgbouncer.ini"]
+
+    def _ping(self) -> None:
+        psycopg.connect(self.dsn, connect_timeout=2).close()
+
+
+class Redis(Server):
+    """Redis, with a password and nothing on disk."""
+
+    name = "redis"
+    user = "default"
+
+    def dsn_of(self, user: str, password: str) -> str:
+        """Return how *user* connects."""
+        return f"redis://{user}:{password}@{self.address}/0"
+
+    def execute(self, command: str) -> Any:
+        """Run one command, its words separated by spaces; return its answer as text where it is one."""
+        with contextlib.closing(redis.Redis.from_url(self.dsn, decode_responses=True)) as client:
+            return client.execute_command(*command.split())
+
+    def _prepare(self) -> None:
+        program("redis-server")
+
+    def _command(self) -> Sequence[str]:
+        settings = {"bind": self.host, "port": str(self.port), "requirepass": self.password, "save": "", "dir": "."}
+        return [program("redis-server"), *(part for name, value in settings.items() for part in (f"--{name}", value))]
+
+    def _ping(self) -> None:
+        self.execute("PING")
+
+
+class MariaDB(Server):
+    """MariaDB with performance_schema, a role for workers that may do anything, and one for the probe."""
+
+    name = "mariadb"
+    database = "shop"
+    probe_user = "lastspan_probe"
+    probe_password = "pw-of-the-probe"
+
+    @property
+    def probe_dsn(self) -> str:
+        """How the collector connects: a role with PROCESS that may read performance_schema."""
+        return self.dsn_of(self.probe_user, self.probe_password)
+
+    def dsn_of(self, user: str, password: str) -> str:
+        """Return how *user* connects."""
+        return f"mysql://{user}:{password}@{self.address}/{self.database}"
+
+    def connect(self, *, autocommit: bool = False) -> pymysql.connections.Connection[Any]:
+        """Return a connection of the worker's role."""
+        return pymysql.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            database=self.database,
+            autocommit=autocommit,
+            connect_timeout=10,
+        )
+
+    def execute(self, command: str) -> list[Any]:
+        """Run one command as the workers' role; return its rows."""
+        with contextlib.closing(self.connect(autocommit=True)) as connection, connection.cursor() as cursor:
+            cursor.execute(command)
+            return list(cursor.fetchall())
+
+    def _prepare(self) -> None:
+        program("mariadbd")
+        self._run(
+            *(program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder}/data"),
+            *("--skip-test-db", "--skip-name-resolve"),
+            *("--auth-root-authentication-method=normal", "--innodb-flush-log-at-trx-commit=0"),
+        )
+        roles = [
+            f"create database if not exists {self.database}",
+            f"create user if not exists {self.user}@'%' identified by '{self.password}'",
+            f"grant all privileges on *.* to {self.user}@'%' with grant option",
+            f"create user if not exists {self.probe_user}@'%' identified by '{self.probe_password}'",
+            f"grant process on *.* to {self.probe_user}@'%'",
+            f"grant select on performance_schema.* to {self.probe_user}@'%'",
+        ]
+        self._write("roles.sql", "".join(f"{line};\n" for line in roles))
+
+    def _command(self) -> Sequence[str]:
+        return [
+            *(
+                program("mariadbd"),
+                "--no-defaults",
+                f"--datadir={self.folder}/data",
+                f"--init-file={self.folder}/roles.sql",
+            ),
+            *(f"--bind-address={self.host}", f"--port={self.port}", f"--socket={self.folder}/socket"),
+            *(f"--pid-file={self.folder}/pid", "--skip-name-resolve", "--skip-log-bin"),
+            *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=16M"),
+            *("--performance-schema=ON", "--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON"),
+        ]
+
+    def _ping(self) -> None:
+        self.connect().close()
+
+
+def _unprivileged(command: Sequence[str]) -> list[str]:
+    """Return *command* as one that is no root (they refuse) and that does not outlive us."""
+    setpriv = program("setpriv")
+    return [setpriv, *(_AS_NOBODY if os.geteuid() == 0 else ()), "--pdeathsig", "KILL", "--", *command]
+
+
+def _environ() -> dict[str, str]:
+    """The least: settings of the person's own clients (PGHOST, PGOPTIONS, …) are not for these servers."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
