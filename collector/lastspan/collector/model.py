@@ -6,7 +6,7 @@ Times are `int` nanoseconds (`_ns`). Signals carry ages, never timestamps: clock
 from __future__ import annotations
 
 from enum import Enum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -247,6 +247,44 @@ class JobEnded(msgspec.Struct, frozen=True):
 
 
 Signal: TypeAlias = SpanOpen | SpanClosed | SpanFinished | ProcessState | Durations | JobEnded
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One session of a database, as a probe beside that database sees it. Empty, or None: not known."""
+
+    server: str
+    """host:port, as workers address it."""
+    id: str
+    """The server's own: a backend pid, a connection id."""
+    application_name: str = ""
+    client: str = ""
+    """host:port of the other end."""
+    state: str = ""
+    """active, idle in transaction, …"""
+    wait: str = ""
+    """Lock/transactionid, …"""
+    query: str = ""
+    """The last one; literals are gone, 1 KiB at most."""
+    since_query_s: float | None = None
+    since_xact_s: float | None = None
+    since_state_s: float | None = None
+    blocked_by: tuple[str, ...] = ()
+    """Ids of the sessions that hold what it waits for."""
+    traceparent: str = ""
+    locks: str = ""
+    """What it waits for: relation and type."""
+
+
+class DatabaseWait(NamedTuple):
+    """A late span that waits for a database: what a probe should look for."""
+
+    server: str
+    """host:port as the worker addresses it; may be empty."""
+    session: str
+    """Its id at the server, or empty."""
+    local: str
+    """host:port of the worker's end, or empty."""
+
 
 DURATION_BOUNDS = (
     0.1,

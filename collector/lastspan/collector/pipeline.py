@@ -19,9 +19,10 @@ from lastspan.semconv import duration
 
 from . import otlp_json
 from .cause import Cause, explain, incident
+from .databases import DatabaseFacts
 from .decode import Batch, Decoder
 from .judge import Verdict, judge
-from .model import SUSPECT, State
+from .model import SUSPECT, DatabaseWait, Session, State
 from .policy import Policy
 from .track import JobRow, Limits, Tracker, Trouble
 from .values import RequestError
@@ -74,6 +75,7 @@ class Pipeline:
         self.clock = clock
         self.policy = policy
         self.tracker = Tracker(limits)
+        self.databases = DatabaseFacts()
         self.facts = Facts(judged_ns=clock())
         self._decoder = Decoder()
         self._stopwatch = stopwatch
@@ -114,6 +116,16 @@ class Pipeline:
             self._ignored_said = True
             logger.info("some of what arrives over %s is not for lastspan; it is accepted, counted, ignored", transport)
         return Answer(sum(batch.rejected.values()), batch.complaint)
+
+    # --- probes -------------------------------------------------------------------------------------------------
+
+    def late_database_waits(self) -> list[DatabaseWait]:
+        """Return the late spans that wait for a database: a probe need not look while there are none."""
+        return []
+
+    def database_facts(self, server: str, sessions: list[Session]) -> None:
+        """Take what a probe saw at a database server: all sessions that wait for a lock or hold what others want."""
+        self.databases.take(server, sessions, self.clock())
 
     # --- judge --------------------------------------------------------------------------------------------------
 

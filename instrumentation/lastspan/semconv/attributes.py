@@ -108,7 +108,7 @@ DB_SESSION = attribute("lastspan.db.session", "string", "the database session th
 JOB_DB_SESSIONS = attribute(
     "lastspan.job.db.sessions",
     "string[]",
-    "sessions that the job has used: system, server, id at the server, own address",
+    "sessions that the job has used: `system server id own-address`, a space between, `-`: not known",
 )
 EVIDENCE_UNSEEN = attribute("lastspan.evidence.unseen", "string", "what could not be looked at here, and why")
 SPAN_START_ESTIMATED = attribute(
