@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from lastspan.instrumentation.providers import Providers
@@ -108,4 +116,54 @@ class Hostile:
 def test_a_provider_that_we_do_not_know_stays_without_us(providers: Providers, odd: Any) -> None:
     """No error, no change."""
     providers.attach(odd)
+    assert providers.resource_attributes == {}
+
+
+# --- spans that the watcher ends --------------------------------------------------------------------------------------
+
+
+class Writes(SpanExporter):
+    """Remembers what it exports."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.names += [span.name for span in spans]
+        return SpanExportResult.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("processor", "is_exported"),
+    [
+        (BatchSpanProcessor, True),  # ends a span by a put into its queue
+        (SimpleSpanProcessor, False),  # would export on our thread
+    ],
+)
+def test_the_watchers_spans_are_the_users_where_they_batch(
+    providers: Providers, monkeypatch: pytest.MonkeyPatch, processor: Any, is_exported: bool
+) -> None:
+    """Known to the registry either way; exported only by processors that do not wait."""
+    exporter, made = Writes(), provider()
+    made.add_span_processor(processor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", made)
+    providers.attach_global()
+    run = Run("nightly")
+    run.is_ours = True
+    providers._spans.claim(run)
+    job = made.get_tracer("tests").start_span("nightly")
+    span = providers.tracer().start_span("a lock", trace.set_span_in_context(job, Context()))
+    assert providers._spans.run_of(span.get_span_context().span_id) is run
+    span.end()
+    made.force_flush()
+    assert ("a lock" in exporter.names) == is_exported
+    job.end()
+    made.shutdown()
+
+
+def test_without_a_provider_there_is_one_of_our_own(providers: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never becomes the one whose resource describes the process."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    providers.watch()
+    providers.tracer()
     assert providers.resource_attributes == {}

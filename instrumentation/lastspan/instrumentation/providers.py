@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from .sampler import RecordJobs
+from .version import VERSION
 
 if TYPE_CHECKING:
     from .spans import OpenSpans
@@ -27,6 +31,7 @@ class Providers:
         self._spans = spans
         self._record_all = record_all
         self._latest: TracerProvider | None = None
+        self._own: TracerProvider | None = None
 
     def watch(self) -> None:
         """Attach to the global provider, and to each one from its making on."""
@@ -51,6 +56,28 @@ class Providers:
         if trace._TRACER_PROVIDER is None:
             trace.set_tracer_provider(TracerProvider())
         self.attach_global()
+
+    def tracer(self) -> trace.Tracer:
+        """Return a tracer for spans that the watcher ends.
+
+        The user's, if all its processors batch: others may do I/O when a span ends. Else one whose spans are announced
+        by us and exported by nobody.
+        """
+        provider = trace._TRACER_PROVIDER
+        if provider is not None and self._only_batches(provider):
+            return provider.get_tracer("lastspan", VERSION)
+        if self._own is None:
+            self._own = own = TracerProvider.__new__(TracerProvider)
+            setattr(own, _MARK, self._spans)  # before it is made: it is none of those that we attach to
+            TracerProvider.__init__(own, sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False)
+            own.add_span_processor(self._spans)
+        return self._own.get_tracer("lastspan", VERSION)
+
+    def _only_batches(self, provider: Any) -> bool:
+        processors = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", None)
+        return processors is not None and all(
+            processor is self._spans or isinstance(processor, BatchSpanProcessor) for processor in processors
+        )
 
     @property
     def resource_attributes(self) -> dict[str, Any]:
