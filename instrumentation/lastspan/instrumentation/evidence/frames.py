@@ -6,17 +6,18 @@ Read from another thread, only for spans that are late; no frame is kept between
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import os
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, Final, TypeAlias
 
 from ..spans import Where
+from . import tasks
 
 Step: TypeAlias = "tuple[CodeType, int]"
 """One frame: its code, and the line where it stands."""
@@ -45,6 +46,8 @@ class Look:
     thread_name: str
     unseen: str = ""
     """Why there is no stack."""
+    is_on_thread: bool = True
+    """The innermost frame runs on that thread; False: a task that waits is on none."""
 
     def place(self, package: str = "") -> Step | None:
         """Return the innermost application frame; without one, the innermost frame."""
@@ -55,10 +58,14 @@ class Look:
 
 
 def look(where: Where) -> Look:
-    """Look once at the code that a span runs."""
-    frames, unseen = _seen(where)
-    native_id, name = _thread(where.thread)
-    return Look(tuple((frame.f_code, frame.f_lineno) for frame in frames), native_id, name, unseen)
+    """Look once at the code that a span runs.
+
+    The thread is the one that runs the innermost frame: of a task that waits for an executor, that one's.
+    """
+    frames, thread, unseen = _seen(where)
+    native_id, name = _thread(thread or where.thread)
+    steps = tuple((frame.f_code, frame.f_lineno) for frame in frames)
+    return Look(steps, native_id, name, unseen, is_on_thread=thread is not None)
 
 
 def live(where: Where) -> tuple[FrameType, ...]:
@@ -69,23 +76,38 @@ def live(where: Where) -> tuple[FrameType, ...]:
     return tuple(_seen(where)[0])
 
 
-def _seen(where: Where) -> tuple[list[FrameType], str]:
-    """Return the frames of what a span runs, outermost first, or why there are none."""
+def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
+    """Return the frames of what a span runs, outermost first; the thread that runs the innermost; or why none."""
     if not _can_read_frames():
-        return [], "free-threaded Python: frames of other threads cannot be read safely"
-    if where.task is not None and not _is_running(where.task):
+        return [], where.thread, "free-threaded Python: frames of other threads cannot be read safely"
+    if where.task is not None and not tasks.is_running(where.task):
         if where.task.done():
-            return [], "its asyncio task has ended"
-        return list(_coroutine_frames(where.task)), ""
+            return [], where.thread, "its asyncio task has ended"
+        return *_task_frames(where.task, where.thread), ""
     frame = None
     if where.greenlet is not None:
         if where.greenlet.dead:
-            return [], "its greenlet has ended"
+            return [], where.thread, "its greenlet has ended"
         frame = where.greenlet.gr_frame  # None: it is the one that runs on its thread now
     frame = frame or _current_frames().get(where.thread)
     if frame is None:
-        return [], "its thread has ended"
-    return _thread_frames(frame), ""
+        return [], where.thread, "its thread has ended"
+    return _thread_frames(frame), where.thread, ""
+
+
+def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameType], int | None]:
+    """Return the frames of a task that waits; and the thread that runs what it waits for, if one does."""
+    frames, work = tasks.chain(task)
+    if work is None:
+        return frames, None
+    current = _current_frames()
+    thread: int | None = loop_thread
+    if isinstance(work, concurrent.futures.Future):
+        thread = tasks.executor_thread(work, current)
+        if thread is None:
+            return frames, None
+    running = _thread_frames(current.get(thread))  # type: ignore[arg-type]
+    return [*frames, *tasks.within(running, work)][-_DEPTH_MAX:], thread
 
 
 def is_application(filename: str, package: str = "") -> bool:
@@ -159,30 +181,3 @@ def _thread_frames(frame: FrameType | None) -> list[FrameType]:
         frame = frame.f_back
     frames.reverse()
     return frames
-
-
-def _is_running(task: asyncio.Task[Any]) -> bool:
-    try:
-        return asyncio.current_task(task.get_loop()) is task
-    except RuntimeError:  # the loop is closed
-        return False
-
-
-def _coroutine_frames(task: asyncio.Task[Any]) -> Iterator[FrameType]:
-    """Walk from the task's coroutine down to the innermost await."""
-    awaited: Any = task.get_coro()
-    for _ in range(_DEPTH_MAX):
-        frame = (
-            getattr(awaited, "cr_frame", None)
-            or getattr(awaited, "gi_frame", None)
-            or getattr(awaited, "ag_frame", None)
-        )
-        if frame is None:
-            return
-        yield frame
-        for name in ("cr_await", "gi_yieldfrom", "ag_await"):
-            if (inner := getattr(awaited, name, None)) is not None:
-                awaited = inner
-                break
-        else:
-            return

@@ -1,0 +1,274 @@
+"""An asyncio task that waits: its coroutines down to the innermost await, and on into the task that this one waits for.
+
+Read from another thread while the loop runs. Tasks that wait for tasks know of each other in fields of asyncio's own
+that are no promise: where a version has them no more, the chain ends there, and nothing else happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import concurrent.futures.thread
+import gc
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from types import (
+    AsyncGeneratorType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    GetSetDescriptorType,
+)
+from typing import Any, Final, TypeAlias
+
+Work: TypeAlias = "asyncio.Task[Any] | concurrent.futures.Future[Any] | None"
+"""Where a chain ends: a task that runs now, work of an executor, or None: nothing that has frames."""
+
+_TASKS_MAX: Final = 32
+_FRAMES_MAX: Final = 128
+_AWAITS_MAX: Final = 1000
+_CHILDREN_MAX: Final = 1000
+_OPAQUE: Final = frozenset({"async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper"})
+"""What the interpreter wraps around a coroutine or generator, with no attribute that leads to it."""
+_Gathering: Final = getattr(asyncio.tasks, "_GatheringFuture", None)
+_worker: Final = getattr(concurrent.futures.thread, "_worker", None)
+_WORK_ITEM: Final = concurrent.futures.thread.__file__
+_ASYNCIO: Final = os.path.dirname(asyncio.__file__) + os.sep
+_OPTIMIZED: Final = 0x1  # inspect.CO_OPTIMIZED
+
+
+def chain(task: asyncio.Task[Any]) -> tuple[list[FrameType], Work]:
+    """Return the frames of a waiting task and of the tasks that it waits for, outermost first, and where they end."""
+    frames: list[FrameType] = []
+    passed: set[int] = set()
+    awaited: Any = task
+    while awaited is not None and id(awaited) not in passed and len(passed) < _TASKS_MAX:
+        passed.add(id(awaited))
+        if isinstance(awaited, asyncio.Task):
+            if is_running(awaited) and awaited is not task:
+                return frames[-_FRAMES_MAX:], awaited
+            own = list(coroutine_frames(awaited.get_coro()))
+            frames += own
+            awaited = _awaited_by(awaited, own)
+        elif isinstance(awaited, concurrent.futures.Future):
+            return frames[-_FRAMES_MAX:], awaited
+        else:
+            awaited = _behind(awaited)
+    return frames[-_FRAMES_MAX:], None
+
+
+def is_running(task: asyncio.Task[Any]) -> bool:
+    """Say whether a task is the one that its loop runs now."""
+    try:
+        return asyncio.current_task(task.get_loop()) is task
+    except RuntimeError:  # the loop is closed
+        return False
+
+
+def coroutine_frames(awaited: Any) -> Iterator[FrameType]:
+    """Walk from a coroutine down to its innermost await, through generators of both kinds."""
+    for _ in range(_AWAITS_MAX):
+        if type(awaited).__name__ in _OPAQUE:
+            awaited = _wrapped(awaited)
+        frame, inner = _parts(awaited)
+        if frame is None:
+            return
+        yield frame
+        awaited = inner
+
+
+def executor_thread(future: concurrent.futures.Future[Any], frames: dict[int, FrameType]) -> int | None:
+    """Return the thread, of those with these *frames*, that runs the work of a future now."""
+    for ident, thread in list(threading._active.items()):  # type: ignore[attr-defined]  # enumerate() takes a lock
+        if _plain(thread, "_target") is not _worker or (item := _work_item(frames.get(ident))) is None:
+            continue
+        if _plain(variable(item, "self"), "future") is future:
+            return int(ident)
+    return None
+
+
+def within(frames: list[FrameType], work: Work) -> list[FrameType]:
+    """Return, of a thread's frames, those of the work that it runs: not the executor's or the loop's around them."""
+    outermost = None
+    if isinstance(work, asyncio.Task):
+        outermost = _parts(work.get_coro())[0]
+    for index, frame in enumerate(frames):
+        if frame is outermost:
+            return frames[index:]
+        if outermost is None and _is_work_item(frame.f_code):
+            return frames[index + 1 :]
+    return frames
+
+
+# --- what a task waits for --------------------------------------------------------------------------------------------
+
+
+def _awaited_by(task: asyncio.Task[Any], frames: list[FrameType]) -> Any:
+    """Return the child, or the future, that a task with these frames waits for."""
+    for frame in reversed(frames[-2:]):  # `as_completed` itself waits in a queue's function
+        if (children := _children(frame, task)) is not None:
+            return first(children)
+    return getattr(task, "_fut_waiter", None)
+
+
+def _children(frame: FrameType, task: asyncio.Task[Any]) -> Iterable[Any] | None:
+    """Return what a waiting function of asyncio was given; None: it is none of these."""
+    code = frame.f_code
+    if not code.co_filename.startswith(_ASYNCIO) and code.co_name != "__aexit__":
+        return None
+    match code.co_name:
+        case "wait_for":  # a coroutine from 3.12 on: then it is awaited by this very task
+            future = variable(frame, "fut")
+            return [future] if isinstance(future, asyncio.Future) else None
+        case "_wait":
+            return _some(variable(frame, "fs"))
+        case "__aexit__" | "_aexit":
+            group = variable(frame, "self")
+            return _some(_plain(group, "_tasks")) if _is_group(group) else None
+        case "_wait_for_one" if "self" in code.co_varnames:
+            return _some(_plain(variable(frame, "self"), "_todo"))
+        case "_wait_for_one":
+            return _completing(variable(frame, "done"), task.get_loop())
+        case _:
+            return None
+
+
+def _is_group(group: object) -> bool:
+    kind = type(group)
+    return kind.__name__ == "TaskGroup" and kind.__module__.partition(".")[0] in {"asyncio", "anyio"}
+
+
+def _completing(queue: object, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any]]:
+    """Return the tasks that `as_completed` waits for, before Python 3.13: those that will go into its queue."""
+    return {task for task in asyncio.all_tasks(loop) if any(_puts_into(one, queue) for one in _callbacks(task))}
+
+
+def _puts_into(callback: FunctionType, queue: object) -> bool:
+    return callback.__code__.co_name == "_on_completion" and _enclosed(callback, "done") is queue
+
+
+def _behind(future: Any) -> Any:
+    """Return what a plain future stands for: the first of a gathering, what a shield protects, work of an executor."""
+    if not isinstance(future, asyncio.Future):
+        return None
+    if type(future) is _Gathering:
+        return first(_some(future._children) or ())  # type: ignore[attr-defined]
+    for callback in _callbacks(future):
+        if (name := _BEHIND.get(callback.__code__.co_name)) is not None:
+            return _enclosed(callback, name)
+    return None
+
+
+_BEHIND: Final = {"_outer_done_callback": "inner", "_call_check_cancel": "source"}
+"""By callback on a future: the variable of its closure that holds the other future."""
+
+
+def _callbacks(future: asyncio.Future[Any]) -> Iterator[FunctionType]:
+    """Return asyncio's own functions that are called when a future is done."""
+    for callback, _ in list(getattr(future, "_callbacks", None) or ()):
+        if type(callback) is FunctionType and callback.__code__.co_filename.startswith(_ASYNCIO):
+            yield callback
+
+
+def first(futures: Iterable[Any]) -> Any:
+    """Return the one that runs now, for it keeps the others waiting; else the oldest that is not done."""
+    left = [future for future in futures if isinstance(future, asyncio.Future) and not future.done()]
+    if not isinstance(futures, list):
+        left.sort(key=_number)
+    return next((one for one in left if isinstance(one, asyncio.Task) and is_running(one)), next(iter(left), None))
+
+
+def _number(future: asyncio.Future[Any]) -> int:
+    """Tasks are numbered in their default names; a set of them knows no other order."""
+    digits = future.get_name().rpartition("-")[2] if isinstance(future, asyncio.Task) else ""
+    return int(digits) if digits.isdecimal() else sys.maxsize
+
+
+def _some(futures: object) -> list[Any] | set[Any] | None:
+    """Return futures of a list, or a copy of a set of them: it may change while it is read."""
+    if isinstance(futures, list):
+        return futures[:_CHILDREN_MAX]
+    if isinstance(futures, set | frozenset) and len(futures) <= _CHILDREN_MAX:
+        return set(futures)
+    return None
+
+
+# --- of the interpreter -----------------------------------------------------------------------------------------------
+
+
+def _parts(awaited: Any) -> tuple[FrameType | None, Any]:
+    """Return the frame of a coroutine or generator, and what it awaits."""
+    if isinstance(awaited, CoroutineType):
+        return awaited.cr_frame, awaited.cr_await
+    if isinstance(awaited, GeneratorType):
+        return awaited.gi_frame, awaited.gi_yieldfrom
+    if isinstance(awaited, AsyncGeneratorType):
+        return awaited.ag_frame, awaited.ag_await
+    if isinstance(vars(type(awaited)).get("cr_frame"), GetSetDescriptorType):  # Cython's
+        return awaited.cr_frame, awaited.cr_await
+    return None, None
+
+
+def _wrapped(awaited: Any) -> Any:
+    """Return the coroutine or generator inside one of the interpreter's own wrappers."""
+    for _ in range(3):
+        if type(awaited).__name__ not in _OPAQUE or type(awaited).__module__ != "builtins":
+            return awaited
+        inner = gc.get_referents(awaited)
+        awaited = next((one for one in inner if _is_awaitable(one)), None)
+    return awaited
+
+
+def _is_awaitable(candidate: object) -> bool:
+    is_known = isinstance(candidate, CoroutineType | AsyncGeneratorType | GeneratorType)
+    return is_known or type(candidate).__name__ in _OPAQUE
+
+
+def _work_item(frame: FrameType | None) -> FrameType | None:
+    while frame is not None:
+        if _is_work_item(frame.f_code):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _is_work_item(code: CodeType) -> bool:
+    return code.co_name == "run" and code.co_filename == _WORK_ITEM
+
+
+def _enclosed(function: FunctionType, name: str) -> Any:
+    """Read a variable of a function's closure."""
+    try:
+        return (function.__closure__ or ())[function.__code__.co_freevars.index(name)].cell_contents
+    except (ValueError, IndexError):  # none of that name, or empty
+        return None
+
+
+def _plain(thing: object, name: str) -> Any:
+    """Read an attribute that is kept in the object itself: nothing of the application's runs."""
+    try:
+        return object.__getattribute__(thing, "__dict__").get(name)
+    except AttributeError:
+        return None
+
+
+def variable(frame: FrameType, name: str) -> Any:
+    """Read one variable of a function; None: it has none of that name.
+
+    Before Python 3.13 the reading leaves a copy of all variables in the frame, which keeps them alive: it is emptied.
+    """
+    code = frame.f_code
+    if name not in code.co_varnames and name not in code.co_freevars and name not in code.co_cellvars:
+        return None
+    if sys.version_info >= (3, 13):
+        return frame.f_locals.get(name)
+    if not code.co_flags & _OPTIMIZED or "locals" in code.co_names or frame.f_trace is not None:
+        return None
+    values = frame.f_locals
+    value = values.get(name)
+    values.clear()
+    return value
