@@ -226,6 +226,15 @@ CALLS: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"server.address": "caf\udce9"}, {"server.address": "caf?"}),
     ({"server.address": "a" * 1000}, {"server.address": "a" * 256}),
     ({"server.port": True}, {"server.port": True}),
+    # waits for locks of libraries
+    (
+        {"lastspan.lock.name": "orders", "lastspan.lock.key": "redis:db:6379/0:" + "a" * 1000},
+        {"lastspan.lock.name": "orders", "lastspan.lock.key": ("redis:db:6379/0:" + "a" * 1000)[:256]},
+    ),
+    (
+        {"lastspan.call.timeout": 2.5, "lastspan.call.unbounded": True, "lastspan.job.name": "x"},
+        {"lastspan.call.timeout": 2.5, "lastspan.call.unbounded": True},
+    ),
     # not allow-listed
     ({"http.request.header.authorization": "hunter2"}, {}),
     ({"db.query.parameter.0": "hunter2"}, {}),

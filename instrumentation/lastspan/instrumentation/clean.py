@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+from lastspan.semconv import attributes as a
 from lastspan.semconv.attributes import CALL_ATTRIBUTES, STABLE_NAMES
 
 Value: TypeAlias = "str | int | float | bool"
@@ -21,6 +22,8 @@ STATEMENT_MAX: Final = 1024
 URL_MAX: Final = 1024
 _STATEMENT_READ_MAX: Final = 8 * STATEMENT_MAX
 _URL_READ_MAX: Final = 4 * URL_MAX
+_SENT: Final = CALL_ATTRIBUTES | {a.LOCK_NAME, a.LOCK_KIND, a.LOCK_KEY, a.CALL_TIMEOUT, a.CALL_UNBOUNDED}
+"""Also what our own spans of lock libraries say of the wait; application code may say it of its own locks."""
 _PATH_END: Final = re.compile(";|://")
 """A session's id, or a URL inside of a URL."""
 
@@ -167,7 +170,7 @@ def call_attributes(attributes: Mapping[str, object]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for name, value in attributes.items():
         stable = STABLE_NAMES.get(name, name)
-        if stable not in CALL_ATTRIBUTES or (stable != name and stable in attributes):
+        if stable not in _SENT or (stable != name and stable in attributes):
             continue
         cleaned = _call_value(stable, value, system)
         if cleaned is not None:

@@ -15,6 +15,7 @@ class Run:
         "acks_late",
         "attempt",
         "expected",
+        "holds",
         "id",
         "is_ours",
         "max_attempts",
@@ -69,6 +70,8 @@ class Run:
         self.span_id = 0
         """0 until its span has started."""
         self.outer: Run | None = None
+        self.holds: dict[str, None] | None = None
+        """Keys of the locks that it took and has not given back (holds.py); None: never any."""
         self.is_ours = False
         """Its span is one that we open; otherwise a framework's instrumentation opens it, as CONSUMER."""
 
