@@ -72,5 +72,5 @@ for package in $packages; do
 done
 rm -f "$log"
 for service in $services; do  # installed just now, by us: not at boot either
-    command -v systemctl >/dev/null 2>&1 && as_root systemctl disable -q "$service" >/dev/null 2>&1 || true
+    as_root DPKG_MAINTSCRIPT_PACKAGE="$service" deb-systemd-helper disable "$service.service" >/dev/null 2>&1 || true
 done
