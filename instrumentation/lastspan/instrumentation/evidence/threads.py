@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -17,3 +18,30 @@ def cpu_time_ns(native_id: int | None) -> int | None:
         return time.clock_gettime_ns((~native_id << 3) | 6)
     except OSError:  # it has ended
         return None
+
+
+def run_queue_ns(native_id: int | None) -> int | None:
+    """Return for how long a thread of this process could have run and had no core; None where it is not told."""
+    words = _task_file(native_id, "schedstat").split()  # on a core, waiting for one, slices: proc(5), since Linux 2.6.9
+    return int(words[1]) if len(words) == 3 and words[1].isdigit() else None
+
+
+def thread_state(native_id: int | None) -> str | None:
+    """Return the kernel's letter for a thread of this process, as R, S or D; None where it is not told."""
+    words = _task_file(native_id, "stat").rpartition(b")")[2].split(None, 1)  # its name may hold anything
+    return words[0].decode("ascii", "replace") if words else None
+
+
+def _task_file(native_id: int | None, name: str) -> bytes:
+    if native_id is None:
+        return b""
+    try:
+        file = os.open(f"/proc/self/task/{native_id}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, 1024)
+    except OSError:
+        return b""
+    finally:
+        os.close(file)

@@ -1,0 +1,323 @@
+"""What a file descriptor of this process leads to: the peer of a socket and how long it is silent, a file, a pipe.
+
+Asked of the kernel by number. Never through a Python socket, whose mere making may change the application's own
+(`socket.socket(fileno=…)` obeys the default timeout), and never by opening a file: closing it again would drop the
+locks that the application has on it (`man 2 fcntl_locking`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .syscalls import SystemCall, address_text
+
+_LISTED_MAX: Final = 4096
+_TABLE_MAX: Final = 1 << 20
+"""Bytes read of the kernel's table of connections: one that is being made has its peer nowhere else."""
+
+_STATES: Final = (
+    *("", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT"),
+    *("LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV"),
+)
+"""Of `include/net/tcp_states.h`."""
+
+_RECEIVING: Final = frozenset({"accept", "accept4", "read", "readv", "recvfrom", "recvmmsg", "recvmsg"})
+"""Calls that wait for as long as the socket's own SO_RCVTIMEO says."""
+_SENDING: Final = frozenset({"connect", "sendfile", "sendmmsg", "sendmsg", "sendto", "write", "writev"})
+"""Calls that wait for as long as the socket's own SO_SNDTIMEO says."""
+
+_ANONYMOUS: Final = {
+    "anon_inode:[eventfd]": "eventfd",
+    "anon_inode:[eventpoll]": "epoll",
+    "anon_inode:[pidfd]": "pidfd",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What a file descriptor leads to."""
+
+    number: int
+    kind: str
+    """tcp, udp, unix, pipe, file, tty, epoll, eventfd, pidfd or other."""
+    peer: str = ""
+    """host:port, [v6]:port, the path of a file or of a socket (@name: abstract); empty: none, or not known."""
+    local: str = ""
+    """Our own end of it, written like the peer."""
+    state: str = ""
+    """Of TCP: ESTABLISHED, SYN_SENT, …; of a pipe, our end: read or write."""
+    idle: float | None = None
+    """s since the peer last sent a byte, or since the connection was made; TCP."""
+    unacked: int | None = None
+    """Segments that the peer has not acknowledged; of a listening socket: connections not yet accepted; TCP."""
+    retransmits: int | None = None
+    """How often the oldest of them was sent again; TCP."""
+    receive_timeout: float | None = None
+    """s, if SO_RCVTIMEO is set."""
+    send_timeout: float | None = None
+    """s, if SO_SNDTIMEO is set; it goes for connecting, too."""
+    has_keepalive: bool | None = None
+    """The kernel itself asks a silent peer from time to time; TCP."""
+    is_blocking: bool | None = None
+    inode: int | None = None
+    """Of sockets and pipes: equal at both ends of a pipe."""
+    peer_pid: int | None = None
+    """The process at the other end, of a Unix socket."""
+
+
+def descriptor(number: int, proc: str = "/proc/self") -> Descriptor | None:
+    """Return what a descriptor of this process leads to; None: it is closed, or cannot be looked at."""
+    link = _link(number, proc)
+    if link is None:
+        return None
+    seen = _socket(number, link, proc) if link.startswith("socket:") else _file(number, link, proc)
+    if _link(number, proc) != link:  # closed meanwhile, and perhaps another in its place
+        return None
+    return seen
+
+
+def sockets(limit: int = 64, proc: str = "/proc/self") -> list[Descriptor]:
+    """Return the TCP and Unix sockets of this process that have a peer, at most *limit* of them."""
+    found: list[Descriptor] = []
+    for number in numbers(proc):
+        if len(found) == limit:
+            break
+        if not (_link(number, proc) or "").startswith("socket:"):
+            continue
+        seen = descriptor(number, proc)
+        if seen is not None and seen.kind in {"tcp", "unix"} and _is_connected(seen):
+            found.append(seen)
+    return found
+
+
+def numbers(proc: str = "/proc/self") -> Iterator[int]:
+    """The open descriptors of this process, in order; at most the first 4096."""
+    try:
+        names = os.listdir(f"{proc}/fd")
+    except OSError:
+        return iter(())
+    return iter(sorted(int(name) for name in names if name.isdigit())[:_LISTED_MAX])
+
+
+def is_unbounded(call: SystemCall, target: Descriptor | None) -> bool | None:
+    """Say whether a wait has no timeout at all, its own or its descriptor's; None: cannot be told."""
+    if call.is_unbounded is not None:
+        return call.is_unbounded
+    if target is None or call.name not in _RECEIVING | _SENDING:
+        return None
+    if target.kind in {"pipe", "tty", "eventfd"}:
+        return True
+    if target.kind not in {"tcp", "udp", "unix"}:
+        return None
+    if call.name == "connect" and target.kind == "tcp":
+        return False  # the kernel itself gives up, after some two minutes (tcp_syn_retries)
+    return (target.receive_timeout if call.name in _RECEIVING else target.send_timeout) is None
+
+
+# --- sockets --------------------------------------------------------------------------------------------------------
+
+
+def _socket(number: int, link: str, proc: str) -> Descriptor:
+    local = _address(_libc.getsockname, number)
+    family = int.from_bytes(local[:2], sys.byteorder)
+    inode, is_blocking = _inode(link), _is_blocking(number)
+    if family == socket.AF_UNIX:
+        return Descriptor(
+            number,
+            "unix",
+            address_text(_address(_libc.getpeername, number)),
+            address_text(local),
+            "LISTEN" if _integer(number, _SOL_SOCKET, _SO_ACCEPTCONN) else "",
+            receive_timeout=_seconds(number, _SO_RCVTIMEO),
+            send_timeout=_seconds(number, _SO_SNDTIMEO),
+            is_blocking=is_blocking,
+            inode=inode,
+            peer_pid=_peer_pid(number),
+        )
+    if family not in {socket.AF_INET, socket.AF_INET6}:
+        return Descriptor(number, "other", is_blocking=is_blocking, inode=inode)
+    is_stream = _integer(number, _SOL_SOCKET, _SO_TYPE) == socket.SOCK_STREAM
+    info = _option(number, socket.IPPROTO_TCP, _TCP_INFO, _TCP_INFO_SIZE) if is_stream else b""
+    state, idle, unacked, retransmits = tcp_info(info)
+    peer = address_text(_address(_libc.getpeername, number))
+    if state == "SYN_SENT" and not peer:  # the kernel names no peer before there is one
+        peer = _connecting_to(inode, proc)
+    return Descriptor(
+        number,
+        "tcp" if is_stream else "udp",
+        peer,
+        address_text(local),
+        state,
+        idle,
+        unacked,
+        retransmits,
+        _seconds(number, _SO_RCVTIMEO),
+        _seconds(number, _SO_SNDTIMEO),
+        bool(_integer(number, _SOL_SOCKET, _SO_KEEPALIVE)) if is_stream else None,
+        is_blocking,
+        inode,
+    )
+
+
+def tcp_info(info: bytes) -> tuple[str, float | None, int | None, int | None]:
+    """Return state, idle, unacked and retransmits of a `struct tcp_info` (`linux/tcp.h`)."""
+    if len(info) < _TCP_INFO_SIZE:
+        return "", None, None, None
+    state, retransmits = info[0], info[2]
+    words = struct.unpack_from("13I", info, 8)
+    unacked, last_data_received = words[4], words[11]
+    name = _STATES[state] if state < len(_STATES) else ""
+    is_made = name not in {"", "SYN_SENT", "CLOSE", "LISTEN"}
+    return name, last_data_received / 1000 if is_made else None, unacked, retransmits
+
+
+def _connecting_to(inode: int | None, proc: str) -> str:
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        try:
+            with open(f"{proc}/net/{table}", "rb") as file:
+                peer = remote_of(inode, file.read(_TABLE_MAX), family)
+        except OSError:
+            continue
+        if peer:
+            return peer
+    return ""
+
+
+def remote_of(inode: int | None, table: bytes, family: int) -> str:
+    """Return the remote address of a socket in `/proc/net/tcp` or `tcp6` (`man 5 proc_pid_net`)."""
+    for line in table.splitlines()[1:]:
+        words = line.split()
+        if len(words) < 10 or words[9] != b"%d" % (inode or 0):
+            continue
+        host, _, port = words[2].decode("ascii", "replace").partition(":")
+        try:
+            # Each 32 bits of the address are printed as a number of this machine's byte order.
+            groups = [int(host[at : at + 8], 16) for at in range(0, len(host), 8)]
+            packed = struct.pack(f"={len(groups)}I", *groups)
+            return address_text(
+                family.to_bytes(2, sys.byteorder)
+                + int(port, 16).to_bytes(2, "big")
+                + (packed if family == socket.AF_INET else bytes(4) + packed)
+            )
+        except (ValueError, OverflowError, struct.error):
+            return ""
+    return ""
+
+
+def _is_connected(seen: Descriptor) -> bool:
+    return seen.state != "LISTEN" and bool(seen.peer or seen.peer_pid)
+
+
+def _peer_pid(number: int) -> int | None:
+    credentials = _option(number, _SOL_SOCKET, _SO_PEERCRED, 12)
+    pid = struct.unpack_from("i", credentials)[0] if len(credentials) == 12 else 0
+    return pid or None  # 0: no peer, or one of another pid namespace
+
+
+def _seconds(number: int, option: int) -> float | None:
+    value = _option(number, _SOL_SOCKET, option, 16)
+    if len(value) != 16:
+        return None
+    seconds, microseconds = struct.unpack("qq", value)
+    return (seconds + microseconds / 1e6) or None
+
+
+# --- files, pipes and the rest --------------------------------------------------------------------------------------
+
+
+def _file(number: int, link: str, proc: str) -> Descriptor:
+    is_blocking = _is_blocking(number)
+    if link.startswith("pipe:"):
+        return Descriptor(number, "pipe", state=_end(number), is_blocking=is_blocking, inode=_inode(link))
+    if link.startswith(("/dev/pts/", "/dev/tty", "/dev/console")):
+        return Descriptor(number, "tty", link, is_blocking=is_blocking)
+    if link.startswith("/"):
+        return Descriptor(number, "file", link, is_blocking=is_blocking)
+    kind = _ANONYMOUS.get(link, "other")
+    if kind == "pidfd":
+        return Descriptor(number, kind, is_blocking=is_blocking, peer_pid=_pid_of(number, proc))
+    return Descriptor(number, kind, "" if kind != "other" else link, is_blocking=is_blocking)
+
+
+def _end(number: int) -> str:
+    flags = _flags(number)
+    return "" if flags is None else "read" if flags & os.O_ACCMODE == os.O_RDONLY else "write"
+
+
+def _pid_of(number: int, proc: str) -> int | None:
+    """The process that a pidfd stands for."""
+    try:
+        with open(f"{proc}/fdinfo/{number}", "rb") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith(b"Pid:")), None)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _link(number: int, proc: str) -> str | None:
+    try:
+        return os.readlink(f"{proc}/fd/{number}")
+    except OSError:
+        return None
+
+
+def _inode(link: str) -> int | None:
+    digits = link.partition("[")[2].rstrip("]")
+    return int(digits) if digits.isdecimal() else None
+
+
+def _is_blocking(number: int) -> bool | None:
+    flags = _flags(number)
+    return None if flags is None else not flags & os.O_NONBLOCK
+
+
+def _flags(number: int) -> int | None:
+    try:
+        return fcntl.fcntl(number, fcntl.F_GETFL)
+    except OSError:
+        return None
+
+
+# --- the calls themselves -------------------------------------------------------------------------------------------
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+"""Lets go of the interpreter's lock during a call: the kernel may make us wait for a socket that is busy."""
+
+_Length: Final = ctypes.c_uint32
+
+_SOL_SOCKET: Final = 1
+_SO_TYPE: Final = 3
+_SO_KEEPALIVE: Final = 9
+_SO_PEERCRED: Final = 17
+_SO_RCVTIMEO: Final = 20
+_SO_SNDTIMEO: Final = 21
+_SO_ACCEPTCONN: Final = 30
+_TCP_INFO: Final = 11
+_TCP_INFO_SIZE: Final = 60
+"""Linux's numbers, on x86-64 and arm64; elsewhere there is no `/proc/self/fd` that would bring us here."""
+
+
+def _address(call: Any, number: int) -> bytes:
+    buffer, length = ctypes.create_string_buffer(128), _Length(128)
+    if call(number, buffer, ctypes.byref(length)) != 0:
+        return b""
+    return buffer.raw[: min(length.value, 128)]
+
+
+def _option(number: int, level: int, option: int, size: int) -> bytes:
+    buffer, length = ctypes.create_string_buffer(size), _Length(size)
+    if _libc.getsockopt(number, level, option, buffer, ctypes.byref(length)) != 0:
+        return b""
+    return buffer.raw[: length.value]
+
+
+def _integer(number: int, level: int, option: int) -> int | None:
+    value = _option(number, level, option, 4)
+    return int.from_bytes(value, sys.byteorder) if len(value) == 4 else None
