@@ -19,7 +19,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
 from lastspan.collector.calls import call
 from lastspan.collector.config import Settings
 from lastspan.collector.decode import Batch
-from lastspan.collector.model import NO_CALL, Call, Evidence, JobType, Origin, Resource, SpanOpen
+from lastspan.collector.evidence import Evidence
+from lastspan.collector.model import NO_CALL, Call, JobType, Origin, Resource, SpanOpen
 from lastspan.collector.receive.http import logs_response
 from lastspan.collector.server import Collector, run
 from lastspan.semconv import attributes as a
@@ -81,6 +82,7 @@ class NaiveDecoder:
             progress=None,
             call=self._call(found),
             evidence=_evidence(found),
+            owned=None,
         )
 
     def _resource(self, found: dict[str, Any]) -> Resource:

@@ -11,6 +11,7 @@ import lastspan.collector
 
 ROOT = Path(lastspan.collector.__file__).parent
 CORE = (
+    "evidence",
     "model",
     "proto",
     "values",
@@ -18,7 +19,9 @@ CORE = (
     "tails",
     "calls",
     "attributes",
+    "parts",
     "decode",
+    "databases",
     "logfire",
     "gresearch",
     "otlp_json",
@@ -42,7 +45,8 @@ FORBIDDEN = {
     "uvicorn",
 }
 MAY_KNOW = {
-    "model": set(),
+    "evidence": set(),
+    "model": {"evidence"},
     "values": set(),
     "proto": set(),
     "layout": {"model", "values"},
@@ -52,8 +56,21 @@ MAY_KNOW = {
     "logfire": {"calls", "model", "values"},
     "gresearch": {"layout", "logfire", "model", "otlp_json", "proto", "values"},
     "attributes": {"layout", "model", "proto", "tails", "values"},
-    "decode": {"attributes", "calls", "gresearch", "layout", "logfire", "model", "proto", "tails", "values"},
-    "track": {"model"},
+    "parts": {"evidence", "layout", "model", "proto", "values"},
+    "decode": {
+        "attributes",
+        "calls",
+        "evidence",
+        "gresearch",
+        "layout",
+        "logfire",
+        "model",
+        "parts",
+        "proto",
+        "values",
+    },
+    "databases": {"model"},
+    "track": {"evidence", "model"},
     "policy": {"model"},
     "judge": {"model", "policy", "track"},
     "cause": {"judge", "model", "track"},

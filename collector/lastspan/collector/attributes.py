@@ -26,6 +26,8 @@ _NO_NAME = b""
 _CACHED_BYTES = 512
 """Longer values are decoded each time."""
 _TYPE, _TYPE_END, _CALL = layout.TYPE.start, layout.TYPE.stop, layout.CALL.start
+_EVIDENCE = frozenset(range(layout.EVIDENCE.start, layout.EVIDENCE.stop))
+_DETAILS = frozenset(slot for group in layout.DETAILS for slot in range(group.start, group.stop))
 _ELSEWHERE = 0
 """The slot of what is not ours."""
 
@@ -43,6 +45,8 @@ class Shape(msgspec.Struct, eq=False):
     places: list[_Place]
     row: list[Any]
     has_evidence: bool
+    has_details: bool
+    """Of the evidence: what it waits for and the like, and what the job owns."""
     has_progress: bool
     call_slots: tuple[int, ...]
     """Of the call's attributes, those that records of this shape have."""
@@ -111,9 +115,11 @@ class Attributes:
             row[slot] = value
             form = tails.form_of(raw)
             places.append((slot, b"", -1, None) if form is None else (slot, form.head, len(raw), form.convert))
-        has_evidence = row[layout.EVIDENCE] != layout.NO_EVIDENCE
-        call_slots = tuple(sorted({place[0] for place in places if place[0] >= _CALL}))
-        shape = Shape(raws, places, row, has_evidence, row[layout.PROGRESS_DONE] is not None, call_slots)
+        taken = {place[0] for place in places}
+        has_evidence = not taken.isdisjoint(_EVIDENCE)
+        has_details = not taken.isdisjoint(_DETAILS)
+        call_slots = tuple(sorted(slot for slot in taken if slot >= _CALL))
+        shape = Shape(raws, places, row, has_evidence, has_details, row[layout.PROGRESS_DONE] is not None, call_slots)
         slots = [place[0] for place in places if place[0] != _ELSEWHERE]
         if len(set(slots)) == len(slots):  # a name that comes twice: the last counts, which only order tells
             self._remember(shape, slots=[place[0] for place in places])

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from sys import intern
 from typing import Any
 
 import msgspec
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 
-from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
+from lastspan.semconv import events
 
-from . import gresearch, layout, logfire, proto
+from . import gresearch, layout, logfire, parts, proto
 from .attributes import Attributes, Shape, remember
 from .calls import call
+from .evidence import Evidence
 from .model import (
-    DURATION_BOUNDS,
     NO_CALL,
-    OUTCOMES,
     Call,
+    CallSeen,
     Durations,
-    Evidence,
     JobEnded,
     JobType,
     Origin,
@@ -37,7 +33,6 @@ from .model import (
     SpanClosed,
     SpanFinished,
     SpanOpen,
-    Status,
 )
 from .values import RecordError, RequestError
 
@@ -154,7 +149,7 @@ class Decoder:
         digest = blake2b(raw, digest_size=16).digest()  # a tenth of the bytes, and there is one for each process
         resource = self._resources.get(digest)
         if resource is None:
-            resource = remember(self._resources, digest, _resource(raw))
+            resource = remember(self._resources, digest, parts.resource(raw))
         return resource
 
     # --- events -------------------------------------------------------------------------------------------------
@@ -169,13 +164,17 @@ class Decoder:
             shape.type if resource is shape.resource and shape.type is not None else self._type(shape, resource),
             shape.call or self._call(shape),
             Progress(*row[layout.PROGRESS]) if shape.has_progress else None,
-            Evidence(*row[_EVIDENCE]) if shape.has_evidence else None,
+            *(
+                parts.seen(row)
+                if shape.has_details
+                else (Evidence(*row[_EVIDENCE]) if shape.has_evidence else None, None)
+            ),
             *row[_SPAN],
         )
 
     def _span_closed(self, shape: Shape, record: Any, resource: Resource) -> SpanClosed:
         row = shape.row
-        return SpanClosed(_key(record), Origin(resource, *row[layout.ORIGIN]), _known_outcome(row))
+        return SpanClosed(_key(record), Origin(resource, *row[layout.ORIGIN]), parts.known_outcome(row))
 
     def _process_state(self, shape: Shape, record: Any, resource: Resource) -> ProcessState:
         row = shape.row
@@ -187,17 +186,19 @@ class Decoder:
             raise RecordError("bad_id", f"a body of {len(span_ids)} bytes is not a list of span ids")
         open_count = row[layout.OPEN_COUNT]
         complete = open_count is None or open_count <= len(span_ids) // 8
-        return ProcessState(origin, _status(row[layout.STATUS]), span_ids, complete, _children(row))
+        return ProcessState(
+            origin, parts.status(row[layout.STATUS]), span_ids, complete, parts.children(row), parts.overslept(row)
+        )
 
     def _durations(self, shape: Shape, record: Any, resource: Resource) -> Durations:
         row = shape.row
         origin = Origin(resource, *row[layout.ORIGIN])
         name, queue, *_ = row[layout.TYPE]
-        outcome = row[layout.OUTCOME] and _known_outcome(row)
+        outcome = row[layout.OUTCOME] and parts.known_outcome(row)
         count = row[layout.STARTED if outcome is None else layout.ENDED]
         if origin.process_id is None or count is None:
             raise RecordError("missing", f"{a.PROCESS_ID if origin.process_id is None else 'a count'} is missing")
-        buckets, total = _sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
+        buckets, total = parts.sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
         return Durations(origin, name, queue, row[layout.SPAN_NAME], outcome, count, buckets, total)
 
     def _job_ended(self, shape: Shape, record: Any, resource: Resource) -> JobEnded:
@@ -214,11 +215,26 @@ class Decoder:
             job_id,
             attempt,
             queue,
-            _known_outcome(row),
+            parts.known_outcome(row),
             row[layout.REASON],
             row[layout.PID],
             row[layout.EXIT_SIGNAL],
             row[layout.EXIT_CODE],
+        )
+
+    def _call_seen(self, shape: Shape, record: Any, resource: Resource) -> CallSeen:
+        row = shape.row
+        function, file, line = row[layout.CODE]
+        return CallSeen(
+            Origin(resource, *row[layout.ORIGIN]),
+            self._type(shape, resource),
+            row[layout.SPAN_NAME] or "",
+            function,
+            file,
+            line,
+            row[layout.PEER],
+            row[layout.CALL_TIMEOUT],
+            row[layout.CALL_UNBOUNDED],
         )
 
     # --- what records share -------------------------------------------------------------------------------------
@@ -242,6 +258,7 @@ _MAKERS: dict[str, Callable[[Decoder, Shape, Any, Resource], Signal]] = {
     events.PROCESS_STATE: Decoder._process_state,
     events.PROCESS_DURATIONS: Decoder._durations,
     events.JOB_ENDED: Decoder._job_ended,
+    events.CALL_SEEN: Decoder._call_seen,
 }
 
 
@@ -274,36 +291,6 @@ def _event_of(record: Any) -> str:
     return ""
 
 
-def _resource(raw: bytes) -> Resource:
-    """Return the facts of a resource; what is of a wrong kind is left out (the rest of the batch is still true)."""
-    try:
-        attributes = {pair.key: pair.value for pair in proto.Resource.FromString(raw).attributes}
-    except DecodeError:
-        return Resource()
-
-    def text(name: str) -> str:
-        return attributes[name].string_value[:1024] if name in attributes else ""
-
-    def shared(name: str) -> str:
-        return intern(text(name))  # the same in many processes: one copy
-
-    def integer(name: str) -> int | None:
-        return attributes[name].int_value or None if name in attributes else None
-
-    return Resource(
-        service=shared(a.SERVICE_NAME),
-        environment=shared(a.ENVIRONMENT) or shared(a.ENVIRONMENT_OLD),
-        namespace=shared(a.K8S_NAMESPACE) or shared(a.SERVICE_NAMESPACE),
-        pod=shared(a.K8S_POD),
-        host=shared(a.HOST_NAME),
-        pid=integer(a.PID),
-        parent_pid=integer(a.PARENT_PID),
-        instance_id=text(a.SERVICE_INSTANCE_ID),
-        service_version=shared(a.SERVICE_VERSION),
-        worker_id=text(a.WORKER_ID) or None,
-    )
-
-
 def _call(facts: tuple[Any, ...]) -> Call:
     slots, *values = facts
     found = dict(zip(slots, values, strict=True))
@@ -312,48 +299,9 @@ def _call(facts: tuple[Any, ...]) -> Call:
     return call(pairs, timeout_ns, unbounded) if pairs or unbounded or timeout_ns is not None else NO_CALL
 
 
-def _known_outcome(row: list[Any]) -> str:
-    outcome = row[layout.OUTCOME]
-    return outcome if outcome in OUTCOMES else "unknown"
-
-
-def _status(text: str) -> Status:
-    try:
-        return Status(text)
-    except ValueError:
-        raise RecordError(
-            "wrong_kind", f"{a.PROCESS_STATUS}: {text[:40]!r} is none of running, stopping, stopped"
-        ) from None
-
-
-def _children(row: list[Any]) -> dict[int, str]:
-    pids = row[layout.CHILD_PIDS] or ()
-    states = row[layout.CHILD_STATES] or ()
-    return {pid: states[index] if index < len(states) else "" for index, pid in enumerate(pids)}
-
-
 def _outcome(span: Any) -> str:
     return "error" if span.status.code == _ERROR else "ok"
 
 
 def _finished(span: Any) -> SpanFinished:
     return SpanFinished(_key(span), _outcome(span), True)
-
-
-def _sketch(format: str | None, body: bytes) -> tuple[tuple[int, ...], float]:
-    """Return counts by `DURATION_BOUNDS`, and the sum of seconds, of an OTLP exponential histogram."""
-    counts = [0] * (len(DURATION_BOUNDS) + 1)
-    if format != SKETCH_EXPONENTIAL_HISTOGRAM:
-        return tuple(counts), 0.0
-    try:
-        point = ExponentialHistogramDataPoint.FromString(body)
-    except DecodeError:
-        raise RecordError("bad_sketch", "the body is not an ExponentialHistogramDataPoint") from None
-    if not -10 <= point.scale <= 20 or not 0 <= point.sum < 1e18:
-        raise RecordError("bad_sketch", f"scale {point.scale}, sum {point.sum}")
-    counts[0] += point.zero_count
-    for index, count in enumerate(point.positive.bucket_counts, start=point.positive.offset):
-        # The middle of the bucket (base^index, base^(index+1)], where base = 2^(2^-scale).
-        exponent = (index + 0.5) * 2.0**-point.scale
-        counts[bisect_left(DURATION_BOUNDS, 2.0 ** max(-64.0, min(64.0, exponent)))] += count
-    return tuple(counts), point.sum

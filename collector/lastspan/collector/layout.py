@@ -89,20 +89,62 @@ EVIDENCE = _group(
     (a.CODE_STACKTRACE, v.long_text, None, "unique"),
     (a.STACK_AGE, v.nanoseconds, None, "unique"),
     (a.STACK_UNSEEN, v.text),
+    (a.CODE_LINES, v.brief),
     (a.THREAD_CPU_RATIO, v.number, None, "unique"),
+    (a.THREAD_RUNQUEUE_RATIO, v.number, None, "unique"),
     (a.THREAD_STATE, v.text),
-    (a.WAIT_KIND, v.text),
-    (a.WAIT_PEER, v.text),
-    (a.LOCK_NAME, v.text),
-    (a.LOCK_HOLDER_JOB_ID, v.text),
-    (a.LOCK_HOLDER_THREAD, v.text),
+    (a.THREAD_SYSCALL, v.brief),
+    (a.EVIDENCE_UNSEEN, v.brief),
 )
+CODE = slice(EVIDENCE.start + 2, EVIDENCE.start + 5)
+# What follows becomes structures inside the evidence, made only where there is something for them.
+WAIT = _group(
+    (a.WAIT_KIND, v.text),
+    (a.WAIT_CALL, v.brief),
+    (a.WAIT_PEER, v.text),
+    (a.WAIT_LOCAL, v.brief),
+    (a.WAIT_IDLE, v.nanoseconds, None, "unique"),
+    (a.WAIT_TIMEOUT, v.nanoseconds),
+    (a.WAIT_UNBOUNDED, v.flag, False),
+    (a.WAIT_JOB_ID, v.brief, None, "unique"),
+    (a.WAIT_TARGET, v.brief),
+    (a.DB_SESSION, v.brief),
+)
+PEER = WAIT.start + 2
+LOCK = _group(
+    (a.LOCK_NAME, v.text),
+    (a.LOCK_KIND, v.brief),
+    (a.LOCK_KEY, v.brief),
+    (a.LOCK_HOLDER_JOB_ID, v.text),
+    (a.LOCK_HOLDER_SPAN_ID, v.span_id, None, "unique"),
+    (a.LOCK_HOLDER_TRACE_ID, v.brief),
+    (a.LOCK_HOLDER_THREAD, v.text),
+    (a.LOCK_HOLDER_PID, v.integer),
+    (a.LOCK_HOLDER_CODE, v.brief),
+    (a.LOCK_HOLDER_CERTAINTY, v.brief),
+    (a.LOCK_CYCLE, v.list_of_texts, ()),
+)
+LOOP = _group(
+    (a.LOOP_LAG, v.nanoseconds, None, "unique"),
+    (a.LOOP_CULPRIT, v.flag, False),
+    (a.LOOP_TASK, v.brief),
+    (a.LOOP_CODE, v.brief),
+)
+OWNED = _group(
+    (a.JOB_HOLDS, v.list_of_texts, ()),
+    (a.JOB_DB_SESSIONS, v.list_of_texts, ()),
+)
+DETAILS = (WAIT, LOCK, LOOP, OWNED)
 OUTCOME = _one(a.OUTCOME, v.text)
 REASON = _one(a.REASON, v.text, "")
 STATUS = _one(a.PROCESS_STATUS, v.text, "running")
 OPEN_COUNT = _one(a.SPAN_OPEN_COUNT, v.count)
 CHILD_PIDS = _one(a.PROCESS_CHILD_PIDS, v.integers)
 CHILD_STATES = _one(a.PROCESS_CHILD_STATES, v.texts)
+CHILD_CPU_RATIOS = _one(a.PROCESS_CHILD_CPU_RATIOS, v.numbers, repeats=False)
+CHILD_WAITS = _one(a.PROCESS_CHILD_WAITS, v.texts)
+OVERSLEPT = _one(a.PROCESS_OVERSLEPT, v.nanoseconds, repeats=False)
+OVERSLEPT_CODE = _one(a.PROCESS_OVERSLEPT_CODE, v.brief)
 STARTED = _one(a.COUNT_STARTED, v.count, repeats=False)
 ENDED = _one(a.COUNT_ENDED, v.count, repeats=False)
 SKETCH_FORMAT = _one(a.SKETCH_FORMAT, v.text)
@@ -125,4 +167,8 @@ CALL_FIRST = CALL.start + 2
 
 FIELDS = _layout.fields
 BLANK = _layout.blank
-NO_EVIDENCE = BLANK[EVIDENCE]
+
+
+def holds(row: list[Any], group: slice) -> bool:
+    """Whether a row has a value for anything in a group."""
+    return row[group] != BLANK[group]

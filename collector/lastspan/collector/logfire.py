@@ -51,6 +51,7 @@ def foreign_span(
         foreign_call(span.attributes),
         progress=None,
         evidence=None,
+        owned=None,
         name=name,
         kind=_KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else "INTERNAL",
         parent_id=None if parent_id == _NO_PARENT else parent_id or None,

@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from .evidence import Evidence, Owned
+
 NO_SEQUENCE = -1
 """`sequence` of a record without one (other people's): taken in order of arrival."""
 
@@ -123,30 +125,6 @@ class Progress(msgspec.Struct, frozen=True, gc=False):
     age_ns: int | None
 
 
-class Evidence(msgspec.Struct, frozen=True, gc=False):
-    """What the worker saw of the thread that runs a span. Fields in the order of `attributes.EVIDENCE`."""
-
-    thread_id: int | None = None
-    thread_name: str | None = None
-    function: str | None = None
-    file: str | None = None
-    line: int | None = None
-    stacktrace: str | None = None
-    stack_age_ns: int | None = None
-    stack_unseen: str | None = None
-    cpu_ratio: float | None = None
-    thread_state: str | None = None
-    wait_kind: str | None = None
-    wait_peer: str | None = None
-    lock_name: str | None = None
-    lock_holder_job_id: str | None = None
-    lock_holder_thread: str | None = None
-
-    def size(self) -> int:
-        """Return the size of its stack, the one part that is big."""
-        return 0 if self.stacktrace is None else len(self.stacktrace)
-
-
 class Origin(msgspec.Struct, frozen=True, gc=False):
     """Which process sent a record, and the record's place in what that process sent."""
 
@@ -166,6 +144,7 @@ class SpanOpen(msgspec.Struct, frozen=True, gc=False):
     call: Call
     progress: Progress | None
     evidence: Evidence | None
+    owned: Owned | None
     # From here on in the order of `layout.SPAN`.
     name: str
     kind: str
@@ -201,6 +180,25 @@ class SpanFinished(msgspec.Struct, frozen=True, gc=False):
     """Its producer announces spans too, so an announcement may come after it."""
 
 
+class Child(msgspec.Struct, frozen=True):
+    """A child process, as its parent sees it."""
+
+    state: str
+    """The kernel's letter; empty: not told."""
+    cpu_ratio: float | None = None
+    """In cores, of all its threads."""
+    wait: str = ""
+    """Where the kernel lets it wait, or `cgroup_frozen`; empty: nowhere, or not known."""
+
+
+class Overslept(msgspec.Struct, frozen=True):
+    """A process could not run for a while, and can again."""
+
+    for_ns: int
+    code: str
+    """Where the job stood then; may be empty."""
+
+
 class ProcessState(msgspec.Struct, frozen=True):
     """A process is alive; these announced spans of it are open."""
 
@@ -210,8 +208,9 @@ class ProcessState(msgspec.Struct, frozen=True):
     """8 bytes each."""
     complete: bool
     """False: the list is truncated, and absence proves nothing."""
-    children: dict[int, str]
-    """Children that run jobs: pid → state letter."""
+    children: dict[int, Child]
+    """Children that run jobs, by pid."""
+    overslept: Overslept | None = None
 
 
 class Durations(msgspec.Struct, frozen=True):
@@ -246,7 +245,21 @@ class JobEnded(msgspec.Struct, frozen=True):
     exit_code: int | None
 
 
-Signal: TypeAlias = SpanOpen | SpanClosed | SpanFinished | ProcessState | Durations | JobEnded
+class CallSeen(msgspec.Struct, frozen=True):
+    """A kind of call that a job makes: is it bounded?"""
+
+    origin: Origin
+    type: JobType
+    span_name: str
+    function: str | None
+    file: str | None
+    line: int | None
+    peer: str | None
+    timeout_ns: int | None
+    unbounded: bool
+
+
+Signal: TypeAlias = SpanOpen | SpanClosed | SpanFinished | ProcessState | Durations | JobEnded | CallSeen
 
 
 class Session(msgspec.Struct, frozen=True):

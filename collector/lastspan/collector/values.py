@@ -8,6 +8,10 @@ from typing import Any, TypeAlias
 
 MAX_TEXT = 4096
 """Characters of one attribute; stacks have a limit of their own (`Limits.evidence_bytes`)."""
+MAX_BRIEF = 512
+"""Characters of what only people read: more is cut off."""
+MAX_LIST = 64
+"""Strings of a list of names: more are left out."""
 _MAX_SECONDS = 10 * 365 * 86400.0
 _MAX_INT = 2**63 - 1
 
@@ -37,6 +41,11 @@ def text(value: Any) -> str:
     if len(result) > MAX_TEXT:
         raise RecordError("oversized", f"a string of {len(result)} characters (limit {MAX_TEXT})")
     return result
+
+
+def brief(value: Any) -> str:
+    """Return the beginning of a string."""
+    return long_text(value)[:MAX_BRIEF]
 
 
 def long_text(value: Any) -> str:
@@ -111,6 +120,18 @@ def texts(value: Any) -> tuple[str, ...]:
     """Return a list of strings."""
     _expect(value, "array_value")
     return tuple(text(item) for item in value.array_value.values)
+
+
+def numbers(value: Any) -> tuple[float, ...]:
+    """Return a list of finite floats."""
+    _expect(value, "array_value")
+    return tuple(number(item) for item in value.array_value.values)
+
+
+def list_of_texts(value: Any) -> tuple[str, ...]:
+    """Return the beginnings of a list's first strings."""
+    _expect(value, "array_value")
+    return tuple(brief(item) for item in value.array_value.values[:MAX_LIST])
 
 
 def scalar(value: Any) -> str | int | float | bool:

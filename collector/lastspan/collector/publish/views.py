@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
+from ..evidence import Evidence, Lock, Wait
 from ..judge import Leaf, Verdict
-from ..model import Call, Evidence, Resource, State
+from ..model import Call, Resource, State
 from ..pipeline import Pipeline
 from ..track import JobRow, SpanRow
 
@@ -324,13 +325,8 @@ def _progress(job: JobRow) -> Progress | None:
 
 
 def _blocker(evidence: Evidence) -> Blocker | None:
-    blocker = Blocker(
-        evidence.wait_kind,
-        evidence.wait_peer,
-        evidence.lock_name,
-        evidence.lock_holder_job_id,
-        evidence.lock_holder_thread,
-    )
+    wait, lock = evidence.wait or Wait(), evidence.lock or Lock()
+    blocker = Blocker(wait.kind, wait.peer, lock.name, lock.holder_job_id, lock.holder_thread)
     return None if all(value is None for value in msgspec.structs.astuple(blocker)) else blocker
 
 

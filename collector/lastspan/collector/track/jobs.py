@@ -9,6 +9,7 @@ from ..model import SUSPECT, JobEnded, JobType, SpanOpen, State
 from .counts import Counts
 from .index import Index
 from .limits import Limits
+from .owners import Owners
 from .rows import UNSEEN, End, JobRow, SpanRow, Trouble
 from .spans import Spans
 from .wheel import Wheel
@@ -32,6 +33,7 @@ class Jobs:
         self.ended: OrderedDict[bytes, JobRow] = OrderedDict()
         """Those that ended lately, for show."""
         self.index = Index(max_tombstones=limits.max_tombstones)
+        self.owners = Owners()
         self.counts = Counts(max_types=limits.max_types)
         self.wheel: Wheel[JobRow] = Wheel()
         self.touched: list[JobRow] = []
@@ -85,6 +87,12 @@ class Jobs:
         if job.outer is None and told.outer_span_id is not None:
             self._nest(job, told.outer_span_id)
 
+    def own(self, row: SpanRow, told: SpanOpen) -> None:
+        """Take what a job has; only its own record can say that it has nothing."""
+        job = row.job
+        if job is not None and (told.owned is not None or (job.owned is not None and job.span is row)):
+            self.owners.tell(job, told.owned)
+
     def _nest(self, job: JobRow, outer_span_id: bytes) -> None:
         outer = self.open.get(job.span.key[:16] + outer_span_id)
         if outer is not None and outer is not job:
@@ -115,6 +123,7 @@ class Jobs:
         if job.end is not None:
             return
         self.settle(job, State.ENDED, None)
+        self.owners.tell(job, None)
         job.end = end
         self.open.pop(job.span.key, None)
         inside = list(all_inside(job))

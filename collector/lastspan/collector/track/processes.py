@@ -58,11 +58,13 @@ class Processes:
             self._speak(row, now_ns)
         return row
 
-    def told(self, row: ProcessRow, state: ProcessState) -> None:
+    def told(self, row: ProcessRow, state: ProcessState, now_ns: int) -> None:
         """Take what a process says of itself and of its children."""
         self._vote(row, -1)
         row.status = state.status
         self._vote(row, +1)
+        if state.overslept is not None:
+            row.overslept, row.overslept_at_ns = state.overslept, now_ns
         if state.children != row.children:
             row.children = state.children
             for other in self._family(row):
@@ -128,8 +130,8 @@ class Processes:
         pid = row.resource.pid
         for parent in parents:
             if parent.silence is Silence.NONE and parent.quiet_since_ns is None and pid is not None:
-                state = parent.children.get(pid)
-                if state is not None and not _GONE.issuperset(state or "?"):
+                child = parent.children.get(pid)
+                if child is not None and not _GONE.issuperset(child.state or "?"):
                     return Silence.FROZEN
         return Silence.LOST
 

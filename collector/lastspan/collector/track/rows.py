@@ -11,7 +11,22 @@ from enum import Enum
 
 import msgspec
 
-from ..model import NO_CALL, Call, Evidence, JobType, Kind, Progress, Resource, Severity, State, Status
+from lastspan.semconv.vocabulary import LOCK_WAITS
+
+from ..evidence import Evidence, Owned
+from ..model import (
+    NO_CALL,
+    Call,
+    Child,
+    JobType,
+    Kind,
+    Overslept,
+    Progress,
+    Resource,
+    Severity,
+    State,
+    Status,
+)
 
 UNSEEN = -2
 """Sequence of a span that is known from its children only."""
@@ -58,7 +73,9 @@ class SpanRow(msgspec.Struct, gc=False, eq=False):
         if self.job is not None and self.job.span is self:
             return Kind.JOB
         evidence = self.evidence
-        if evidence is not None and (evidence.lock_name is not None or evidence.wait_kind == "lock"):
+        if evidence is not None and (
+            evidence.lock is not None or (evidence.wait is not None and evidence.wait.kind in LOCK_WAITS)
+        ):
             return Kind.LOCK
         return self.call.kind
 
@@ -105,6 +122,8 @@ class JobRow(msgspec.Struct, gc=False, eq=False):
     dirty: bool = False
     trouble: Trouble | None = None
     end: End | None = None
+    owned: Owned | None = None
+    """What it keeps others from."""
 
     def members(self) -> Iterator[SpanRow]:
         """Yield the open spans in the job, without its own."""
@@ -159,8 +178,12 @@ class ProcessRow(msgspec.Struct, gc=False, eq=False):
     proof_sequence: int = -1
     """Of its newest complete list of open spans: what that one lacks, and is not newer, is closed."""
     proof_ids: bytes | frozenset[bytes] = b""
-    children: dict[int, str] = {}
-    """Its children that run jobs: pid → state letter."""
+    children: dict[int, Child] = {}
+    """Its children that run jobs, by pid."""
+    overslept: Overslept | None = None
+    """It could not run for a while."""
+    overslept_at_ns: int = 0
+    """When it said so."""
     spans: list[SpanRow] = []
     """Its open spans, and some that have closed since the last `process.state`."""
     live: int = 0

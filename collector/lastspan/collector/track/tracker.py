@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
+from ..evidence import Evidence
 from ..model import (
     NO_SEQUENCE,
+    CallSeen,
     Durations,
-    Evidence,
     JobEnded,
     ProcessState,
     Signal,
@@ -34,6 +35,7 @@ SPAN_CAP = "span_cap"
 PROCESS_CAP = "process_cap"
 _EARLIER_NS = 100_000_000
 """A start that moves back by less changes no verdict."""
+_BUSY = 0.02
 _MINUTE_NS = 60_000_000_000
 
 
@@ -55,6 +57,7 @@ class Tracker:
         self.ended = self._jobs.ended
         self.counts = self._jobs.counts
         self.wheel = self._jobs.wheel
+        self.owners = self._jobs.owners
 
     @property
     def evidence_bytes(self) -> int:
@@ -102,7 +105,7 @@ class Tracker:
             self._close_absent(process, sequence, told.span_ids, now_ns)
         if sequence > process.state_sequence or sequence == NO_SEQUENCE:
             process.state_sequence = sequence
-            self.processes.told(process, told)
+            self.processes.told(process, told, now_ns)
             if told.status is Status.STOPPED:
                 self._end_process(process, "shutdown", now_ns)
         return None
@@ -113,6 +116,9 @@ class Tracker:
             return PROCESS_CAP
         self.counts.durations(process, told)
         return None
+
+    def _call_seen(self, told: CallSeen, now_ns: int) -> None:
+        self.processes.hear(told.origin, now_ns)
 
     def _job_ended(self, told: JobEnded, now_ns: int) -> None:
         self.processes.hear(told.origin, now_ns)
@@ -138,6 +144,8 @@ class Tracker:
             return SPAN_CAP
         row = self._spans.add(told, process, now_ns)
         self._link(row, told, now_ns)
+        if told.owned is not None:
+            self._jobs.own(row, told)
         return None
 
     def _refresh(self, row: SpanRow, told: SpanOpen, process: ProcessRow | None, now_ns: int) -> None:
@@ -157,6 +165,7 @@ class Tracker:
             self._spans.keep_evidence(row, told.evidence)
         if told.foreign:
             return
+        self._jobs.own(row, told)
         if job is None or (job.span is row and not told.is_job):
             self._relink(row, told, now_ns)
         elif job.span is row:
@@ -286,6 +295,7 @@ _TAKERS: dict[type, Callable[[Tracker, Any, int], str | None]] = {
     ProcessState: Tracker._process_state,
     Durations: Tracker._durations,
     JobEnded: Tracker._job_ended,
+    CallSeen: Tracker._call_seen,
 }
 
 
@@ -296,8 +306,16 @@ def _is_news(before: Evidence | None, now: Evidence | None) -> bool:
     return (
         before.function != now.function
         or before.line != now.line
-        or before.wait_kind != now.wait_kind
-        or before.lock_name != now.lock_name
-        or before.lock_holder_job_id != now.lock_holder_job_id
+        or _gist(before) != _gist(now)
         or (before.stack_age_ns or 0) // _MINUTE_NS != (now.stack_age_ns or 0) // _MINUTE_NS
+    )
+
+
+def _gist(evidence: Evidence) -> tuple[object, ...]:
+    wait, lock, loop = evidence.wait, evidence.lock, evidence.loop
+    return (
+        wait and (wait.kind, wait.peer, wait.job_id, wait.session, wait.unbounded),
+        lock and (lock.name, lock.holder_job_id, lock.holder_certainty, lock.cycle),
+        loop and loop.culprit,
+        (evidence.cpu_ratio or 0.0) > _BUSY,
     )
