@@ -62,6 +62,8 @@ class Way:
     needs: frozenset[str] = frozenset()
     """Servers: postgres, pgbouncer, mariadb, redis."""
     host: Host = "plain"
+    deliveries: int = 1
+    """How often its message is sent (Celery), with one and the same id."""
     fault: Fault | None = None
     """What happens to it once it runs, from outside."""
     states: frozenset[str] = frozenset({"stuck"})

@@ -144,10 +144,10 @@ def chord_whose_header_fails() -> None:
 # --- given out twice -------------------------------------------------------------------------------------------------
 
 
-@way("redelivered", span=own_wait(), host="prefork", in_test=True)
+@way("redelivered", span=own_wait(), host="prefork", deliveries=2, in_test=True)
 @app.task(name="job_delivered_twice")
 def job_delivered_twice() -> None:
-    """The harness sends its message twice, with one id."""
+    """Its message comes twice, with one id."""
     time.sleep(HOUR)  # <- stops here
 
 
