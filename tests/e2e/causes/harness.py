@@ -7,11 +7,9 @@ import pkgutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -58,8 +56,8 @@ class Harness:
     def __init__(self, ways: Sequence[Way], *, bare: bool = False, parallel: int = 8) -> None:
         self._ways = ways
         self._bare = bare
-        self._slots = ThreadPoolExecutor(parallel)
-        self._core = threading.Lock()
+        self._slots = ThreadPoolExecutor(max(1, parallel - 1))
+        self._core = ThreadPoolExecutor(1)
         self._running = Running()
         self._ground = Ground(frozenset().union(*(way.needs for way in ways)))
         self._closing = False
@@ -76,20 +74,24 @@ class Harness:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._closing = True
-        self._slots.shutdown(cancel_futures=True)
+        for pool in (self._slots, self._core):
+            pool.shutdown(cancel_futures=True)
         self._running.__exit__(kind, error, tb)
         self._ground.close()
 
     def findings(self) -> Iterator[Finding]:
         """Run the ways; yield what was found of each, as they end."""
         # The long ones first: nobody likes to wait for a last one.
-        in_order = sorted(self._ways, key=lambda way: (-way.seconds, not way.is_heavy))
-        for done in as_completed([self._slots.submit(self._find, way) for way in in_order]):
+        in_order = sorted(self._ways, key=lambda way: -way.seconds)
+        for done in as_completed([self._pool(way).submit(self._find, way) for way in in_order]):
             yield done.result()
 
+    def _pool(self, way: Way) -> ThreadPoolExecutor:
+        """Those that take a core take turns."""
+        return self._core if way.is_heavy else self._slots
+
     def _find(self, way: Way) -> Finding:
-        core: AbstractContextManager[object] = self._core if way.is_heavy else nullcontext()
-        with core, Stage(way, self._running, self._environ(way)) as stage:
+        with Stage(way, self._running, self._environ(way)) as stage:
             try:
                 stage.start()
                 return self._watch(way, stage)
@@ -134,7 +136,7 @@ class Harness:
             **self._running.worker_environ(self._collector.otlp),
             **place.environ(),
             "OTEL_SERVICE_NAME": "causes",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "PYTHONWARNINGS": "ignore",
             "CAUSES_HOST": way.host,
             "CAUSES_FOLDER": place.folder,
