@@ -292,7 +292,7 @@ def _why(error: OSError, native_id: int, proc: str) -> str:
         return "the kernel does not show the system calls of a process that has changed its user, or was forbidden to"
     if not os.path.isdir(f"{proc}/task"):
         return "there is no /proc"
-    if not os.path.isdir(f"{proc}/task/{native_id}"):
+    if isinstance(error, ProcessLookupError) or not os.path.isdir(f"{proc}/task/{native_id}"):
         return "its thread has ended"
     return "this kernel does not show system calls"
 
