@@ -32,8 +32,8 @@ def _query(**values: Any) -> Records:
     """A job that waits for its only query."""
 
     def tell(worker: Process, age: float) -> Iterator[LogRecord]:
-        facts = {"db_system_name": "postgresql", "db_query_text": "SELECT sum(amount) FROM payments"}
-        evidence = {
+        facts: dict[str, Any] = {"db_system_name": "postgresql", "db_query_text": "SELECT sum(amount) FROM payments"}
+        evidence: dict[str, Any] = {
             "stack_age": age - 2,
             "thread_cpu_ratio": 0.0,
             "thread_state": "S",
@@ -83,7 +83,11 @@ def _computing(worker: Process, age: float) -> Iterator[LogRecord]:
 
 
 def _with_progress(worker: Process, age: float) -> Iterator[LogRecord]:
-    progress = {"job_progress_done": age // INTERVAL, "job_progress_total": 720.0, "job_progress_age": 1.0}
+    progress: dict[str, Any] = {
+        "job_progress_done": age // INTERVAL,
+        "job_progress_total": 720.0,
+        "job_progress_age": 1.0,
+    }
     yield worker.job(1, age=age, job_movement_age=1.0, stack_age=0.1, thread_cpu_ratio=0.4, **progress)
     yield worker.state(1)
 
@@ -91,7 +95,13 @@ def _with_progress(worker: Process, age: float) -> Iterator[LogRecord]:
 def _with_calls(worker: Process, age: float) -> Iterator[LogRecord]:
     """A new call each time: each is short, none has a timeout."""
     number = 100 + int(age)
-    call = {"call_unbounded": True, "wait_unbounded": True, "wait_kind": "http", "wait_idle": 3.0, "stack_age": 3.0}
+    call: dict[str, Any] = {
+        "call_unbounded": True,
+        "wait_unbounded": True,
+        "wait_kind": "http",
+        "wait_idle": 3.0,
+        "stack_age": 3.0,
+    }
     yield worker.job(1, age=age, job_movement_age=age)
     yield worker.http(number, 1, age=6.0, **call)
     yield worker.state(1, number)
@@ -107,14 +117,19 @@ def _pacing(worker: Process, age: float) -> Iterator[LogRecord]:
 
 def _waiting_for_a_child(worker: Process, age: float) -> Iterator[LogRecord]:
     """A child process computes for three hours."""
-    child = {"wait_kind": "process", "wait_call": "subprocess.run", "wait_target": "ffmpeg", "wait_unbounded": True}
+    child: dict[str, Any] = {
+        "wait_kind": "process",
+        "wait_call": "subprocess.run",
+        "wait_target": "ffmpeg",
+        "wait_unbounded": True,
+    }
     yield worker.job(1, age=age, job_movement_age=age, stack_age=age - 1, thread_cpu_ratio=0.0, **child)
     yield worker.state(1)
 
 
 def _waiting_for_a_pool(worker: Process, age: float) -> Iterator[LogRecord]:
     """Futures of a process pool, whose processes compute."""
-    future = {"wait_kind": "future", "wait_call": "Future.result", "wait_unbounded": True}
+    future: dict[str, Any] = {"wait_kind": "future", "wait_call": "Future.result", "wait_unbounded": True}
     yield worker.job(1, age=age, job_movement_age=age, stack_age=age - 1, thread_cpu_ratio=0.0, **future)
     yield worker.state(1)
 
@@ -122,7 +137,12 @@ def _waiting_for_a_pool(worker: Process, age: float) -> Iterator[LogRecord]:
 def _importing(worker: Process, age: float) -> Iterator[LogRecord]:
     """One statement after the other, each of less than a minute."""
     number = 100 + int(age) // 45
-    statement = {"db_system_name": "postgresql", "call_unbounded": True, "wait_kind": "db", "wait_unbounded": True}
+    statement: dict[str, Any] = {
+        "db_system_name": "postgresql",
+        "call_unbounded": True,
+        "wait_kind": "db",
+        "wait_unbounded": True,
+    }
     yield worker.job(1, age=age, job_movement_age=age)
     yield worker.span(number, 1, name="COPY", age=max(1.0, age % 45), **statement)
     yield worker.state(1, number)

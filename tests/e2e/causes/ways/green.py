@@ -32,10 +32,17 @@ def gevent_semaphore() -> None:
     _till.acquire()  # <- stops here
 
 
+def other_work() -> None:
+    """A worker has something else to do; with nothing at all gevent would raise LoopExit."""
+    ready()
+    while True:
+        gevent.sleep(1)
+
+
 _inbox = Queue()
 
 
-@way("waiting", span=wait("_inbox") + "|job ", host="gevent")
+@way("waiting", span=wait("_inbox") + "|job ", beside=(other_work,), host="gevent")
 def gevent_queue() -> None:
     _inbox.get()  # <- stops here
 
@@ -43,7 +50,7 @@ def gevent_queue() -> None:
 _ready = Event()
 
 
-@way("waiting", span=wait("_ready") + "|job ", host="gevent")
+@way("waiting", span=wait("_ready") + "|job ", beside=(other_work,), host="gevent")
 def gevent_event() -> None:
     _ready.wait()  # <- stops here
 
