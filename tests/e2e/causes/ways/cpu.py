@@ -50,7 +50,7 @@ def recursion_without_an_end() -> None:
     _routes(90)  # <- stops here
 
 
-def _routes(steps: int) -> int:
+def _routes(steps: int) -> int:  # <- recursion_without_an_end stops here
     if steps < 2:  # <- recursion_without_an_end stops here
         return 1  # <- recursion_without_an_end stops here
     return _routes(steps - 1) + _routes(steps - 2)  # <- recursion_without_an_end stops here

@@ -18,7 +18,7 @@ HOUR = 3600
 def _connect(url: str | None = None) -> Any:
     import psycopg2  # type: ignore[import-untyped, unused-ignore]
 
-    return psycopg2.connect(url or here().postgres)
+    return psycopg2.connect(url or here().postgres)  # <- connecting_to_a_database_that_is_silent stops here
 
 
 def _make_accounts(table: str) -> None:
@@ -247,7 +247,7 @@ def stopped_backend() -> None:
 
 @way("db_query", span=JOB, bare_span=JOB, peer="silent")
 def connecting_to_a_database_that_is_silent() -> None:
-    _connect(f"postgresql://nobody@{here().silent}/nothing")  # <- stops here
+    _connect(f"postgresql://nobody@{here().silent}/nothing")
 
 
 # --- pools -----------------------------------------------------------------------------------------------------------

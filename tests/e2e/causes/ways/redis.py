@@ -12,7 +12,8 @@ from tests.e2e.causes.way import DB, own_wait, way
 def _client(url: str | None = None) -> Any:
     import redis
 
-    return redis.Redis.from_url(url or here().redis)
+    # As redis-py was until version 8, and as those ask who read for long: without a timeout.
+    return redis.Redis.from_url(url or here().redis, socket_timeout=None, socket_connect_timeout=None)
 
 
 def refresh_prices() -> None:
