@@ -10,7 +10,8 @@ from tests.collector.records import Process
 from lastspan.collector.config import check
 from lastspan.collector.pipeline import TICK_NS, Answer, Pipeline
 from lastspan.collector.publish.metrics import render
-from lastspan.collector.publish.views import JobView, count_states, find_job, view
+from lastspan.collector.publish.shapes import JobView
+from lastspan.collector.publish.views import count_states, find_job, view
 
 SECOND = 1_000_000_000
 

@@ -27,7 +27,12 @@ CORE = (
     "otlp_json",
     "policy",
     "judge",
+    "known",
+    "blockers",
+    "words",
     "cause",
+    "graph",
+    "lint",
     "track",
 )
 FORBIDDEN = {
@@ -73,7 +78,12 @@ MAY_KNOW = {
     "track": {"evidence", "model"},
     "policy": {"model"},
     "judge": {"model", "policy", "track"},
-    "cause": {"judge", "model", "track"},
+    "known": {"databases", "evidence", "judge", "model", "policy", "track"},
+    "blockers": {"evidence", "judge", "known", "model", "track"},
+    "words": {"blockers", "known", "model", "track"},
+    "cause": {"blockers", "evidence", "judge", "known", "model", "track", "words"},
+    "graph": {"blockers", "known", "track", "words"},
+    "lint": {"evidence", "known", "model", "policy", "track", "words"},
 }
 
 

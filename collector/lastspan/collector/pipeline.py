@@ -18,11 +18,14 @@ import msgspec
 from lastspan.semconv import duration
 
 from . import otlp_json
-from .cause import Cause, explain, incident
+from .cause import Explanation, explain, incident, raise_severity
 from .databases import DatabaseFacts
 from .decode import Batch, Decoder
+from .graph import MAX_NODES, Graph, graph
 from .judge import Verdict, judge
-from .model import SUSPECT, DatabaseWait, Session, State
+from .known import Known, evidence_of, server_of
+from .lint import Finding, Lint, is_unbounded
+from .model import SUSPECT, CallSeen, DatabaseWait, Kind, Session, State
 from .policy import Policy
 from .track import JobRow, Limits, Tracker, Trouble
 from .values import RequestError
@@ -36,6 +39,9 @@ SLICE = 250
 """Judgements between two returns to the event loop: a few milliseconds."""
 TICK_NS = 250_000_000
 _OVERSLEPT_NS = 4 * TICK_NS
+_PROBED = 2000
+"""Suspects that a probe is asked to look for."""
+_DATABASE = frozenset({"db", "db_lock"})
 _TOLD = 20
 """Changes of verdict that one tick logs; more are counted."""
 
@@ -59,6 +65,8 @@ class Facts(msgspec.Struct):
     longest_stop_ns: int = 0
     """For how long the last tick kept the receiver waiting at most."""
     backlog: int = 0
+    probe_failures: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    """(server, reason), of probes beside databases."""
 
 
 class Pipeline:
@@ -76,6 +84,7 @@ class Pipeline:
         self.policy = policy
         self.tracker = Tracker(limits)
         self.databases = DatabaseFacts()
+        self.lint = Lint(policy)
         self.facts = Facts(judged_ns=clock())
         self._decoder = Decoder()
         self._stopwatch = stopwatch
@@ -104,6 +113,8 @@ class Pipeline:
     def _take(self, batch: Batch, transport: str) -> Answer:
         now_ns, tracker = self.clock(), self.tracker
         for signal in batch.signals:
+            if isinstance(signal, CallSeen):
+                self.lint.take(signal, now_ns)
             reason = tracker.observe(signal, now_ns)
             if reason is not None:
                 batch.rejected[reason] += 1
@@ -121,11 +132,15 @@ class Pipeline:
 
     def late_database_waits(self) -> list[DatabaseWait]:
         """Return the late spans that wait for a database: a probe need not look while there are none."""
-        return []
+        known = self.known()
+        waits = (_database_wait(job, known.verdict(job)) for job in known.suspects(_PROBED))
+        return list(dict.fromkeys(wait for wait in waits if wait is not None))
 
     def database_facts(self, server: str, sessions: list[Session]) -> None:
         """Take what a probe saw at a database server: all sessions that wait for a lock or hold what others want."""
         self.databases.take(server, sessions, self.clock())
+        for job in self.known().suspects(_PROBED):
+            self.tracker.touch(job)
 
     # --- judge --------------------------------------------------------------------------------------------------
 
@@ -148,20 +163,35 @@ class Pipeline:
         self.facts.longest_stop_ns = max(longest, self._stopwatch() - started)
         self.facts.judged_ns = now_ns
 
+    def known(self) -> Known:
+        """Return what may be asked about jobs other than the one at hand, now."""
+        return Known(self.tracker, self.databases, self.policy, self.clock())
+
     def verdict(self, job: JobRow) -> Verdict:
         """Return the verdict on a job now."""
         return judge(job, self.policy, self.clock())
 
-    def look(self, job: JobRow) -> Verdict:
-        """Return the verdict on a job now, and have the counts agree with what is told."""
-        return self._judge(job, self.clock())
+    def look(self, job: JobRow, known: Known) -> tuple[Verdict, Explanation | None]:
+        """Return the verdict on a job and its cause, and have the counts agree with what is told."""
+        verdict = self._judge(job, known)
+        if verdict.state in (State.RUNNING, State.ENDED):
+            return verdict, None
+        cause = explain(job, verdict, known)
+        return raise_severity(verdict, cause), cause
 
-    def cause(self, job: JobRow, verdict: Verdict) -> Cause:
-        """Return why a job is as it is."""
-        return explain(job, verdict)
+    def findings(self) -> list[Finding]:
+        """Return what will hang one day."""
+        types = (series.type for series in self.tracker.counts.series.values())
+        return self.lint.all((type for type in types if type is not None), self.known())
+
+    def graph(self, limit: int = MAX_NODES) -> Graph:
+        """Return who waits for whom, among the suspects."""
+        known = self.known()
+        return graph(known.suspects(limit), known, limit=limit)
 
     def _work(self, now_ns: int) -> Iterator[None]:
-        tracker = self.tracker
+        tracker, known = self.tracker, Known(self.tracker, self.databases, self.policy, now_ns)
+        self.databases.forget(now_ns)
         for process in tracker.processes.wheel.pop(now_ns):
             tracker.processes.look(process, now_ns)
             yield
@@ -173,24 +203,25 @@ class Pipeline:
         self.facts.backlog = len(touched)
         for job in touched:
             job.dirty = False
-            self._judge(job, now_ns)
+            self._judge(job, known)
             yield
         for job in tracker.wheel.pop(now_ns):
-            self._judge(job, now_ns)
+            self._judge(job, known)
             yield
 
-    def _judge(self, job: JobRow, now_ns: int) -> Verdict:
+    def _judge(self, job: JobRow, known: Known) -> Verdict:
+        now_ns = known.now_ns
         verdict = judge(job, self.policy, now_ns)
         if job.end is not None:
             return verdict
         if verdict.state in SUSPECT or job.trouble is not None or verdict.state is not job.state:
-            self._settle(job, verdict, now_ns)
+            self._settle(job, verdict, known)
         self.tracker.wheel.arm(job, verdict.due_ns if verdict.due_ns is not None else 1 << 62, now_ns)
         return verdict
 
-    def _settle(self, job: JobRow, verdict: Verdict, now_ns: int) -> None:
+    def _settle(self, job: JobRow, verdict: Verdict, known: Known) -> None:
         before = job.state
-        trouble = self._trouble(job, verdict, now_ns) if verdict.state in SUSPECT else None
+        trouble = self._trouble(job, verdict, known) if verdict.state in SUSPECT else None
         self.tracker.settle(job, verdict.state, trouble)
         if before is verdict.state:
             return
@@ -200,13 +231,31 @@ class Pipeline:
         if self._changes <= _TOLD:
             _tell(job, verdict, before, trouble)
 
-    def _trouble(self, job: JobRow, verdict: Verdict, now_ns: int) -> Trouble:
-        cause, old = explain(job, verdict), job.trouble
+    def _trouble(self, job: JobRow, verdict: Verdict, known: Known) -> Trouble:
+        cause, old = explain(job, verdict, known), job.trouble
         name = incident(job, cause) if old is None else old.incident
-        since_ns = now_ns if old is None else old.since_ns
-        assert verdict.severity is not None  # a suspect has one
-        new = Trouble(name, cause.name, verdict.last.span.name, verdict.severity, since_ns)
+        since_ns = known.now_ns if old is None else old.since_ns
+        severity = raise_severity(verdict, cause).severity
+        assert severity is not None  # a suspect has one
+        new = Trouble(name, cause.name, verdict.last.span.name, severity, since_ns)
+        self._note(job, verdict, known)
         return old if old is not None and _same(old, new) else new
+
+    def _note(self, job: JobRow, verdict: Verdict, known: Known) -> None:
+        """A call without timeout that is late is a finding, also when the job will have ended."""
+        span, evidence = verdict.last.span, evidence_of(job, verdict.last)
+        if is_unbounded(evidence, span.call.unbounded):
+            self.lint.late(job, span.name, evidence, server_of(span, evidence), known.now_ns)
+
+
+def _database_wait(job: JobRow, verdict: Verdict) -> DatabaseWait | None:
+    span = verdict.last.span
+    evidence = evidence_of(job, verdict.last)
+    wait = evidence.wait
+    if span.call.kind is not Kind.DB and (wait is None or (wait.session is None and wait.kind not in _DATABASE)):
+        return None
+    session, local = (wait.session or "", wait.local or "") if wait is not None else ("", "")
+    return DatabaseWait(server_of(span, evidence), session, local)
 
 
 def _tell(job: JobRow, verdict: Verdict, before: State, trouble: Trouble | None) -> None:

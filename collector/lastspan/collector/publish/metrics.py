@@ -26,7 +26,9 @@ from lastspan.semconv import metrics as m
 from ..model import DURATION_BOUNDS, SUSPECT
 from ..pipeline import Pipeline
 from ..track import OPEN_STATES, JobRow, Series
-from .views import JobView, key_text, view
+from .blocked import key_text
+from .shapes import JobView
+from .views import view
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_SUSPECTS = 200
@@ -238,13 +240,16 @@ def _lost(pipeline: Pipeline) -> dict[Labels, int]:
 def _collector(pipeline: Pipeline) -> Iterator[Metric]:
     facts, tracker = pipeline.facts, pipeline.tracker
     received, dropped = _family(m.COLLECTOR_RECEIVED), _family(m.COLLECTOR_DROPPED)
+    probes = _family(m.COLLECTOR_PROBE_FAILURES)
     for labels, count in facts.received.items():
         received.add_metric(_labels(*labels), count)
     for labels, count in facts.dropped.items():
         dropped.add_metric(_labels(*labels), count)
+    for labels, count in facts.probe_failures.items():
+        probes.add_metric(_labels(*labels), count)
     info = _family(m.COLLECTOR_INFO)
     info.add_metric((own_version(),), 1)
-    yield from (received, dropped, info)
+    yield from (received, dropped, probes, info)
     yield _gauge(m.COLLECTOR_OPEN_SPANS, len(tracker.spans))
     yield _gauge(m.COLLECTOR_SPAN_LIMIT, tracker.limits.max_open_spans)
     yield _gauge(m.COLLECTOR_EVIDENCE_BYTES, tracker.evidence_bytes)

@@ -11,155 +11,29 @@ from datetime import datetime, timezone
 from itertools import chain, islice
 from typing import Any
 
-import msgspec
-
-from ..evidence import Evidence, Lock, Wait
+from ..evidence import Evidence
 from ..judge import Leaf, Verdict
+from ..known import Known, evidence_of
 from ..model import Call, Resource, State
 from ..pipeline import Pipeline
 from ..track import JobRow, SpanRow
+from .blocked import blocked_by, key_text
+from .shapes import Code, JobList, JobView, LastSpan, OpenSpan, Other, Progress, Wait
 
 SCANNED = 50_000
 """Jobs that one list looks at; suspects come first, so none of them is missed."""
 _KEY = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 _NOWHERE = Resource()
-_SEEN_NOTHING = Evidence()
 
 Wall = Callable[[], float]
 """Seconds since the epoch; for display only."""
-
-
-class LastSpan(msgspec.Struct):
-    """Where the job is, or where it stopped."""
-
-    name: str
-    kind: str
-    """What it does: job, http, db, lock, other."""
-    age_s: float
-    allowed_s: float
-    attributes: dict[str, Any]
-    span_id: str
-
-
-class Code(msgspec.Struct):
-    """The code line where the thread stands."""
-
-    function: str | None
-    file: str | None
-    line: int | None
-
-
-class Progress(msgspec.Struct):
-    """What `progress()` last said."""
-
-    done: float
-    total: float | None
-    ratio: float | None
-    message: str | None
-
-
-class Blocker(msgspec.Struct):
-    """What the thread waits for."""
-
-    kind: str | None
-    peer: str | None
-    lock: str | None
-    holder_job_id: str | None
-    holder_thread: str | None
-
-
-class OpenSpan(msgspec.Struct):
-    """One open span of the job, its own included."""
-
-    span_id: str
-    parent_id: str | None
-    name: str
-    kind: str
-    age_s: float
-    attributes: dict[str, Any]
-    is_job: bool
-    is_last: bool
-
-
-class Other(msgspec.Struct):
-    """Another attempt of the same job."""
-
-    job_key: str
-    attempt: int | None
-    state: str
-    outcome: str | None
-    host: str | None
-    pid: int | None
-
-
-class JobView(msgspec.Struct):
-    """One job."""
-
-    job_key: str
-    job_id: str
-    job_name: str
-    service: str | None
-    environment: str | None
-    host: str | None
-    pod: str | None
-    namespace: str | None
-    pid: int | None
-    instance_id: str | None
-    service_version: str | None
-    queue: str | None
-    system: str | None
-    attempt: int | None
-    max_attempts: int | None
-    state: str
-    outcome: str | None
-    reason: str | None
-    exit_signal: int | None
-    exit_code: int | None
-    severity: str | None
-    basis: str
-    basis_rule: str
-    cause: str | None
-    cause_text: str | None
-    confidence: float | None
-    incident: str | None
-    started_at: str
-    age_s: float
-    allowed_s: float
-    timeout_s: float | None
-    silent_s: float | None
-    heartbeat_age_s: float | None
-    movement_age_s: float | None
-    progress: Progress | None
-    cpu_ratio: float | None
-    trace_id: str | None
-    span_id: str | None
-    last_span: LastSpan
-    code: Code | None
-    stack: list[str]
-    stack_unseen: str | None
-    thread: str | None
-    open_spans: list[OpenSpan]
-    blocked_by: Blocker | None
-    lint: list[dict[str, Any]]
-    others: list[Other]
-
-
-class JobList(msgspec.Struct):
-    """An answer of `/api/v1/jobs`."""
-
-    jobs: list[JobView]
-    truncated: bool
-    """There are more than were asked for."""
-    counts: dict[str, int]
-    """All open jobs by state, whatever the filter."""
-    now: str
 
 
 def list_jobs(
     pipeline: Pipeline, *, state: str | None, job_name: str | None, service: str | None, limit: int, wall: Wall
 ) -> JobList:
     """Return jobs: suspects first, then those that are open, then those that ended lately."""
-    tracker = pipeline.tracker
+    tracker, known = pipeline.tracker, pipeline.known()
     found: list[JobView] = []
     truncated = False
     for index, job in enumerate(_all_jobs(pipeline, state)):
@@ -173,7 +47,7 @@ def list_jobs(
         if len(found) >= limit:
             truncated = True
             break
-        found.append(view(pipeline, job, wall=wall))
+        found.append(view(pipeline, job, wall=wall, known=known))
     return JobList(found, truncated, count_states(pipeline), _iso(wall()))
 
 
@@ -198,15 +72,14 @@ def count_states(pipeline: Pipeline) -> dict[str, int]:
     return counts
 
 
-def view(pipeline: Pipeline, job: JobRow, *, wall: Wall) -> JobView:
-    """Return one job as the API tells it."""
+def view(pipeline: Pipeline, job: JobRow, *, wall: Wall, known: Known | None = None) -> JobView:
+    """Return one job as the API tells it; *known*: what others may be asked, if several jobs are told at once."""
     now_ns = pipeline.clock() if job.end is None else min(pipeline.clock(), job.end.at_ns)
-    verdict = pipeline.look(job)
+    known = known or pipeline.known()
+    verdict, cause = pipeline.look(job, known)
     process = job.span.process
     resource = _NOWHERE if process is None else process.resource
-    troubled = verdict.state not in (State.RUNNING, State.ENDED)
-    cause = pipeline.cause(job, verdict) if troubled else None
-    evidence = verdict.last.span.evidence or job.span.evidence or _SEEN_NOTHING
+    evidence = evidence_of(job, verdict.last)
     age_s = max(0, now_ns - job.span.start_ns) / 1e9
     ended_ago_s = (pipeline.clock() - now_ns) / 1e9
     key, type, end = job.span.key, job.type, job.end
@@ -235,7 +108,8 @@ def view(pipeline: Pipeline, job: JobRow, *, wall: Wall) -> JobView:
         basis=verdict.allowance.basis.value,
         basis_rule=verdict.allowance.rule,
         cause=None if cause is None else cause.name,
-        cause_text=None if cause is None else cause.words(job, verdict),
+        cause_text=None if cause is None else cause.text,
+        advice=None if cause is None else cause.first_step,
         confidence=None if cause is None else cause.confidence,
         incident=None if job.trouble is None else job.trouble.incident,
         started_at=_iso(wall() - age_s - ended_ago_s),
@@ -247,23 +121,23 @@ def view(pipeline: Pipeline, job: JobRow, *, wall: Wall) -> JobView:
         movement_age_s=None if job.moved_ns is None else max(0, now_ns - job.moved_ns) / 1e9,
         progress=_progress(job),
         cpu_ratio=evidence.cpu_ratio,
+        runqueue_ratio=evidence.runqueue_ratio,
+        thread_state=evidence.thread_state,
         trace_id=key[:16].hex() if len(key) == 24 else None,
         span_id=key[16:].hex() if len(key) == 24 else None,
         last_span=_last_span(verdict.last, verdict),
-        code=None if evidence.function is None else Code(evidence.function, evidence.file, evidence.line),
+        code=_code(evidence),
         stack=(evidence.stacktrace or "").splitlines(),
         stack_unseen=evidence.stack_unseen,
+        unseen=evidence.unseen,
         thread=evidence.thread_name,
+        wait=_wait(evidence),
+        holds=[] if job.owned is None else list(job.owned.locks),
         open_spans=[_open_span(span, verdict, now_ns) for span in _open_spans(job)],
-        blocked_by=_blocker(evidence),
-        lint=[],
+        blocked_by=blocked_by(job, known) if job.end is None else None,
+        lint=pipeline.lint.of(job, known),
         others=[_other(other) for other in pipeline.tracker.with_id(job.job_id) if other is not job],
     )
-
-
-def key_text(key: bytes) -> str:
-    """Return a job key as text: trace id, "-", span id."""
-    return f"{key[:16].hex()}-{key[16:].hex()}" if len(key) == 24 else key.decode(errors="replace")
 
 
 def _all_jobs(pipeline: Pipeline, state: str | None) -> Iterator[JobRow]:
@@ -324,10 +198,29 @@ def _progress(job: JobRow) -> Progress | None:
     return Progress(progress.done, progress.total, ratio, progress.message)
 
 
-def _blocker(evidence: Evidence) -> Blocker | None:
-    wait, lock = evidence.wait or Wait(), evidence.lock or Lock()
-    blocker = Blocker(wait.kind, wait.peer, lock.name, lock.holder_job_id, lock.holder_thread)
-    return None if all(value is None for value in msgspec.structs.astuple(blocker)) else blocker
+def _code(evidence: Evidence) -> Code | None:
+    if evidence.function is None:
+        return None
+    return Code(evidence.function, evidence.file, evidence.line, evidence.lines)
+
+
+def _wait(evidence: Evidence) -> Wait | None:
+    wait = evidence.wait
+    if wait is None:
+        return None
+    return Wait(
+        wait.kind,
+        wait.call,
+        wait.peer,
+        wait.local,
+        _seconds(wait.idle_ns),
+        _seconds(wait.timeout_ns),
+        wait.unbounded,
+        wait.job_id,
+        wait.target,
+        wait.session,
+        evidence.syscall,
+    )
 
 
 def _other(job: JobRow) -> Other:

@@ -251,6 +251,10 @@ class Tracker:
         touched, self._jobs.touched = self._jobs.touched, []
         return touched
 
+    def touch(self, job: JobRow) -> None:
+        """Have a job judged at the next tick."""
+        self._jobs.touch(job)
+
     def settle(self, job: JobRow, state: State, trouble: Trouble | None) -> None:
         """Take a verdict into the counts."""
         self._jobs.settle(job, state, trouble)

@@ -1,0 +1,115 @@
+"""One job whose cause is asked for, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from ..evidence import Evidence, Lock, Wait
+from ..judge import Leaf, Verdict
+from ..known import Known, evidence_of, server_of
+from ..model import Call, Kind
+from ..track import JobRow
+
+_NO_WAIT, _NO_LOCK = Wait(), Lock()
+_BUSY_CPU, _BUSY = 0.02, 0.05
+"""A thread that uses so much of a core, and with the time that it waits for one so much, computes; others wait."""
+
+
+class Case(msgspec.Struct, gc=False):
+    """A job, the verdict on it, what was seen of its code, and whom else to ask."""
+
+    job: JobRow
+    verdict: Verdict
+    known: Known
+    evidence: Evidence
+    wait: Wait
+    """Empty where nothing was told."""
+    lock: Lock
+
+    @property
+    def last(self) -> Leaf:
+        """Where the job is, or where it stopped."""
+        return self.verdict.last
+
+    @property
+    def call(self) -> Call:
+        """What the last span calls."""
+        return self.verdict.last.span.call
+
+    @property
+    def peer(self) -> str:
+        """host:port of the other end; empty: none is known."""
+        return server_of(self.last.span, self.evidence) or _of_url(self.call)
+
+    @property
+    def stood_ns(self) -> int:
+        """For how long it has been where it is."""
+        stood_ns = self.evidence.stack_age_ns
+        return self.last.age_ns if stood_ns is None else min(self.last.age_ns, stood_ns)
+
+    @property
+    def is_http(self) -> bool:
+        """Whether the last span is a request whose answer it waits for."""
+        return self.call.kind is Kind.HTTP or self.call.attribute("rpc.system") is not None
+
+    @property
+    def is_database(self) -> bool:
+        """Whether the last span asks a database."""
+        return self.call.kind is Kind.DB
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether its thread computes, by the time that it got and the time that it would have used."""
+        cpu = self.evidence.cpu_ratio or 0.0
+        return cpu > _BUSY_CPU and cpu + (self.evidence.runqueue_ratio or 0.0) > _BUSY
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether what it waits in has no timeout."""
+        return self.call.unbounded or self.wait.unbounded
+
+    @property
+    def silent_ns(self) -> int:
+        """For how long the peer has sent nothing, as far as that is known."""
+        return self.stood_ns if self.wait.idle_ns is None else self.wait.idle_ns
+
+
+def case(job: JobRow, verdict: Verdict, known: Known) -> Case:
+    """Return the case of a job."""
+    evidence = evidence_of(job, verdict.last)
+    return Case(job, verdict, known, evidence, evidence.wait or _NO_WAIT, evidence.lock or _NO_LOCK)
+
+
+Words = Callable[[Case], str]
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """Why a job is as it is."""
+
+    name: str
+    """One of `vocabulary.CAUSES`."""
+    confidence: float
+    """0 … 1: how often we would be right if we said so each time. 0: not known."""
+    family: str
+    """Causes of one family make one incident."""
+    target: str
+    """Peer, lock, span … at which it stopped: what jobs of one incident have in common."""
+    words: Words
+    """Makes the sentence that a person reads: only when one does."""
+    advice: Words
+    """Makes the first thing to do."""
+    proven: bool = False
+    """The evidence alone is enough to wake somebody, whatever the job is allowed."""
+
+
+Finder = Callable[[Case], Cause | None]
+
+
+def _of_url(call: Call) -> str:
+    address = call.attribute("network.peer.address")
+    if address is not None:
+        port = call.attribute("network.peer.port")
+        return f"{address}:{port}" if port is not None else str(address)
+    return str(call.attribute("url.full") or "").partition("://")[2].partition("/")[0]

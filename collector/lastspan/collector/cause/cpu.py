@@ -1,0 +1,42 @@
+"""Code that computes without an end in sight."""
+
+from __future__ import annotations
+
+from .case import Case, Cause
+from .words import file_line, join, took
+
+_SURE = 0.5
+
+
+def find(case: Case) -> Cause | None:
+    """A thread that runs, by its own clock; one that polls and sleeps is said to wait."""
+    if not case.is_busy or case.wait.kind is not None:
+        return None
+    evidence = case.evidence
+    wanted = (evidence.cpu_ratio or 0.0) + (evidence.runqueue_ratio or 0.0)
+    target = evidence.function or case.job.type.name
+    return Cause("cpu_loop", 0.9 if wanted >= _SURE else 0.75, "cpu", target, _words, _advice)
+
+
+def _words(case: Case) -> str:
+    evidence = case.evidence
+    uses = f"Its thread uses {evidence.cpu_ratio or 0.0:.0%} of a core"
+    waits = evidence.runqueue_ratio or 0.0
+    queue = f" and waits {waits:.0%} of the time for one" if waits >= 0.05 else ""
+    return join(uses + queue, _where(case), f"for {took(case.stood_ns)}") + "."
+
+
+def _where(case: Case) -> str:
+    evidence = case.evidence
+    if not evidence.file:
+        return ""
+    at = file_line(evidence.file, evidence.lines or evidence.line)
+    verb = "and goes round at" if evidence.lines and "-" in evidence.lines else "and computes at"
+    return f"{verb} {at}" + (f" ({evidence.function})" if evidence.function else "")
+
+
+def _advice(case: Case) -> str:
+    return (
+        "See what that code waits to become true. If it is honest work: progress() tells so, or declare how long it "
+        "may take."
+    )

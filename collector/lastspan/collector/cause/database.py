@@ -1,0 +1,133 @@
+"""Databases: locks in them, and queries that take long or are never answered."""
+
+from __future__ import annotations
+
+from ..blockers import blocker
+from .case import Case, Cause
+from .words import at_place, holder, join, open_for, session, short, took, who
+
+_PEER_SILENT_NS = 300_000_000_000
+_SQLITE = "sqlite"
+_WAITS = frozenset({None, "db", "connect", "socket", "dns", "sleep", "http"})
+"""What a thread that asks a database may be seen to wait for; other waits speak for themselves."""
+
+
+def find_lock(case: Case) -> Cause | None:
+    """A lock in a database: as a probe saw it, as the job asked for it, or the whole file."""
+    seen = case.known.session(case.job, case.last)
+    if seen is not None and seen.blocked_by:
+        target = join(seen.server, seen.locks)
+        step = blocker(case.job, case.last, case.known)
+        stuck = step is not None and step.job is not None and case.known.is_stuck(step.job)
+        return Cause("db_lock", 0.95, "db_lock", target, _seen_words, _seen_advice, proven=stuck)
+    if case.wait.kind == "db_lock" or (seen is not None and seen.wait.startswith("Lock/")):
+        target = case.lock.key or join(case.peer, case.lock.name or case.wait.target)
+        return Cause("db_lock", 0.85, "db_lock", target, _asked_words, _asked_advice)
+    if _is_sqlite(case) and not case.is_busy and case.wait.kind in (None, "sleep", "file_lock", "db"):
+        return Cause("db_lock", 0.8, "db_lock", str(_namespace(case)), _file_words, _file_advice)
+    return None
+
+
+def find(case: Case) -> Cause | None:
+    """A query."""
+    kind = case.wait.kind
+    if kind != "db" and not (case.is_database and kind in _WAITS):
+        return None
+    if case.is_busy and kind is None and not _is_sqlite(case) and (case.evidence.cpu_ratio or 0.0) > 0.5:
+        return None  # it computes: what the database sent, perhaps
+    sure = 0.9 if kind == "db" or case.last.late else 0.8
+    proven = case.is_unbounded and case.silent_ns >= _PEER_SILENT_NS
+    system = case.call.attribute("db.system.name")
+    return Cause("db_query", sure, "db", join(system, case.peer), _query_words, _query_advice, proven=proven)
+
+
+def _seen_words(case: Case) -> str:
+    step = blocker(case.job, case.last, case.known)
+    assert step is not None  # a session that is blocked has a blocker
+    what = f"a lock on {step.thing}" if step.thing else "a lock"
+    by = holder(step, case.known) or f"held by session {step.thread}"
+    return join(f"It has waited for {what} for {took(step.since_ns)}", at_place(case)) + f", {by}."
+
+
+def _seen_advice(case: Case) -> str:
+    step = blocker(case.job, case.last, case.known)
+    if step is None or step.session is None:
+        return "Ask the database who blocks (pg_blocking_pids, sys.innodb_lock_waits)."
+    one = step.session
+    subject = f"See why {who(step.job)}" if step.job is not None else f"See why session {one.id}"
+    if "idle in transaction" in one.state:
+        end = (
+            f"`select pg_terminate_backend({one.id})` ends it" if one.id.isdecimal() else "ending its session frees it"
+        )
+        return f"{subject} does not commit; {end}."
+    return f"{subject} takes so long ({session(one) or 'state not known'}); ending session {one.id} frees this one."
+
+
+def _asked_words(case: Case) -> str:
+    name = case.lock.name or case.wait.target or case.lock.key
+    thing = f"the database lock {short(name)}" if name else "a lock in the database"
+    step = blocker(case.job, case.last, case.known)
+    by = "" if step is None else holder(step, case.known)
+    rest = f", {by}" if by else "; who holds it is not known here"
+    return (
+        join(
+            f"It has waited for {thing}",
+            f"at {case.peer}" if case.peer else "",
+            f"for {took(case.last.age_ns)}",
+            at_place(case),
+        )
+        + rest
+        + "."
+    )
+
+
+def _asked_advice(case: Case) -> str:
+    return (
+        "Ask the database who blocks (pg_blocking_pids, sys.innodb_lock_waits); a probe in the collector tells it here."
+    )
+
+
+def _file_words(case: Case) -> str:
+    step = blocker(case.job, case.last, case.known)
+    by = "" if step is None else holder(step, case.known)
+    rest = f", {by}" if by else "; who holds it is not known"
+    return (
+        join(f"It has waited for the SQLite file {_namespace(case)} for {took(case.last.age_ns)}", at_place(case))
+        + f"{rest}."
+    )
+
+
+def _file_advice(case: Case) -> str:
+    return "Find the process that keeps a transaction open on that file (/proc/locks); commit earlier, or use WAL."
+
+
+def _query_words(case: Case) -> str:
+    call = case.call
+    statement = call.attribute("db.query.summary") or call.attribute("db.operation.name") or case.last.span.name
+    system = call.attribute("db.system.name") or ""
+    at = f"at {case.peer}" if case.peer else ""
+    what = (
+        "The connection to"
+        if case.wait.kind in ("connect", "dns")
+        else f"The {join(system, 'query')} {short(str(statement))}"
+    )
+    seen = case.known.session(case.job, case.last)
+    server = f" The server says: {session(seen)}." if seen is not None and session(seen) else ""
+    return join(what, at, f"has been {open_for(case)}", at_place(case)) + "." + _unbounded(case) + server
+
+
+def _unbounded(case: Case) -> str:
+    return " It has no timeout." if case.is_unbounded else ""
+
+
+def _query_advice(case: Case) -> str:
+    at = case.peer or "the database"
+    return f"See at {at} whether the query still runs (pg_stat_activity, SHOW PROCESSLIST); set a statement timeout."
+
+
+def _is_sqlite(case: Case) -> bool:
+    return case.call.attribute("db.system.name") == _SQLITE
+
+
+def _namespace(case: Case) -> object:
+    return case.wait.peer or case.call.attribute("db.namespace") or ""

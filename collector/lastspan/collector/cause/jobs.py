@@ -1,0 +1,66 @@
+"""A job that waits for the result of another one."""
+
+from __future__ import annotations
+
+from ..model import State
+from ..track import JobRow
+from .case import Case, Cause
+from .words import at_place, join, short, stands, state_of, took
+
+
+def find(case: Case) -> Cause | None:
+    """Another job, by its id if that is known."""
+    wait = case.wait
+    if wait.kind != "job" and not wait.job_id:
+        return None
+    other = _awaited(case)
+    sure = 0.95 if other is not None else 0.9
+    target = wait.job_id or wait.target or case.job.type.name
+    if other is not None and other.end is None:
+        target = other.type.name  # a hundred that wait for jobs of one kind are one incident
+    return Cause("waiting_for_job", sure, "job", target, _words, _advice)
+
+
+def _awaited(case: Case) -> JobRow | None:
+    return case.known.attempt(case.wait.job_id) if case.wait.job_id else None
+
+
+def _words(case: Case) -> str:
+    wait = case.wait
+    since = join(f"for {took(case.last.age_ns)}", at_place(case))
+    if not wait.job_id:
+        return f"It has waited for the result of another job {since}; which one is not known."
+    return f"It has waited {since} for job {short(wait.job_id)}, which {_fate(case)}."
+
+
+def _fate(case: Case) -> str:
+    other = _awaited(case)
+    if other is None:
+        queue = case.wait.target or case.job.type.queue
+        behind = f": is it queued behind this one in {queue}?" if queue else ": is it queued behind this one?"
+        return f"nobody has started{behind}"
+    if other is case.job:
+        return "is this job itself: it can never end"
+    if other.end is not None:
+        if other.end.outcome == "ok":
+            return f"{state_of(other, case.known)}: its result does not arrive"
+        how = "failed" if other.end.outcome == "error" else f"was {other.end.outcome}"
+        return f"{how} {took(max(0, case.known.now_ns - other.end.at_ns))} ago"
+    state = case.known.verdict(other).state
+    if state in (State.RUNNING, State.OVERDUE):
+        return f"runs ({other.type.name}, {stands(other, case.known)})"
+    return f"runs and is itself {state.value} ({other.type.name}, {stands(other, case.known)})"
+
+
+def _advice(case: Case) -> str:
+    other = _awaited(case)
+    if case.wait.job_id is None:
+        return "Find out which job it waits for; do not wait for jobs inside of jobs (use a chain or a callback)."
+    if other is None:
+        return (
+            "See whether a worker is free for its queue. A job that waits for another one takes a worker away from it: "
+            "use a chain or a callback."
+        )
+    if other.end is not None:
+        return "See whether the result backend keeps results, and give the wait a timeout."
+    return f"Look at job {short(other.job_id)}: lastspan explain {short(other.job_id)}"

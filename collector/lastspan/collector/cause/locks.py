@@ -1,0 +1,113 @@
+"""Locks of threads, tasks, processes, files and Redis: who holds them, and whether the holders wait for each other."""
+
+from __future__ import annotations
+
+from lastspan.semconv.vocabulary import LOCK_WAITS
+
+from ..blockers import Blocker, blocker, chain
+from .case import Case, Cause
+from .words import at_place, certain, holder, join, place, short, stands, took, who
+
+_HERE = LOCK_WAITS - {"db_lock"}
+_NOUNS = {
+    "lock": "the lock",
+    "semaphore": "the semaphore",
+    "file_lock": "the lock on the file",
+    "redis_lock": "the Redis lock",
+    "db_lock": "the database lock",
+}
+
+
+def find_deadlock(case: Case) -> Cause | None:
+    """Holders that wait for each other, within a process or across several."""
+    if case.lock.cycle:
+        target = "\0".join(sorted(case.lock.cycle))  # each of them tells the same cycle, beginning with itself
+        return Cause("deadlock", 0.95, "deadlock", target, _cycle_words, _deadlock_advice, proven=True)
+    if not _may_be_a_circle(case):
+        return None
+    steps, is_circle = chain(case.job, case.known)
+    if not is_circle:
+        return None
+    target = "\0".join(sorted(step.key or step.thing or step.job_id for step in steps))
+    return Cause("deadlock", 0.9, "deadlock", target, _circle_words, _deadlock_advice, proven=True)
+
+
+def find(case: Case) -> Cause | None:
+    """A lock that somebody holds, or nobody any more."""
+    kind = case.wait.kind
+    if kind not in _HERE and (kind is not None or not _is_told(case)):
+        return None
+    step = blocker(case.job, case.last, case.known)
+    is_known = step is not None and (step.job is not None or step.thread or step.certainty == "nobody")
+    target = case.lock.key or case.lock.name or case.wait.peer or case.wait.target or place(case) or case.job.type.name
+    proven = step is not None and _is_hopeless(case, step)
+    return Cause("lock_wait", 0.95 if is_known else 0.85, "lock", target, _lock_words, _lock_advice, proven=proven)
+
+
+def _is_told(case: Case) -> bool:
+    lock = case.lock
+    return bool(lock.name or lock.key or lock.kind or lock.holder_thread or lock.holder_job_id)
+
+
+def _may_be_a_circle(case: Case) -> bool:
+    return case.wait.kind in LOCK_WAITS or case.wait.job_id is not None or _is_told(case) or case.is_database
+
+
+def _is_hopeless(case: Case, step: Blocker) -> bool:
+    """A lock whose holder is dead or itself stuck."""
+    if step.certainty == "nobody":
+        return True
+    return step.job is not None and step.certainty == "certain" and case.known.is_stuck(step.job)
+
+
+def _cycle_words(case: Case) -> str:
+    return f"Deadlock: {'; '.join(short(part, 120) for part in case.lock.cycle)}. None of them can ever go on."
+
+
+def _circle_words(case: Case) -> str:
+    steps, _ = chain(case.job, case.known)
+    parts = [f"this job waits for {_thing(steps[0])}"]
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        if step.job is None or following is None:
+            break
+        parts.append(f"{_has(step)} {who(step.job)}, which waits for {_thing(following)}")
+    parts.append(f"{_has(steps[-1])} this job")
+    return f"Deadlock: {', '.join(parts)}. None of them can ever go on."
+
+
+def _has(step: Blocker) -> str:
+    return "that is" if step.kind == "job" else "held by"
+
+
+def _thing(step: Blocker) -> str:
+    if step.kind == "job":
+        return "the result of a job"
+    noun = _NOUNS.get(step.kind, "the lock")
+    return f"{noun} {short(step.thing)}" if step.thing else noun
+
+
+def _deadlock_advice(case: Case) -> str:
+    return "Kill one of them to let the others go on; then take these locks in the same order everywhere."
+
+
+def _lock_words(case: Case) -> str:
+    step = blocker(case.job, case.last, case.known)
+    name = case.lock.name or case.wait.target or case.lock.key or case.wait.peer
+    noun = _NOUNS.get(case.wait.kind or "lock", "the lock")
+    thing = f"{noun} {short(name)}" if name else noun
+    by = "" if step is None else holder(step, case.known)
+    rest = f", {by}{certain(step)}" if by else "; who holds it is not known"
+    return join(f"It has waited for {thing} for {took(case.last.age_ns)}", at_place(case)) + rest + "."
+
+
+def _lock_advice(case: Case) -> str:
+    step = blocker(case.job, case.last, case.known)
+    if step is None or (step.job is None and not step.thread and step.certainty != "nobody"):
+        return "Look for the code that takes this lock and does not release it on every path (`with`, `finally`)."
+    if step.certainty == "nobody":
+        if case.wait.kind == "redis_lock":
+            return "Delete the key in Redis once you are sure that its holder is gone; give such locks a timeout."
+        return "Restart the process; then release the lock on every path (`with lock:`), also when the code fails."
+    if step.job is not None:
+        return f"Look at {who(step.job)}: it has been {stands(step.job, case.known)}."
+    return f"Look at {step.thread}: it stands at {step.code}." if step.code else f"Look at what {step.thread} does."

@@ -1,0 +1,90 @@
+"""Peers that do not answer: HTTP and RPC calls, and sockets of which nothing else is known."""
+
+from __future__ import annotations
+
+from .case import Case, Cause
+from .words import at_place, join, open_for, place, short, took
+
+_PEER_SILENT_NS = 300_000_000_000
+"""A call without timeout whose peer has been silent for so long proves itself."""
+_NETWORK = frozenset({"http", "socket", "connect", "accept", "dns"})
+_COMPUTES = 0.5
+
+
+def find_http(case: Case) -> Cause | None:
+    """An HTTP or RPC call, known from its span or from the code that waits."""
+    kind = case.wait.kind
+    if not (kind == "http" or (case.is_http and (kind is None or kind in _NETWORK or not _is_precise(kind)))):
+        return None
+    if case.is_http and kind is None and case.is_busy and (case.evidence.cpu_ratio or 0.0) >= _COMPUTES:
+        return None  # it computes: what came back, perhaps
+    target = case.peer or case.last.span.name
+    proven = case.is_unbounded and case.silent_ns >= _PEER_SILENT_NS
+    if case.is_unbounded:
+        return Cause("http_no_timeout", 0.95, "http", target, _http_words, _http_advice, proven=proven)
+    sure = 0.9 if case.last.late or kind == "http" else 0.7
+    return Cause("http_call", sure, "http", target, _http_words, _http_advice)
+
+
+def find_socket(case: Case) -> Cause | None:
+    """A socket, or a name that is not resolved."""
+    if case.wait.kind not in _NETWORK:
+        return None
+    target = case.peer or case.wait.target or place(case)
+    proven = case.is_unbounded and case.silent_ns >= _PEER_SILENT_NS
+    return Cause("socket_wait", 0.85, "socket", target, _socket_words, _socket_advice, proven=proven)
+
+
+def _is_precise(kind: str) -> bool:
+    """Whether a wait says more than the span around it: a lock or a pool inside a client is what is waited for."""
+    return kind in {"lock", "semaphore", "file_lock", "redis_lock", "db_lock", "db", "pool", "loop", "job", "sleep"}
+
+
+def _http_words(case: Case) -> str:
+    method = case.call.attribute("http.request.method") or case.call.attribute("rpc.method")
+    what = f"The HTTP call {join(method, case.peer or short(case.last.span.name))}"
+    if case.is_unbounded:
+        return join(f"{what} has no timeout: {open_for(case)}", at_place(case)) + f".{_idle(case)}"
+    return join(f"{what} has been {open_for(case)}", at_place(case)) + f".{_idle(case)}{_timeout(case)}"
+
+
+def _http_advice(case: Case) -> str:
+    peer = case.peer or "the peer"
+    where = place(case)
+    if case.is_unbounded:
+        return f"See whether {peer} is well; then give the call a timeout" + (f" at {where}." if where else ".")
+    return f"See whether {peer} is well and how long it takes; lower the timeout if it may not take so long."
+
+
+_VERBS = {
+    "connect": "It has tried to connect to",
+    "accept": "It has waited for somebody to connect to",
+    "dns": "It has waited for the name to be resolved of",
+}
+
+
+def _socket_words(case: Case) -> str:
+    verb = _VERBS.get(case.wait.kind or "", "It has waited for bytes from")
+    peer = case.peer or case.wait.target or "a peer that is not known"
+    bound = " It has no timeout." if case.is_unbounded else _timeout(case)
+    return join(verb, peer, f"for {took(case.stood_ns)}", at_place(case)) + f".{_idle(case)}{bound}"
+
+
+def _socket_advice(case: Case) -> str:
+    if case.wait.kind == "connect":
+        return f"See whether {case.peer or 'the peer'} listens and can be reached (firewall, DNS, security group)."
+    if case.wait.kind == "dns":
+        return "See whether the name servers of that host answer (/etc/resolv.conf)."
+    if case.wait.kind == "accept":
+        return "See why nobody connects; if that is normal, do not wait for it inside a job."
+    return f"See whether {case.peer or 'the peer'} is well; then give the socket a timeout (settimeout)."
+
+
+def _idle(case: Case) -> str:
+    idle_ns = case.wait.idle_ns
+    return f" The peer has sent nothing for {took(idle_ns)}." if idle_ns is not None else ""
+
+
+def _timeout(case: Case) -> str:
+    timeout_ns = case.wait.timeout_ns if case.wait.timeout_ns is not None else case.call.timeout_ns
+    return f" Its timeout is {took(timeout_ns)}." if timeout_ns is not None else ""

@@ -1,0 +1,172 @@
+"""The process: gone, stopped, or kept from running by native code that does not let go of the interpreter's lock."""
+
+from __future__ import annotations
+
+from ..model import Child, State
+from . import delivery
+from .case import Case, Cause
+from .words import join, place, process, took
+
+_STOPPED = frozenset("Tt")
+_STOPPED_IN = frozenset({"cgroup_frozen", "do_freezer_trap", "__refrigerator", "do_signal_stop", "ptrace_stop"})
+_COMPUTES = 0.9
+_NOT_SEEN = Child("")
+
+
+def find(case: Case) -> Cause | None:
+    """A process that is silent, whatever its code did."""
+    if case.verdict.state is State.LOST:
+        watched = case.job.span.process is not None and case.known.has_parent(case.job.span.process)
+        return Cause("worker_lost", 0.9 if watched else 0.8, "worker_lost", _host(case), _lost_words, _lost_advice)
+    if case.verdict.state is not State.FROZEN:
+        return None
+    child = _child(case)
+    if child.state in _STOPPED or child.wait in _STOPPED_IN:
+        return Cause("worker_frozen", 0.95, "worker_frozen", _host(case), _stopped_words, _stopped_advice)
+    if child.state == "D":
+        return Cause("worker_frozen", 0.85, "worker_frozen", _host(case), _disk_words, _disk_advice)
+    if child.state == "R":
+        sure = 0.85 if (child.cpu_ratio or 0.0) >= _COMPUTES else 0.6
+        return Cause("gil_held", sure, "gil_held", _code(case), _held_words, _held_advice)
+    if child.state == "S" and child.wait:
+        sure = 0.6 if "futex" in child.wait else 0.5
+        return Cause("gil_held", sure, "gil_held", _code(case), _held_words, _held_advice)
+    return Cause("worker_frozen", 0.5, "worker_frozen", _host(case), _frozen_words, _frozen_advice)
+
+
+def find_overslept(case: Case) -> Cause | None:
+    """A process that could not run for a while, just now, and whose job stands where it stood then."""
+    row = case.job.span.process
+    if row is None or row.overslept is None or case.wait.kind is not None or case.wait.call is not None:
+        return None
+    if case.known.now_ns - row.overslept_at_ns > 3 * row.interval_ns:
+        return None
+    line = f":{case.evidence.line}"
+    here = case.evidence.line is not None and row.overslept.code.endswith(line)
+    sure = 0.7 if here else 0.5
+    return Cause("gil_held", sure, "gil_held", _code(case), _overslept_words, _held_advice) if here else None
+
+
+def _lost_words(case: Case) -> str:
+    watched = case.job.span.process is not None and case.known.has_parent(case.job.span.process)
+    seen = (
+        "its parent reports, but does not list it any more"
+        if watched
+        else "nobody reports it alive; whether it was killed, is stopped or is cut off is not known"
+    )
+    return join(f"{_name(case)} has fallen silent{_since(case)} and {seen}.", _stood(case), _outlook(case))
+
+
+def _lost_advice(case: Case) -> str:
+    return (
+        "See whether the worker was killed (kernel log: out of memory; pod: eviction), then whether the job runs again."
+    )
+
+
+def _stopped_words(case: Case) -> str:
+    child = _child(case)
+    how = "its control group is frozen" if "freez" in child.wait or "froz" in child.wait else "it is stopped (T)"
+    return join(
+        f"{_name(case)} has been silent{_since(case)}: its parent sees that {how}.", _stood(case), _outlook(case)
+    )
+
+
+def _stopped_advice(case: Case) -> str:
+    if "freez" in _child(case).wait or "froz" in _child(case).wait:
+        return "Find who froze the container (docker pause, a checkpoint), and thaw it."
+    return f"Find who stopped it (SIGSTOP, a debugger, Ctrl-Z); `kill -CONT {_pid(case)}` lets it go on."
+
+
+def _disk_words(case: Case) -> str:
+    where = f" in {_child(case).wait}" if _child(case).wait else ""
+    return join(
+        f"{_name(case)} has been silent{_since(case)}: it waits in the kernel{where} (D), as for a disk or a network "
+        "file system that does not answer.",
+        _stood(case),
+        _outlook(case),
+    )
+
+
+def _disk_advice(case: Case) -> str:
+    host = _host(case) or "its host"
+    return f"Look at the mounts and disks of {host} (dmesg, /proc/{_pid(case)}/stack); no signal helps."
+
+
+def _held_words(case: Case) -> str:
+    child = _child(case)
+    if child.state == "R":
+        busy = f" at {child.cpu_ratio:.0%} of a core" if child.cpu_ratio is not None else ""
+        what = f"its parent sees it compute{busy}: native code does not let go of the interpreter's lock"
+    else:
+        what = (
+            f"its parent sees it wait in {child.wait}: likely native code that waits with the interpreter's lock held"
+        )
+    return join(f"{_name(case)} has been silent{_since(case)}, but {what}.", _stood(case), _outlook(case))
+
+
+def _held_advice(case: Case) -> str:
+    return (
+        f"`py-spy dump --native --pid {_pid(case)}` shows the native code (a regular expression that backtracks, a big "
+        "number, an extension); kill the process if it must go on."
+    )
+
+
+def _overslept_words(case: Case) -> str:
+    row = case.job.span.process
+    assert row is not None  # it said so
+    assert row.overslept is not None
+    return (
+        f"{_name(case)} could not run for {took(row.overslept.for_ns)}, then stood at {row.overslept.code}, where it "
+        "still is: native code keeps the interpreter's lock there."
+    )
+
+
+def _frozen_words(case: Case) -> str:
+    return join(
+        f"{_name(case)} has been silent{_since(case)}, but its parent still sees it: it is stopped, waits in the "
+        "kernel or does not let go of the GIL; which of them is not known.",
+        _stood(case),
+        _outlook(case),
+    )
+
+
+def _frozen_advice(case: Case) -> str:
+    return f"Look at it on its host: `cat /proc/{_pid(case)}/status /proc/{_pid(case)}/wchan`, then `py-spy dump`."
+
+
+def _child(case: Case) -> Child:
+    row = case.job.span.process
+    return (None if row is None else case.known.seen_by_parent(row)) or _NOT_SEEN
+
+
+def _since(case: Case) -> str:
+    row = case.job.span.process
+    return "" if row is None else f" for {took(case.known.silent_ns(row))}"
+
+
+def _stood(case: Case) -> str:
+    where = place(case)
+    return f"It was last seen at {where}." if where else ""
+
+
+def _outlook(case: Case) -> str:
+    return delivery.outlook(case.job, case.known.now_ns)
+
+
+def _name(case: Case) -> str:
+    name = process(case.job)
+    return name[0].upper() + name[1:]
+
+
+def _pid(case: Case) -> object:
+    row = case.job.span.process
+    return "PID" if row is None or row.resource.pid is None else row.resource.pid
+
+
+def _host(case: Case) -> str:
+    row = case.job.span.process
+    return "" if row is None else row.resource.host
+
+
+def _code(case: Case) -> str:
+    return case.evidence.function or case.job.type.name

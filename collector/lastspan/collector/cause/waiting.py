@@ -1,0 +1,72 @@
+"""Waits that are no lock, call or job: time, queues, events, threads, processes, pools, disks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .case import Case, Cause
+from .words import at_place, join, place, short, took
+
+
+class _Kind(NamedTuple):
+    """How a kind of wait is said."""
+
+    noun: str
+    advice: str
+
+
+_KINDS = {
+    "sleep": _Kind(
+        "It has slept, or polled and slept,", "See what it polls for, or why it sleeps so long inside a job."
+    ),
+    "queue": _Kind("It has waited for the queue", "See who should put something in (or take something out)."),
+    "event": _Kind("It has waited for the event", "Find the code that should set it, and whether it still can."),
+    "condition": _Kind(
+        "It has waited for the condition", "Find the code that should notify it, and whether it still can."
+    ),
+    "barrier": _Kind("It has waited at the barrier", "See which party does not come; give the barrier a timeout."),
+    "thread": _Kind("It has waited for the thread to end:", "Look at where that thread stands (the stack names it)."),
+    "task": _Kind("It has waited for the task to end:", "Look at where that task stands."),
+    "future": _Kind(
+        "It has waited for the result of a future", "See whether the pool that should run it has a free worker."
+    ),
+    "process": _Kind("It has waited for the process", "See what that process does; give the wait a timeout."),
+    "pipe": _Kind("It has waited for the pipe", "See who holds the other end, and whether it still reads or writes."),
+    "pool": _Kind(
+        "It has waited for a free connection of the pool",
+        "See who keeps connections and gives none back; raise the size only then.",
+    ),
+    "signal": _Kind("It has waited for a signal", "See who should send it."),
+    "input": _Kind(
+        "It has waited for input from a terminal", "Nobody will type: give the command its answers, or stdin=DEVNULL."
+    ),
+    "disk": _Kind("It has waited for the disk or a network file system", "Look at the mounts and disks of its host."),
+}
+
+
+def find(case: Case) -> Cause | None:
+    """Any other wait that is known."""
+    kind = _KINDS.get(case.wait.kind or "")
+    if kind is None:
+        return None
+    target = case.lock.name or case.wait.target or case.wait.peer or place(case) or case.wait.call or ""
+    return Cause("waiting", 0.85, f"waiting_{case.wait.kind}", target, _words, _advice)
+
+
+def _words(case: Case) -> str:
+    wait = case.wait
+    noun = _KINDS[wait.kind or ""].noun
+    name = case.lock.name or wait.target or wait.peer
+    bound = (
+        " It has no timeout."
+        if wait.unbounded
+        else f" Its timeout is {took(wait.timeout_ns)}."
+        if wait.timeout_ns
+        else ""
+    )
+    call = f"in {wait.call}" if wait.call else ""
+    return join(noun, short(name) if name else "", f"for {took(case.stood_ns)}", call, at_place(case)) + f".{bound}"
+
+
+def _advice(case: Case) -> str:
+    return _KINDS[case.wait.kind or ""].advice

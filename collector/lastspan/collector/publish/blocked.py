@@ -1,0 +1,66 @@
+"""Whom a job waits for, as the API tells it."""
+
+from __future__ import annotations
+
+from ..blockers import Blocker, chain
+from ..known import Known
+from ..track import JobRow
+from ..words import session, stands
+from .shapes import BlockedBy, Step
+
+
+def blocked_by(job: JobRow, known: Known) -> BlockedBy | None:
+    """Return the way from *job* to the one that all wait for; None: it waits for nobody that is known."""
+    steps, is_circle = chain(job, known)
+    if not steps:
+        return None
+    told = [_step(step, known) for step in steps]
+    first = told[0]
+    return BlockedBy(
+        first.kind,
+        first.peer,
+        first.lock,
+        first.holder_job_id,
+        first.holder_job_key,
+        first.holder_job_name,
+        first.holder_thread,
+        first.holder_pid,
+        first.holder_code,
+        first.holder_state,
+        first.since_s,
+        first.certainty,
+        told,
+        is_circle,
+    )
+
+
+def _step(step: Blocker, known: Known) -> Step:
+    job, process = step.job, None if step.job is None else step.job.span.process
+    pid = step.pid if process is None else process.resource.pid
+    return Step(
+        kind=step.kind or None,
+        peer=step.peer or None,
+        lock=step.thing or None,
+        holder_job_id=step.job_id or None,
+        holder_job_key=None if job is None else key_text(job.span.key),
+        holder_job_name=None if job is None else job.type.name,
+        holder_thread=step.thread or None,
+        holder_pid=pid,
+        holder_code=step.code or (None if job is None else stands(job, known)) or None,
+        holder_state=_state(step, known),
+        since_s=step.since_ns / 1e9,
+        certainty=step.certainty,
+    )
+
+
+def _state(step: Blocker, known: Known) -> str | None:
+    if step.session is not None:
+        return session(step.session) or None
+    if step.job is None:
+        return None
+    return known.verdict(step.job).state.value
+
+
+def key_text(key: bytes) -> str:
+    """Return a job key as text: trace id, "-", span id."""
+    return f"{key[:16].hex()}-{key[16:].hex()}" if len(key) == 24 else key.decode(errors="replace")

@@ -1,0 +1,115 @@
+"""Words for what people read. Whoever reads them was woken up: the thing by name, since when, who, where."""
+
+from __future__ import annotations
+
+from lastspan.semconv import duration
+
+from .blockers import Blocker
+from .known import Known, evidence_of
+from .model import SUSPECT, Session
+from .track import JobRow
+
+_SHORT = 60
+
+
+def took(ns: float) -> str:
+    """Write a duration of nanoseconds."""
+    return duration.render(ns / 1e9)
+
+
+def join(*parts: object) -> str:
+    """Put together what there is."""
+    return " ".join(str(part) for part in parts if part)
+
+
+def short(text: str, limit: int = _SHORT) -> str:
+    """Cut a name that would fill the line."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def file_line(file: str | None, line: object) -> str:
+    """Write a code line by the last two parts of its path: `billing/sync.py:88`."""
+    if not file:
+        return ""
+    return "/".join(file.replace("\\", "/").split("/")[-2:]) + (f":{line}" if line else "")
+
+
+def process(job: JobRow) -> str:
+    """Name a job's process."""
+    row = job.span.process
+    if row is None:
+        return "its process"
+    where = f" on {row.resource.host}" if row.resource.host else ""
+    return f"process {row.resource.pid if row.resource.pid is not None else row.id}{where}"
+
+
+def who(job: JobRow) -> str:
+    """Name another job: `job sync-42 (tasks.sync, pid 31)`."""
+    row = job.span.process
+    pid = "" if row is None or row.resource.pid is None else f", pid {row.resource.pid}"
+    return f"job {short(job.job_id)} ({job.type.name}{pid})"
+
+
+def stands(job: JobRow, known: Known) -> str:
+    """Write where another job is, and since when: what its own page would say in short."""
+    leaf = known.verdict(job).last
+    evidence = evidence_of(job, leaf)
+    where = file_line(evidence.file, evidence.line)
+    doing = leaf.span.name if leaf.span is not job.span else ""
+    return join(f"at {where}" if where else "", f"in {doing}" if doing else "", f"for {took(leaf.age_ns)}")
+
+
+def state_of(job: JobRow, known: Known) -> str:
+    """Write what another job is: `stuck`, `ended (error) 4 min ago`, …"""
+    if job.end is not None:
+        return f"ended ({job.end.outcome}) {took(max(0, known.now_ns - job.end.at_ns))} ago"
+    return known.verdict(job).state.value
+
+
+def session(one: Session) -> str:
+    """Write what a database session does: `idle in transaction for 14 min`."""
+    since = one.since_xact_s if "transaction" in one.state else one.since_state_s
+    return join(one.state, f"for {duration.render(since)}" if since is not None else "")
+
+
+def holder(step: Blocker, known: Known) -> str:
+    """Write who has what is waited for; empty: not known."""
+    if step.session is not None:
+        return _of_session(step, step.session, known)
+    if step.job is not None:
+        row = step.job.span.process
+        same = row is not None and step.code
+        where = step.code if same else stands(step.job, known)
+        return f"held by {who(step.job)}, {_stance(step.job, known)}{where}".rstrip(", ")
+    if step.certainty == "nobody":
+        return "which nobody holds any more: its holder ended without releasing it"
+    names = join(
+        f"job {short(step.job_id)}" if step.job_id else "",
+        step.thread and f"thread {short(step.thread)}",
+        f"process {step.pid}" if step.pid is not None else "",
+    )
+    if not names:
+        return ""
+    return f"held by {names}" + (f", which stands at {step.code}" if step.code else "")
+
+
+def _of_session(step: Blocker, one: Session, known: Known) -> str:
+    doing = session(one)
+    if step.job is None:
+        by = join("session", one.id, one.application_name and f"of {short(one.application_name)}", one.client)
+        return f"held by {by}" + (f" ({doing})" if doing else "")
+    row = step.job.span.process
+    pid = "" if row is None or row.resource.pid is None else f"pid {row.resource.pid}"
+    evidence = evidence_of(step.job, known.verdict(step.job).last)
+    parts = [part for part in (pid, doing, file_line(evidence.file, evidence.line)) if part]
+    return f"held by job {short(step.job.job_id)}" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _stance(job: JobRow, known: Known) -> str:
+    state = known.verdict(job).state
+    return f"itself {state.value} " if state in SUSPECT else ""
+
+
+def certain(step: Blocker | None) -> str:
+    """Write a doubt, if there is one."""
+    return " (likely: it was not seen to take it)" if step is not None and step.certainty == "likely" else ""
