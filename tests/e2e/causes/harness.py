@@ -30,8 +30,6 @@ from lastspan.examples.running import Collector, Running, StartError, end, progr
 
 ROOT: Final = Path(__file__).parents[3]
 ALLOWED: Final = "3s"
-SETTLE_SECONDS: Final = 6.0
-"""From the first verdict to the one that is judged: people do not look within a second."""
 _CELERY_APP: Final = "tests.e2e.causes.ways.celery_jobs"
 _START_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 60.0
@@ -83,7 +81,7 @@ class Harness:
     def findings(self) -> Iterator[Finding]:
         """Run the ways; yield what was found of each, as they end."""
         # The long ones first: nobody likes to wait for a last one.
-        in_order = sorted(self._ways, key=lambda way: -way.seconds)
+        in_order = sorted(self._ways, key=lambda way: -way.seconds - way.settle)
         for done in as_completed([self._pool(way).submit(self._find, way) for way in in_order]):
             yield done.result()
 
@@ -108,7 +106,7 @@ class Harness:
             way.fault(seen)
         first = self._wait(way, lambda job: job["state"] in way.states, way.seconds)
         if first is not None:
-            time.sleep(SETTLE_SECONDS)
+            time.sleep(way.settle)
         job = self._one(self._jobs(way.name)) or seen
         others = [other for other in self._jobs() if other["job_name"].startswith(f"{way.name}.")]
         return Finding(way=way, bare=self._bare, job=job, first=first, others=tuple(others), log=stage.log())

@@ -71,6 +71,8 @@ class Way:
     """It takes a core: only one such at a time."""
     seconds: float = 45.0
     """How long until it is seen, at most."""
+    settle: float = 6.0
+    """Seconds from its first verdict to the one that is judged: nobody looks within one."""
     python: tuple[int, int] = (3, 10)
     in_test: bool = False
     """One of those that `make test` runs: one for each cause."""
