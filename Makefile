@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers check test demo bench compat docs clean
+.PHONY: help install servers check test demo bench compat causes soak docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ bench: install ## the benchmarks (ARGS="span --json" to choose one)
 
 compat: install ## long: Celery 5.3 … 5.7 × pools, each in a venv of its own
 	$(BIN)/python -m pytest -m compat $(ARGS)
+
+causes: install ## every labelled way to hang, with client instrumentation and without: the confusion table
+	$(BIN)/python -m tests.e2e.causes $(ARGS)
+
+soak: install ## 30 minutes of healthy load, of which nothing may be accused (ARGS="--minutes 10")
+	$(BIN)/python -m tests.e2e.causes.soak $(ARGS)
 
 docs: install ## the generated pages
 	$(BIN)/python -m lastspan.semconv.tables > docs/semconv.md

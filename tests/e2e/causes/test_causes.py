@@ -1,4 +1,4 @@
-"""One way to hang for each cause, as real processes; all of them, with and without client instrumentation: `make causes`."""
+"""One way to hang for each cause, as real processes. All ways, with and without client instrumentation: `make causes`."""
 
 from __future__ import annotations
 
@@ -41,4 +41,5 @@ def findings() -> Mapping[str, Finding]:
 def test_an_example_of_each_cause(findings: Mapping[str, Finding], cause: str) -> None:
     """Cause, last span, code line, and who holds what it waits for, as they were labelled."""
     finding = findings[cause]
-    assert finding.is_all_right, finding.evidence()
+    is_right = finding.is_all_right
+    assert is_right, finding.evidence()
