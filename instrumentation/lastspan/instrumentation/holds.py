@@ -97,7 +97,7 @@ def host_name() -> str:
     return socket.gethostname()
 
 
-def file_key(stat: os.stat_result) -> str:
+def file_key(stat: os.stat_result, kind: str = "flock") -> str:
     """Return the key of a lock on a file: host, device and inode, as `/proc/locks` writes them."""
     device = stat.st_dev
-    return f"flock:{host_name()}:{os.major(device):02x}:{os.minor(device):02x}:{stat.st_ino}"
+    return f"{kind}:{host_name()}:{os.major(device):02x}:{os.minor(device):02x}:{stat.st_ino}"

@@ -80,9 +80,14 @@ class Wait:
                 self._name, attributes=dict(attributes), start_time=self._began_ns
             )
 
-    def rename(self, key: str) -> None:
-        """The lock goes by another key now."""
-        if self._span is not None:
+    @property
+    def has_span(self) -> bool:
+        """A try has failed before."""
+        return self._span is not None
+
+    def rename(self, key: str | None) -> None:
+        """The lock goes by this key now."""
+        if key is not None and self._span is not None:
             self._span.set_attribute(a.LOCK_KEY, key)
 
     def _end(self, span: Span, kind: type[BaseException] | None) -> None:

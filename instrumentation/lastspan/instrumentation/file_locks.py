@@ -1,0 +1,169 @@
+"""filelock's locks, sync and async: their wait is a span of the job, and the job holds the file until it gives it back.
+
+`acquire` tries again and again and sleeps between: without this a trace shows nothing at all.
+No file is opened here: closing it again would drop locks of the process that are not ours.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import time
+from collections.abc import Collection
+from typing import Any, Final
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+from lastspan.semconv import attributes as a
+
+from . import agent as lastspan
+from .holds import file_key, held
+from .lock_waits import Wait, current_run, current_wait, limit
+from .patches import Patches
+
+_logger = logging.getLogger(__name__)
+
+SPAN_NAME: Final = "filelock acquire"
+_FLOCK: Final = "flock"
+_EXISTENCE: Final = "lockfile"
+"""Whose file exists, holds the lock; the kernel knows nothing of it."""
+
+
+class FileLocksInstrumentor(BaseInstrumentor):
+    """Shows waits for filelock's locks, and who holds them."""
+
+    _patches = Patches()
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Filelock 3.12 and later."""
+        return ("filelock >= 3.12, < 5",)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        if lastspan.start() is None:
+            return
+        self._patches.when_imported("filelock", self._patch)
+        self._patches.when_imported("filelock.asyncio", self._patch_async)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        self._patches.restore()
+
+    def _patch(self, module: Any) -> None:
+        self._patches.wrap(module.BaseFileLock, {"acquire": _acquire})
+        for one in (module.UnixFileLock, module.SoftFileLock):
+            self._patches.wrap(one, {"_acquire": _try, "_release": _release})
+
+    def _patch_async(self, module: Any) -> None:
+        self._patches.wrap(module.BaseAsyncFileLock, {"acquire": _acquire_async})
+
+
+def _acquire(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
+    wait = _wait(wrapped, lock, args, kwargs)
+    if wait is None:
+        return wrapped(*args, **kwargs)
+    with wait:
+        proxy = wrapped(*args, **kwargs)
+    _took(wait, lock)
+    return proxy
+
+
+async def _acquire_async(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
+    wait = _wait(wrapped, lock, args, kwargs)
+    if wait is None:
+        return await wrapped(*args, **kwargs)
+    with wait:
+        if not lock.is_locked:
+            _failed(wait, lock)  # its tries are another thread's: all that is seen from here is one wait
+        proxy = await wrapped(*args, **kwargs)
+    _took(wait, lock)
+    return proxy
+
+
+def _try(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
+    result = wrapped(*args, **kwargs)
+    wait = current_wait(lock)
+    if wait is not None and not lock.is_locked:
+        _failed(wait, lock)
+    return result
+
+
+def _release(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
+    key = _own_key(lock)
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        if key is not None and _descriptor(lock) is None:
+            held.drop(key)
+
+
+# --- what is noted -----------------------------------------------------------------------------------------------
+
+
+def _wait(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Wait | None:
+    try:
+        run = current_run()
+        return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(wrapped, lock, args, kwargs))
+    except Exception:  # a guest never raises
+        _logger.debug("lastspan: a wait for a lock was not noted", exc_info=True)
+        return None
+
+
+def _attributes(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> dict[str, Any] | None:
+    given = inspect.signature(wrapped).bind(*args, **kwargs).arguments
+    is_blocking = given.get("blocking")
+    seconds = given.get("timeout")
+    seconds = lock.timeout if seconds is None else seconds
+    if not (getattr(lock, "blocking", True) if is_blocking is None else is_blocking) or seconds == 0:
+        return None
+    key = _key_of_path(lock)
+    return {
+        a.LOCK_NAME: str(lock.lock_file),
+        a.LOCK_KIND: _kind(lock),
+        **({} if key is None else {a.LOCK_KEY: key}),
+        **limit(None if seconds < 0 else seconds),
+    }
+
+
+def _failed(wait: Wait, lock: Any) -> None:
+    try:
+        if wait.has_span:
+            wait.rename(_key_of_path(lock))  # a file that is deleted and made again is another one
+        else:
+            wait.failed()
+    except Exception:  # a guest never raises
+        _logger.debug("lastspan: a wait for a lock was not noted", exc_info=True)
+
+
+def _took(wait: Wait, lock: Any) -> None:
+    try:
+        key = _own_key(lock)
+        if key is not None and lock.lock_counter == 1:  # more: it had it before
+            lifetime = getattr(lock, "lifetime", None) if _kind(lock) == _EXISTENCE else None
+            held.take(wait.run, key, time.monotonic(), expires_after=lifetime)
+    except Exception:  # a guest never raises
+        _logger.debug("lastspan: a lock was not noted", exc_info=True)
+
+
+def _descriptor(lock: Any) -> int | None:
+    """The lock's own descriptor, while it holds the lock."""
+    descriptor: int | None = getattr(getattr(lock, "_context", None), "lock_file_fd", None)
+    return descriptor
+
+
+def _own_key(lock: Any) -> str | None:
+    try:
+        descriptor = _descriptor(lock)
+        return None if descriptor is None else file_key(os.fstat(descriptor), _kind(lock))
+    except Exception:  # a guest never raises: closed meanwhile, or a lock of another kind than we know
+        return None
+
+
+def _key_of_path(lock: Any) -> str | None:
+    try:
+        return file_key(os.stat(lock.lock_file), _kind(lock))
+    except OSError:  # deleted meanwhile
+        return None
+
+
+def _kind(lock: Any) -> str:
+    return _EXISTENCE if any(one.__name__ == "SoftFileLock" for one in type(lock).__mro__) else _FLOCK
