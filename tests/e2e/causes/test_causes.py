@@ -1,4 +1,4 @@
-"""One way to hang for each cause, as real processes. All ways, with and without client instrumentation: `make causes`."""
+"""One way to hang for each cause, as real processes; `make causes` runs them all, both ways."""
 
 from __future__ import annotations
 
