@@ -99,6 +99,29 @@ JOB_SERIES_TRUNCATED = metric(
     "lastspan_job_series_truncated", "gauge", "suspects without a series of their own", unit="{job}"
 )
 
+# --- from the collector: who waits for whom, and what will hang one day ----------------------------------------------
+WAIT_NODE = metric(
+    "lastspan_wait_node",
+    "gauge",
+    "a suspect, or what it waits for; always 1; at most 200, with `lastspan_wait_edge` a graph",
+    unit="1",
+    attributes=("id", "kind", "title", "subtitle", "state", "job_id", "root"),
+)
+WAIT_EDGE = metric(
+    "lastspan_wait_edge",
+    "gauge",
+    "`source` waits for `target`, or is held by it; always 1",
+    unit="1",
+    attributes=("id", "source", "target", "kind", "certainty"),
+)
+LINT_FINDINGS = metric(
+    "lastspan_lint_findings",
+    "gauge",
+    "what is better changed before anything hangs; never a reason to wake anybody",
+    unit="{finding}",
+    attributes=(*_WHERE, "rule", "severity", "job_name"),
+)
+
 # --- from the collector: processes ---------------------------------------------------------------------------------
 PROCESSES = metric(
     "lastspan_processes", "gauge", "worker processes by state", unit="{process}", attributes=(*_WHERE, "state")
@@ -140,6 +163,13 @@ COLLECTOR_JUDGE_BACKLOG = metric(
 )
 COLLECTOR_BLIND = metric(
     "lastspan_collector_blind", "gauge", "1 while so many workers are silent that we doubt ourselves", unit="1"
+)
+COLLECTOR_PROBE_FAILURES = metric(
+    "lastspan_collector_probe_failures_total",
+    "counter",
+    "looks at a database that failed, or did not see all (`privilege`), by reason",
+    unit="{look}",
+    attributes=("server", "reason"),
 )
 COLLECTOR_INFO = metric(
     "lastspan_collector_info", "gauge", "the collector's version; always 1", unit="1", attributes=("version",)

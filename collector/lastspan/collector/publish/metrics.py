@@ -6,27 +6,22 @@ Names and labels are those of `semconv.metrics`; `Family` refuses others.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
-from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from lastspan.semconv import METRICS
 from lastspan.semconv import metrics as m
 
 from ..model import DURATION_BOUNDS, SUSPECT
 from ..pipeline import Pipeline
 from ..track import OPEN_STATES, JobRow, Series
 from .blocked import key_text
+from .families import Labels, as_labels, empty_family, one_gauge
 from .shapes import JobView
 from .views import view
 
@@ -34,11 +29,10 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_SUSPECTS = 200
 MAX_INCIDENTS = 100
 MAX_LOST_PROCESSES = 200
+MAX_NODES = 200
 OTHER = "other"
-_MAX_LABEL = 200
 _IN_A_THREAD = 5000
 
-Labels = tuple[str, ...]
 Wall = Callable[[], float]
 
 
@@ -55,6 +49,8 @@ def gather(pipeline: Pipeline, *, wall: Wall) -> Iterator[Metric]:
     yield from _by_type(pipeline)
     yield from _incidents(pipeline)
     yield from _suspects(pipeline, wall)
+    yield from _wait_graph(pipeline)
+    yield from _lint(pipeline)
     yield from _processes(pipeline)
     yield from _collector(pipeline)
 
@@ -73,38 +69,17 @@ def _write(families: list[Metric]) -> bytes:
     return generate_latest(registry)
 
 
-def _family(name: str) -> Any:
-    """Return an empty family of a declared metric."""
-    declared = METRICS[name]
-    makers = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "histogram": HistogramMetricFamily}
-    return makers[declared.instrument](name, declared.brief, labels=declared.attributes)
-
-
-def _gauge(name: str, value: float) -> Metric:
-    family = _family(name)
-    family.add_metric((), value)
-    return family  # type: ignore[no-any-return]
-
-
-def _label(value: object) -> str:
-    return "" if value is None else str(value)[:_MAX_LABEL]
-
-
-def _labels(*values: object) -> Labels:
-    return tuple(_label(value) for value in values)
-
-
 # --- aggregates ---------------------------------------------------------------------------------------------------
 
 
 def _type_labels(series: Series) -> Labels:
-    return _labels(series.environment, series.service, series.job_name, series.queue)
+    return as_labels(series.environment, series.service, series.job_name, series.queue)
 
 
 def _by_type(pipeline: Pipeline) -> Iterator[Metric]:
-    jobs, stuck, started = _family(m.JOBS), _family(m.JOBS_STUCK), _family(m.JOBS_STARTED)
-    ended, stuck_total = _family(m.JOBS_ENDED), _family(m.JOBS_STUCK_TOTAL)
-    took, expected = _family(m.JOBS_DURATION), _family(m.JOB_EXPECTED_DURATION)
+    jobs, stuck, started = empty_family(m.JOBS), empty_family(m.JOBS_STUCK), empty_family(m.JOBS_STARTED)
+    ended, stuck_total = empty_family(m.JOBS_ENDED), empty_family(m.JOBS_STUCK_TOTAL)
+    took, expected = empty_family(m.JOBS_DURATION), empty_family(m.JOB_EXPECTED_DURATION)
     for series in pipeline.tracker.counts.series.values():
         labels = _type_labels(series)
         for state in OPEN_STATES:
@@ -132,16 +107,16 @@ def _buckets(series: Series) -> Iterator[tuple[str, int]]:
 
 
 def _incidents(pipeline: Pipeline) -> Iterator[Metric]:
-    family = _family(m.INCIDENT_JOBS)
+    family = empty_family(m.INCIDENT_JOBS)
     rest: dict[tuple[str, str], int] = {}
     for index, (name, incident) in enumerate(pipeline.tracker.counts.incidents.items()):
         where = (incident.environment, incident.service)
         if index < MAX_INCIDENTS:
-            family.add_metric(_labels(*where, name, incident.cause, incident.last_span), len(incident.jobs))
+            family.add_metric(as_labels(*where, name, incident.cause, incident.last_span), len(incident.jobs))
         else:
             rest[where] = rest.get(where, 0) + len(incident.jobs)
     for where, count in rest.items():
-        family.add_metric(_labels(*where, OTHER, OTHER, OTHER), count)
+        family.add_metric(as_labels(*where, OTHER, OTHER, OTHER), count)
     yield family
 
 
@@ -163,20 +138,22 @@ def _chosen(pipeline: Pipeline) -> list[JobRow]:
 
 
 def _suspects(pipeline: Pipeline, wall: Wall) -> Iterator[Metric]:
-    stuck, info = _family(m.JOB_STUCK), _family(m.STUCK_JOB_INFO)
+    stuck, info = empty_family(m.JOB_STUCK), empty_family(m.STUCK_JOB_INFO)
     started, moved, heard = (
-        _family(m.JOB_STARTED_TIMESTAMP),
-        _family(m.JOB_LAST_PROGRESS_TIMESTAMP),
-        _family(m.JOB_LAST_HEARTBEAT_TIMESTAMP),
+        empty_family(m.JOB_STARTED_TIMESTAMP),
+        empty_family(m.JOB_LAST_PROGRESS_TIMESTAMP),
+        empty_family(m.JOB_LAST_HEARTBEAT_TIMESTAMP),
     )
-    progress, cpu = _family(m.JOB_PROGRESS_RATIO), _family(m.JOB_CPU_RATIO)
-    chosen, now_s = _chosen(pipeline), wall()
+    progress, cpu = empty_family(m.JOB_PROGRESS_RATIO), empty_family(m.JOB_CPU_RATIO)
+    chosen, now_s, known = _chosen(pipeline), wall(), pipeline.known()
     for job in chosen:
-        seen = view(pipeline, job, wall=wall)
+        seen = view(pipeline, job, wall=wall, known=known)
         if seen.state not in SUSPECT:  # changed since the last tick: gone from here at the next
             continue
-        labels = _labels(seen.environment, seen.service, key_text(job.span.key), seen.job_id, seen.job_name, seen.queue)
-        stuck.add_metric((*labels, *_labels(seen.incident, seen.severity, seen.basis)), 1)
+        labels = as_labels(
+            seen.environment, seen.service, key_text(job.span.key), seen.job_id, seen.job_name, seen.queue
+        )
+        stuck.add_metric((*labels, *as_labels(seen.incident, seen.severity, seen.basis)), 1)
         info.add_metric((*labels, *_info(seen)), 1)
         started.add_metric(labels, now_s - seen.age_s)
         for family, age_s in ((moved, seen.movement_age_s), (heard, seen.heartbeat_age_s)):
@@ -187,13 +164,13 @@ def _suspects(pipeline: Pipeline, wall: Wall) -> Iterator[Metric]:
         if seen.cpu_ratio is not None:
             cpu.add_metric(labels, seen.cpu_ratio)
     yield from (stuck, info, started, moved, heard, progress, cpu)
-    yield _gauge(m.JOB_SERIES_TRUNCATED, max(0, len(pipeline.tracker.suspects) - len(chosen)))
+    yield one_gauge(m.JOB_SERIES_TRUNCATED, max(0, len(pipeline.tracker.suspects) - len(chosen)))
 
 
 def _info(job: JobView) -> Labels:
     code = "" if job.code is None else f"{job.code.function} {job.code.file}:{job.code.line}"
     holder = "" if job.blocked_by is None else job.blocked_by.holder_job_id or job.blocked_by.holder_thread
-    return _labels(
+    return as_labels(
         job.system,
         job.state,
         job.trace_id,
@@ -211,14 +188,40 @@ def _info(job: JobView) -> Labels:
     )
 
 
+# --- who waits for whom, and what will hang one day -----------------------------------------------------------------
+
+
+def _wait_graph(pipeline: Pipeline) -> Iterator[Metric]:
+    nodes, edges = empty_family(m.WAIT_NODE), empty_family(m.WAIT_EDGE)
+    drawn = pipeline.graph(MAX_NODES)
+    roots = set(drawn.roots)
+    for node in drawn.nodes.values():
+        is_root = "true" if node.id in roots else ""
+        nodes.add_metric(as_labels(node.id, node.kind, node.title, node.subtitle, node.state, node.job_id, is_root), 1)
+    for number, edge in enumerate(drawn.edges):
+        edges.add_metric(as_labels(number, edge.source, edge.target, edge.kind, edge.certainty), 1)
+    yield from (nodes, edges)
+
+
+def _lint(pipeline: Pipeline) -> Iterator[Metric]:
+    found = empty_family(m.LINT_FINDINGS)
+    counts = Counter(
+        as_labels(finding.environment, finding.service, finding.rule, finding.severity, finding.job_name)
+        for finding in pipeline.findings()
+    )
+    for labels, count in counts.items():
+        found.add_metric(labels, count)
+    yield found
+
+
 # --- processes, and the collector itself ----------------------------------------------------------------------------
 
 
 def _processes(pipeline: Pipeline) -> Iterator[Metric]:
-    by_state, open_jobs = _family(m.PROCESSES), _family(m.LOST_PROCESS_OPEN_JOBS)
+    by_state, open_jobs = empty_family(m.PROCESSES), empty_family(m.LOST_PROCESS_OPEN_JOBS)
     counts: dict[Labels, int] = {}
     for resource, state in pipeline.tracker.processes.states():
-        labels = _labels(resource.environment, resource.service, state)
+        labels = as_labels(resource.environment, resource.service, state)
         counts[labels] = counts.get(labels, 0) + 1
     for labels, count in counts.items():
         by_state.add_metric(labels, count)
@@ -232,31 +235,31 @@ def _lost(pipeline: Pipeline) -> dict[Labels, int]:
     for job in islice(pipeline.tracker.suspects.values(), 10 * MAX_LOST_PROCESSES):
         if job.state.value == "lost" and job.span.process is not None:
             resource = job.span.process.resource
-            labels = _labels(resource.environment, resource.service, resource.host, resource.instance_id)
+            labels = as_labels(resource.environment, resource.service, resource.host, resource.instance_id)
             counts[labels] = counts.get(labels, 0) + 1
     return counts
 
 
 def _collector(pipeline: Pipeline) -> Iterator[Metric]:
     facts, tracker = pipeline.facts, pipeline.tracker
-    received, dropped = _family(m.COLLECTOR_RECEIVED), _family(m.COLLECTOR_DROPPED)
-    probes = _family(m.COLLECTOR_PROBE_FAILURES)
+    received, dropped = empty_family(m.COLLECTOR_RECEIVED), empty_family(m.COLLECTOR_DROPPED)
+    probes = empty_family(m.COLLECTOR_PROBE_FAILURES)
     for labels, count in facts.received.items():
-        received.add_metric(_labels(*labels), count)
+        received.add_metric(as_labels(*labels), count)
     for labels, count in facts.dropped.items():
-        dropped.add_metric(_labels(*labels), count)
+        dropped.add_metric(as_labels(*labels), count)
     for labels, count in facts.probe_failures.items():
-        probes.add_metric(_labels(*labels), count)
-    info = _family(m.COLLECTOR_INFO)
+        probes.add_metric(as_labels(*labels), count)
+    info = empty_family(m.COLLECTOR_INFO)
     info.add_metric((own_version(),), 1)
     yield from (received, dropped, probes, info)
-    yield _gauge(m.COLLECTOR_OPEN_SPANS, len(tracker.spans))
-    yield _gauge(m.COLLECTOR_SPAN_LIMIT, tracker.limits.max_open_spans)
-    yield _gauge(m.COLLECTOR_EVIDENCE_BYTES, tracker.evidence_bytes)
-    yield _gauge(m.COLLECTOR_VERDICT_AGE, max(0, pipeline.clock() - facts.judged_ns) / 1e9)
-    yield _gauge(m.COLLECTOR_TICK_DURATION, facts.longest_stop_ns / 1e9)
-    yield _gauge(m.COLLECTOR_JUDGE_BACKLOG, facts.backlog)
-    yield _gauge(m.COLLECTOR_BLIND, int(tracker.processes.blind))
+    yield one_gauge(m.COLLECTOR_OPEN_SPANS, len(tracker.spans))
+    yield one_gauge(m.COLLECTOR_SPAN_LIMIT, tracker.limits.max_open_spans)
+    yield one_gauge(m.COLLECTOR_EVIDENCE_BYTES, tracker.evidence_bytes)
+    yield one_gauge(m.COLLECTOR_VERDICT_AGE, max(0, pipeline.clock() - facts.judged_ns) / 1e9)
+    yield one_gauge(m.COLLECTOR_TICK_DURATION, facts.longest_stop_ns / 1e9)
+    yield one_gauge(m.COLLECTOR_JUDGE_BACKLOG, facts.backlog)
+    yield one_gauge(m.COLLECTOR_BLIND, int(tracker.processes.blind))
 
 
 def own_version() -> str:
