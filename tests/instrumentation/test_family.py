@@ -6,10 +6,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
-from lastspan.instrumentation.family import GONE, Assignment, Child, Death, Family, killed_by, process_state
+from lastspan.instrumentation.cgroup import Mounts, group_of
+from lastspan.instrumentation.family import (
+    CGROUP_FROZEN,
+    CPU_UNKNOWN,
+    GONE,
+    OUT_OF_MEMORY,
+    Assignment,
+    Child,
+    Death,
+    Family,
+    Groups,
+    killed_by,
+    process_state,
+    waits_named,
+)
 
 
 class Running:
@@ -172,3 +187,207 @@ def test_assignments_that_change_while_we_look(child: Running) -> None:
     parent.assignments = lambda: running.pop(0)
     assert len(parent.look()[0]) == 1
     assert parent.look() == ([], [])
+
+
+# --- busy or not, and where it waits --------------------------------------------------------------------------------
+
+
+class Clock:
+    """Seconds, as the test has them pass."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def seen_after(parent: Family, clock: Clock, seconds: float) -> Child:
+    clock.now += seconds
+    [child] = parent.look()[0]
+    return child
+
+
+def test_a_child_that_waits(child: Running) -> None:
+    """No CPU time, and the kernel's name of the place: here, that of reading a pipe."""
+    clock = Clock()
+    parent = Family(clock)
+    parent.assignments = lambda: [child.assignment()]
+    child.await_state("S")
+    assert seen_after(parent, clock, 0).cpu_ratio == CPU_UNKNOWN  # one look is none
+    deadline = time.monotonic() + 20
+    while (seen := seen_after(parent, clock, 10)).cpu_ratio or not seen.wait:
+        assert time.monotonic() < deadline, seen
+    assert "pipe" in seen.wait
+
+
+def test_a_child_that_computes() -> None:
+    """Its share of a core: what it got, by the time that passed for us."""
+    child = Running("while True: pass")
+    try:
+        clock = Clock()
+        parent = Family(clock)
+        parent.assignments = lambda: [child.assignment()]
+        assert seen_after(parent, clock, 0).cpu_ratio == CPU_UNKNOWN
+        assert seen_after(parent, clock, 0.1).cpu_ratio == CPU_UNKNOWN  # too soon to say anything
+        deadline = time.monotonic() + 20
+        while (seen := seen_after(parent, clock, 1)).cpu_ratio <= 0:
+            assert time.monotonic() < deadline, seen
+            time.sleep(0.02)
+        busy = seen.cpu_ratio
+        assert seen_after(parent, clock, 0.1).cpu_ratio == busy  # too soon again: what was known still holds
+    finally:
+        child.close()
+
+
+HELD_BY_C = """
+import ctypes, threading, time
+threading.Thread(target=ctypes.PyDLL(None).sleep, args=(60,), daemon=True).start()
+time.sleep(60)
+"""
+
+
+def test_a_child_whose_interpreter_is_held_by_native_code() -> None:
+    """Idle, and its main thread waits in a futex: for the interpreter's lock, as the collector may conclude."""
+    child = Running(HELD_BY_C)
+    try:
+        clock = Clock()
+        parent = Family(clock)
+        parent.assignments = lambda: [child.assignment()]
+        deadline = time.monotonic() + 20
+        while "futex" not in seen_after(parent, clock, 3).wait:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        child.close()
+
+
+def test_a_stopped_child_waits_in_the_signal(child: Running) -> None:
+    """The kernel's name for that, too."""
+    os.kill(child.pid, signal.SIGSTOP)
+    child.await_state("T")
+    [seen] = family(child.assignment()).look()[0]
+    assert (seen.state, seen.wait) == ("T", "do_signal_stop")
+
+
+def test_a_process_id_that_was_used_again(child: Running) -> None:
+    """Not our child: it started at another time."""
+    parent = family(child.assignment())
+    parent.look()
+    parent._watched[child.pid]._started = 1  # as if the first one had started just after boot
+    assert states(parent) == [(child.pid, GONE)]
+
+
+class Kernel:
+    """The control group of a child, in a folder of ours."""
+
+    def __init__(self, folder: Path, pid: int) -> None:
+        self.folder, self.pid = folder, pid
+        self.proc = folder / "proc"
+        (self.proc / str(pid)).mkdir(parents=True)
+        (self.proc / str(pid) / "cgroup").write_text("0::/\n")
+        self.kills(3)
+        self.freeze(False)
+
+    @property
+    def mounts(self) -> Mounts:
+        return {"": ("/", str(self.folder))}
+
+    def kills(self, total: int) -> None:
+        (self.folder / "memory.events").write_text(f"oom 9\noom_kill {total}\n")
+
+    def freeze(self, is_frozen: bool) -> None:
+        (self.folder / "cgroup.events").write_text(f"populated 1\nfrozen {is_frozen:d}\n")
+
+    def forget(self, pid: int) -> None:
+        """A process that has ended has no group any more."""
+        (self.proc / str(pid) / "cgroup").unlink()
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, child: Running) -> Kernel:
+    return Kernel(tmp_path, child.pid)
+
+
+def watching(kernel: Kernel, clock: Clock, *assignments: Assignment) -> Family:
+    made = Family(clock, Groups(kernel.mounts, str(kernel.proc)))
+    made.assignments = lambda: assignments
+    return made
+
+
+@pytest.mark.parametrize(
+    ("total", "signal_", "reason"),
+    [
+        (4, signal.SIGKILL, OUT_OF_MEMORY),
+        (3, signal.SIGKILL, "its process was killed by signal 9"),
+        (4, signal.SIGTERM, "its process was killed by signal 15"),  # the kernel kills by 9
+    ],
+)
+def test_a_child_that_the_kernel_killed_for_lack_of_memory(
+    child: Running, kernel: Kernel, total: int, signal_: signal.Signals, reason: str
+) -> None:
+    """Killed by 9, and the kernel counted a kill in its control group: all of its jobs died of that."""
+    clock = Clock()
+    parent = watching(kernel, clock, child.assignment("1"), child.assignment("2"))
+    assert parent.look()[1] == []
+    kernel.kills(total)
+    os.kill(child.pid, signal_)
+    child.await_state("Z")
+    kernel.forget(child.pid)
+    clock.now += 1
+    assert [(death.reason, death.signal) for death in parent.look()[1]] == [(reason, signal_)] * 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "expected"),
+    [
+        ("killed", "Worker exited prematurely: signal 9 (SIGKILL) Job: 3.", OUT_OF_MEMORY),
+        ("killed", "Worker exited prematurely: exitcode 9 Job: 3.", "Worker exited prematurely: exitcode 9 Job: 3."),
+        ("timeout", "TimeLimitExceeded(5), by signal 9", "TimeLimitExceeded(5), by signal 9"),
+    ],
+)
+def test_the_framework_knows_the_signal_and_not_its_reason(
+    child: Running, kernel: Kernel, outcome: str, reason: str, expected: str
+) -> None:
+    """Its word stands, but for a kill of which the kernel says more."""
+    clock = Clock()
+    parent = watching(kernel, clock, child.assignment("42"))
+    parent.look()
+    kernel.kills(4)
+    parent.report(Death("celery", "42", "resize", 1, outcome, reason))
+    clock.now += 1
+    [death] = parent.look()[1]
+    assert (death.outcome, death.reason, death.pid) == (outcome, expected, child.pid)
+
+
+def test_a_kill_of_long_ago_explains_nothing(child: Running, kernel: Kernel) -> None:
+    """Somebody else of the control group was killed while this one lived."""
+    clock = Clock()
+    parent = watching(kernel, clock, child.assignment())
+    parent.look()
+    kernel.kills(4)
+    for _ in range(10):
+        clock.now += 3
+        assert parent.look()[1] == []
+    os.kill(child.pid, signal.SIGKILL)
+    child.await_state("Z")
+    assert parent.look()[1][0].reason == "its process was killed by signal 9"
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "is_frozen", "wait"),
+    [
+        ("S", "get_signal", False, CGROUP_FROZEN),  # version 2
+        ("D", "__refrigerator", False, CGROUP_FROZEN),  # version 1
+        ("T", "do_signal_stop", True, "do_signal_stop"),  # stopped by a signal, whatever its group
+        ("T", "get_signal", False, "get_signal"),
+        ("S", "futex_do_wait", True, "futex_do_wait"),  # it goes on until it returns from the kernel
+        ("S", "", True, CGROUP_FROZEN),  # the kernel does not name the place, but the group says it
+        ("S", "", False, ""),
+        ("R", "", True, ""),
+    ],
+)
+def test_the_name_of_a_wait(kernel: Kernel, state: str, name: str, is_frozen: bool, wait: str) -> None:
+    """The kernel's own, or that the control group is frozen."""
+    kernel.freeze(is_frozen)
+    assert waits_named(state, name, group_of(kernel.pid, kernel.mounts, str(kernel.proc))) == wait

@@ -7,19 +7,34 @@ a process which is stopped, or whose interpreter is held by native code, cannot 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+from .cgroup import Group, Kills, Mounts, group_of, read_mounts
+
 GONE: Final = "X"
 
 CPU_UNKNOWN: Final = -1.0
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+CGROUP_FROZEN: Final = "cgroup_frozen"
+
+OUT_OF_MEMORY: Final = "killed by the kernel: out of memory"
+
+_FREEZER: Final = frozenset({"__refrigerator", "do_freezer_trap", "get_signal"})
+"""Where the kernel keeps a process that sleeps in a frozen control group; the last one, in version 2 of those."""
+
+_BY_SIGNAL_9: Final = re.compile(r"\bsignal 9\b|\bSIGKILL\b")
+
 _CPU_WINDOW: Final = 0.5
-"""The kernel counts in hundredths of a second: a share of less time than this says little."""
+"""s; the kernel counts in hundredths of a second: a share of less time than this says little."""
+
+_SELDOM: Final = 2.0
+"""s; what costs more than the state of a process is asked this often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +95,14 @@ class Stat:
 class Family:
     """The children of this process that run jobs."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, groups: Groups | None = None) -> None:
         self.assignments: Assignments | None = None
         """Set by the framework's module; None: this process has no children that run jobs."""
         self._clock = clock
         self._running: Sequence[Assignment] = ()
         self._watched: dict[int, Watched] = {}
+        self._groups = groups or Groups()
+        self._counted_at = clock()
         self._reported: deque[Death] = deque(maxlen=1000)
         self._told: dict[tuple[str, str, int], None] = {}
 
@@ -100,11 +117,13 @@ class Family:
         """
         if self.assignments is None:
             return [], []
+        now = self._clock()
+        self._count(now)
         deaths = []
         while self._reported:
-            deaths += self._once(self._reported.popleft())
+            deaths += self._once(self._reported.popleft(), now)
         self._running = self.assignments()
-        children = self._look_at({job.pid for job in self._running})
+        children = self._look_at({job.pid for job in self._running}, now)
         for job in self._running:
             signal = None
             if children[job.pid].state in {"Z", GONE}:
@@ -112,16 +131,21 @@ class Family:
             if signal is not None:
                 reason = f"its process was killed by signal {signal}"
                 deaths += self._once(
-                    Death(job.system, job.job_id, job.job_name, job.attempt, "killed", reason, job.pid, signal)
+                    Death(job.system, job.job_id, job.job_name, job.attempt, "killed", reason, job.pid, signal), now
                 )
         return list(children.values()), deaths
 
-    def _look_at(self, pids: set[int]) -> dict[int, Child]:
-        now = self._clock()
-        self._watched = {pid: self._watched.get(pid) or Watched(pid) for pid in sorted(pids)}
+    def _count(self, now: float) -> None:
+        if now - self._counted_at >= _SELDOM:
+            self._groups.count({watched.group for watched in self._watched.values()}, now)
+            self._counted_at = now
+
+    def _look_at(self, pids: set[int], now: float) -> dict[int, Child]:
+        known = self._watched
+        self._watched = {pid: known.get(pid) or Watched(pid, self._groups.of(pid, now)) for pid in sorted(pids)}
         return {pid: watched.look(now) for pid, watched in self._watched.items()}
 
-    def _once(self, death: Death) -> list[Death]:
+    def _once(self, death: Death, now: float) -> list[Death]:
         """Complete a death with what we saw of its process; nothing if it was told already."""
         key = (death.system, death.job_id, death.attempt)
         if key in self._told:
@@ -130,20 +154,71 @@ class Family:
         if len(self._told) > 1000:
             del self._told[next(iter(self._told))]
         seen = [job for job in self._running if (job.system, job.job_id) == (death.system, death.job_id)]
-        return [replace(death, pid=seen[0].pid) if death.pid is None and seen else death]
+        if death.pid is None and seen:
+            death = replace(death, pid=seen[0].pid)
+        return [self._explained(death, now)]
+
+    def _explained(self, death: Death, now: float) -> Death:
+        """Say so where the kernel killed it for lack of memory: the framework sees a signal 9 like any other."""
+        watched = self._watched.get(death.pid) if death.pid is not None else None
+        is_killed = death.outcome == "killed" and (death.signal == 9 or _BY_SIGNAL_9.search(death.reason))
+        if watched is None or not is_killed or not watched.died_for_memory(self._groups, now):
+            return death
+        return replace(death, reason=OUT_OF_MEMORY, signal=9)
+
+
+class Groups:
+    """The control groups of the children, and the kills in each."""
+
+    def __init__(self, mounts: Mounts | None = None, proc: str = "/proc") -> None:
+        self._mounts = mounts
+        self._proc = proc
+        self._kills: dict[Group, Kills] = {}
+
+    def of(self, pid: int, now: float) -> Group:
+        """Return the control group of a child, whose kills are counted from now on."""
+        if self._mounts is None:
+            self._mounts = read_mounts(self._proc)
+        group = group_of(pid, self._mounts, self._proc)
+        if group.memory and group not in self._kills:
+            self._kills[group] = Kills()
+            self._kills[group].count(group.oom_kills(), now)
+        return group
+
+    def count(self, wanted: set[Group], now: float) -> None:
+        """Count the kills in these, and forget all others."""
+        self._kills = {group: kills for group, kills in self._kills.items() if group in wanted}
+        for group, kills in self._kills.items():
+            kills.count(group.oom_kills(), now)
+
+    def explain_one(self, group: Group, now: float) -> bool:
+        """Say whether a death in a group is one of its kills for lack of memory."""
+        kills = self._kills.get(group)
+        if kills is None:
+            return False
+        kills.count(group.oom_kills(), now)  # it may have been killed since we last counted
+        return kills.explains_one(now)
 
 
 class Watched:
     """One child, over several looks."""
 
-    __slots__ = ("_cpu_at", "_cpu_ratio", "_cpu_ticks", "_pid", "_started")
+    __slots__ = (
+        *("_cpu_at", "_cpu_ratio", "_cpu_ticks", "_pid", "_started", "_state", "_wait", "_wait_at", "_was_memory"),
+        "group",
+    )
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, group: Group) -> None:
         self._pid = pid
+        self.group = group
         self._started: int | None = None
         self._cpu_ticks = 0
         self._cpu_at = 0.0
         self._cpu_ratio = CPU_UNKNOWN
+        self._state = ""
+        self._wait = ""
+        self._wait_at = 0.0
+        self._was_memory: bool | None = None
 
     def look(self, now: float) -> Child:
         """Look once; *now* is monotonic (s)."""
@@ -152,7 +227,16 @@ class Watched:
             return Child(self._pid, process_state(self._pid))
         if self._started not in {None, stat.started}:  # reaped long ago; somebody else has its number now
             return Child(self._pid, GONE)
-        return Child(self._pid, stat.state, self._take(stat, now), waits_in(self._pid))
+        if stat.state != self._state or now - self._wait_at >= _SELDOM:
+            self._wait = waits_named(stat.state, waits_in(self._pid), self.group)
+            self._state, self._wait_at = stat.state, now
+        return Child(self._pid, stat.state, self._take(stat, now), self._wait)
+
+    def died_for_memory(self, groups: Groups, now: float) -> bool:
+        """Say whether the kernel killed it for lack of memory; the same for each of its jobs."""
+        if self._was_memory is None:
+            self._was_memory = groups.explain_one(self.group, now)
+        return self._was_memory
 
     def _take(self, stat: Stat, now: float) -> float:
         """Take the CPU time; return the share, which needs two looks."""
@@ -165,14 +249,20 @@ class Watched:
         return self._cpu_ratio
 
 
+def waits_named(state: str, name: str, group: Group) -> str:
+    """Return what to call the place where the kernel lets a process wait: its *name*, or that its group is frozen."""
+    if state not in {"S", "D"}:
+        return name
+    return CGROUP_FROZEN if name in _FREEZER or (not name and group.is_frozen()) else name
+
+
 def process_stat(pid: int) -> Stat | None:
     """Return what the kernel says of a process; None: it is gone, or there is no `/proc`."""
+    # The name stands in brackets and may hold anything (man 5 proc_pid_stat): read from behind it.
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            # The name stands in brackets and may hold anything (man 5 proc_pid_stat): read from behind it.
-            fields = file.read().rpartition(b")")[2].split()
         return Stat(fields[0].decode("ascii", "replace"), int(fields[11]) + int(fields[12]), int(fields[19]))
-    except (OSError, IndexError, ValueError):
+    except (IndexError, ValueError):
         return None
 
 
@@ -186,12 +276,22 @@ def process_state(pid: int) -> str:
 
 def waits_in(pid: int) -> str:
     """Return the kernel's function in which the main thread of a process waits; empty: in none, or not known."""
-    try:
-        with open(f"/proc/{pid}/wchan", "rb", buffering=0) as file:
-            name = file.read().decode("ascii", "replace")
-    except OSError:  # gone, or another user's
-        return ""
+    name = _read(f"/proc/{pid}/wchan").decode("ascii", "replace")
     return "" if name == "0" else name
+
+
+def _read(path: str) -> bytes:
+    """Read a small file of the kernel's; nothing if its process is gone, or another user's."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, 1024)
+    except OSError:
+        return b""
+    finally:
+        os.close(file)
 
 
 def killed_by(pid: int) -> int | None:
