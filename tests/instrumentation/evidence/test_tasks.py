@@ -342,3 +342,29 @@ def test_reading_keeps_nothing_alive() -> None:
         soon(where, ["job", "lets_go", *LEAF])
         gc.collect()
         assert held[0]() is None
+
+
+def test_plain_code_that_runs_a_loop() -> None:
+    """A job that calls `asyncio.run` stands where its coroutine does, not in the loop's selector."""
+    there = threading.Event()
+    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def main() -> None:
+        leave = asyncio.Event()
+        started.append((asyncio.get_running_loop(), leave))
+        there.set()
+        await leaf(leave)
+
+    runner = threading.Thread(target=lambda: asyncio.run(main()), name="job")
+    runner.start()
+    assert there.wait(20)
+    assert runner.ident is not None
+    where = Where(runner.ident, None, None)
+    deadline = time.monotonic() + 20
+    while functions(seen := look(where))[-3:] != ["main", *LEAF]:
+        assert time.monotonic() < deadline
+    assert functions(seen)[-4] == "run_until_complete"
+    assert not seen.is_on_thread
+    loop, leave = started[0]
+    loop.call_soon_threadsafe(leave.set)
+    runner.join(20)

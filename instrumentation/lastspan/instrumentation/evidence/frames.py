@@ -92,7 +92,11 @@ def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
     frame = frame or _current_frames().get(where.thread)
     if frame is None:
         return [], where.thread, "its thread has ended"
-    return _thread_frames(frame), where.thread, ""
+    frames = _thread_frames(frame)
+    if (main := tasks.main_task(frames)) is not None:
+        awaited, thread = _task_frames(main, where.thread)
+        return [*frames, *awaited][-_DEPTH_MAX:], thread, ""
+    return frames, where.thread, ""
 
 
 def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameType], int | None]:

@@ -11,6 +11,7 @@ import concurrent.futures
 import concurrent.futures.thread
 import gc
 import os
+import selectors
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,7 @@ _Gathering: Final = getattr(asyncio.tasks, "_GatheringFuture", None)
 _worker: Final = getattr(concurrent.futures.thread, "_worker", None)
 _WORK_ITEM: Final = concurrent.futures.thread.__file__
 _ASYNCIO: Final = os.path.dirname(asyncio.__file__) + os.sep
+_LOOP: Final = (_ASYNCIO, selectors.__file__)
 _OPTIMIZED: Final = 0x1  # inspect.CO_OPTIMIZED
 
 
@@ -67,6 +69,28 @@ def is_running(task: asyncio.Task[Any]) -> bool:
         return asyncio.current_task(task.get_loop()) is task
     except RuntimeError:  # the loop is closed
         return False
+
+
+def main_task(frames: list[FrameType]) -> asyncio.Task[Any] | None:
+    """Return the task that a thread runs an event loop for, if the loop has nothing to do: plain code that awaits.
+
+    The loop's own frames, which say nothing, are taken off.
+    """
+    for index in range(len(frames) - 1, -1, -1):
+        code = frames[index].f_code
+        if not code.co_filename.startswith(_LOOP):
+            return None
+        if (name := _RUNS.get(code.co_name)) is None:
+            continue
+        task = variable(frames[index], name)
+        if isinstance(task, asyncio.Task) and not task.done() and not is_running(task):
+            del frames[index + 1 :]
+            return task
+    return None
+
+
+_RUNS: Final = {"run_until_complete": "future", "run": "task"}
+"""By function of asyncio that runs a loop: the variable that holds the task."""
 
 
 def coroutine_frames(awaited: Any) -> Iterator[FrameType]:
