@@ -160,12 +160,13 @@ def test_json_is_the_apis_answer(collector: Served) -> None:
 
 @pytest.mark.parametrize("ref", ["id-1", job_key(1)])
 def test_explain_tells_the_story(collector: Served, ref: str) -> None:
-    """State and cause first, then where, how long, against what, the process, the stack, the tree, what to do."""
+    """State, cause, what to do; then where, how long, against what, the process, the stack, the tree."""
     shown = lastspan("explain", ref, "--url", collector.web)
     assert shown.returncode == 1, shown.stderr
     story = [
         "stuck  tasks.charge  id-1  (attempt 1)",
         "The HTTP call GET api.example:443 has no timeout",
+        "What to do",
         "last span  ",
         "code  ",
         "/app/shop/tasks.py:42",
@@ -176,7 +177,6 @@ def test_explain_tells_the_story(collector: Served, ref: str) -> None:
         "inner",
         "Open spans",
         "← last span",
-        "What to do",
     ]
     places = [shown.stdout.find(words) for words in story]
     assert -1 not in places, story[places.index(-1)]
@@ -232,7 +232,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
             assert f"lastspan: {key}: cannot listen on {address}" in shown.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", [["jobs"], ["jobs", "--json"], ["jobs", "--watch"], ["explain", "x"]])
+@pytest.mark.parametrize("command", [["jobs"], ["jobs", "--json"], ["jobs", "--watch"], ["explain", "x"], ["check"]])
 def test_no_collector_is_one_clear_line(command: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"

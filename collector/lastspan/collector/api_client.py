@@ -39,6 +39,16 @@ def fetch_job(url: str, ref: str) -> Json | None:
         raise UnreachableError(f"{url} answers with HTTP status {problem.code}") from None
 
 
+def fetch_lint(url: str) -> Json:
+    """Return the answer of `/api/v1/lint`."""
+    return _tree(url, _fetch(url, "/api/v1/lint"))
+
+
+def fetch_status(url: str) -> Json:
+    """Return the answer of `/api/v1/status`."""
+    return _tree(url, _fetch(url, "/api/v1/status"))
+
+
 def _fetch(url: str, path: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise UnreachableError(f"{url} is not a URL; write --url http://HOST:PORT")

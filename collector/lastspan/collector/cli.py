@@ -1,4 +1,4 @@
-"""The command `lastspan`. Exit codes: 0 fine, 1 something is stuck, 2 usage or not reachable."""
+"""The command `lastspan`. Exit codes: 0 fine, 1 something is found, 2 usage or not reachable."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import click
 from rich.console import Console
 
 from . import server
-from .api_client import UnreachableError, fetch_job, fetch_jobs, raw_jobs
+from .api_client import UnreachableError, fetch_job, fetch_jobs, fetch_lint, fetch_status, raw_jobs
+from .check import checklist, findings_table, wiring
 from .config import LOG_LEVELS, ConfigError, load, show
 from .model import SUSPECT, State
 from .publish.metrics import own_version
-from .show import explanation, jobs_table, watch
+from .show import jobs_table, watch
+from .story import explanation
 
 URL = "http://127.0.0.1:9417"
 _SUSPECT = {state.value for state in SUSPECT}
@@ -93,6 +95,23 @@ def explain(ref: str, url: str) -> None:
         raise _fail(f"no job {ref} is open or has ended lately at {url}; `lastspan jobs` lists them")
     Console().print(explanation(job))
     raise SystemExit(1 if job["state"] in _SUSPECT else 0)
+
+
+@cli.command()
+@_url
+@click.option("--live", is_flag=True, help="What will hang one day: calls without timeout, unsafe queue settings …")
+def check(url: str, live: bool) -> None:
+    """Look whether all is wired: a collector that hears workers. Exit status 1 if something is found."""
+    try:
+        if live:
+            findings = fetch_lint(url)["findings"]
+            Console().print(findings_table(findings))
+            raise SystemExit(1 if findings else 0)
+        lines = wiring(fetch_status(url), url)
+    except UnreachableError as problem:
+        raise _fail(str(problem)) from None
+    Console().print(checklist(lines))
+    raise SystemExit(0 if all(line.is_fine for line in lines) else 1)
 
 
 def _by_beginning(url: str, ref: str) -> Any:

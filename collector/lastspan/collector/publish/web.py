@@ -15,6 +15,7 @@ from starlette.routing import Route
 from ..model import State
 from ..pipeline import Pipeline
 from .metrics import CONTENT_TYPE, render
+from .status import status
 from .views import find_job, list_jobs, view
 
 _LIMIT = 1000
@@ -48,6 +49,12 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
             return _error(404, f"no job {ref!r} is open or has ended lately")
         return _answer(view(pipeline, job, wall=wall))
 
+    async def lint(request: Request) -> Response:
+        return _answer({"findings": pipeline.findings()})
+
+    async def state(request: Request) -> Response:
+        return _answer(status(pipeline))
+
     async def metrics(request: Request) -> Response:
         return Response(await render(pipeline, wall=wall), media_type=CONTENT_TYPE)
 
@@ -67,6 +74,8 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
         routes=[
             Route("/api/v1/jobs", jobs),
             Route("/api/v1/jobs/{ref:path}", one_job),
+            Route("/api/v1/lint", lint),
+            Route("/api/v1/status", state),
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
