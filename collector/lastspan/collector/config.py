@@ -12,6 +12,7 @@ import yaml
 
 from lastspan.semconv import duration
 
+from . import probe
 from .policy import Defaults, Match, Policy, Rule
 from .track import Limits
 
@@ -38,6 +39,23 @@ class DefaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: as long as the job."""
 
 
+class ProbeSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of `postgres` or `mysql`: a database server that is asked who blocks whom."""
+
+    dsn: str | None = None
+    """Its URL; with a password better by one of the next two."""
+    dsn_env: str | None = None
+    """The environment variable that holds it."""
+    dsn_file: str | None = None
+    """The file that holds it."""
+    name: str | None = None
+    """In logs and metrics; None: its host:port."""
+    servers: list[str] = []
+    """host:port by which workers know it, if that differs from the URL's: an alias, a pooler."""
+    interval: str | float = "2s"
+    timeout: str | float = "2s"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. Addresses are HOST:PORT; port 0 is any free one, "off" is none."""
 
@@ -62,6 +80,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes of a stack that are kept for a span."""
     evidence_total: int = 256 * 1024 * 1024
     """Bytes of stacks that are kept in all."""
+    postgres: list[ProbeSetting] = []
+    mysql: list[ProbeSetting] = []
     data_dir: str | None = None
     log_level: str = "info"
 
@@ -89,6 +109,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             silent_after=self.silent_after,
             lost_keep_ns=_duration("lost_keep", self.lost_keep),
             ended_keep_ns=_duration("ended_keep", self.ended_keep),
+        )
+
+    def probes(self) -> tuple[probe.Target, ...]:
+        """Return which database servers may be asked; reads their URLs from the environment and from files."""
+        return tuple(
+            _target(system, f"{system}[{index}]", setting)
+            for system in ("postgres", "mysql")
+            for index, setting in enumerate(getattr(self, system))
         )
 
 
@@ -129,6 +157,8 @@ def show(settings: Settings) -> str:
     tree = msgspec.to_builtins(settings)
     for rule in tree["rules"]:
         rule["match"] = {key: value for key, value in rule["match"].items() if value is not None}
+    for system in ("postgres", "mysql"):
+        tree[system] = [_shown(setting) for setting in tree[system]]
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
@@ -188,6 +218,7 @@ def _typed(source: str, name: str, value: str) -> str | int | float:
 def _check_values(settings: Settings) -> None:
     settings.policy()
     settings.limits()
+    _check_probes(settings.probes())
     for name in ("otlp_grpc", "otlp_http", "web"):
         split_address(name, getattr(settings, name))
     if settings.data_dir is not None:
@@ -199,6 +230,70 @@ def _check_values(settings: Settings) -> None:
     for name in sorted(_INTEGERS):
         if getattr(settings, name) < 1:
             raise ConfigError(f"{name}: {getattr(settings, name)} is too small; write a number from 1 on")
+
+
+def _target(system: str, key: str, setting: ProbeSetting) -> probe.Target:
+    source, text = _dsn_text(key, setting)
+    try:
+        dsn = probe.parse(system, text)
+    except ValueError as problem:
+        raise ConfigError(f"{key}.{source}: {problem}") from None
+    if (library := probe.missing_library(system)) is not None:
+        raise ConfigError(f"{key}: needs pip install 'lastspan[probes]' ({library} is missing)")
+    for index, server in enumerate(setting.servers):
+        if split_address(f"{key}.servers[{index}]", server) is None:
+            raise ConfigError(f'{key}.servers[{index}]: "off" is not a server; write HOST:PORT')
+    return probe.Target(
+        system=system,
+        name=setting.name or dsn.address,
+        dsn=dsn,
+        servers=tuple(setting.servers) or (dsn.address,),
+        interval_ns=_positive(f"{key}.interval", setting.interval),
+        timeout_s=_positive(f"{key}.timeout", setting.timeout) / 1e9,
+    )
+
+
+def _dsn_text(key: str, setting: ProbeSetting) -> tuple[str, str]:
+    """Return the key that leads to the URL, and the URL."""
+    told = [name for name in ("dsn", "dsn_env", "dsn_file") if getattr(setting, name) is not None]
+    if len(told) != 1:
+        problem = " and ".join(told) + " are both set" if told else "says nowhere where the database is"
+        raise ConfigError(f"{key}: {problem}; write one of dsn, dsn_env, dsn_file")
+    source, value = told[0], getattr(setting, told[0])
+    if source == "dsn_env":
+        value = os.environ.get(variable := value, "")
+        if not value:
+            shown = probe.masked(variable) if "://" in variable else variable  # a URL, by mistake
+            raise ConfigError(f"{key}.dsn_env: the environment has no {shown}; set it to the database's URL")
+    elif source == "dsn_file":
+        try:
+            value = Path(file := value).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as problem:
+            words = getattr(problem, "strerror", None) or "it is not text"
+            shown = probe.masked(file) if "://" in file else file
+            raise ConfigError(f"{key}.dsn_file: {shown} cannot be read: {words}") from None
+    return source, value.strip()
+
+
+def _check_probes(targets: tuple[probe.Target, ...]) -> None:
+    seen: set[str] = set()
+    for target in targets:
+        if target.name in seen:
+            raise ConfigError(f'{target.system}: two servers are called "{target.name}"; give one another name')
+        seen.add(target.name)
+
+
+def _shown(setting: dict[str, Any]) -> dict[str, Any]:
+    """Return a probe's setting as it may be shown."""
+    shown = {key: value for key, value in setting.items() if value is not None}
+    return {**shown, "dsn": probe.masked(shown["dsn"])} if "dsn" in shown else shown
+
+
+def _positive(key: str, value: str | float) -> int:
+    duration_ns = _duration(key, value)
+    if duration_ns < 100_000_000:
+        raise ConfigError(f"{key}: {value} is too short; write 100ms or more")
+    return duration_ns
 
 
 def _duration(key: str, value: str | float) -> int:

@@ -16,6 +16,7 @@ import uvicorn
 
 from .config import ConfigError, Settings, split_address
 from .pipeline import TICK_NS, Pipeline
+from .probe import CONNECT, Probes
 from .publish.web import web_app
 from .receive.budget import Budget
 from .receive.grpc import grpc_server
@@ -42,6 +43,14 @@ class Collector:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.pipeline = Pipeline(limits=settings.limits(), policy=settings.policy())
+        self._probes = Probes(
+            settings.probes(),
+            connect=CONNECT,
+            waits=self.pipeline.late_database_waits,
+            tell=self.pipeline.database_facts,
+            clock=self.pipeline.clock,
+            failures=self.pipeline.facts.probe_failures,
+        )
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -73,6 +82,7 @@ class Collector:
         if tick.done():
             tick.result()  # it ends by a defect only
         tick.cancel()
+        await self._probes.stop()
 
     async def _grpc(self, budget: Budget) -> tuple[Any, str]:
         address = split_address("otlp_grpc", self._settings.otlp_grpc)
@@ -93,6 +103,7 @@ class Collector:
         while True:
             for _ in self.pipeline.tick():
                 await asyncio.sleep(0)
+            self._probes.look()
             await asyncio.sleep(TICK_NS / 1e9)
 
     async def _end(self, servers: dict[str, Any], tasks: list[asyncio.Task[None]], grpc: Any) -> None:
