@@ -207,6 +207,12 @@ def test_a_file(tmp_path: Path) -> None:
         assert (look(file.fileno()).kind, look(file.fileno()).peer) == ("file", str(tmp_path / "out.csv"))
 
 
+def test_a_file_whose_name_is_no_text(tmp_path: Path) -> None:
+    """What leaves the process is valid UTF-8."""
+    with open(os.fsencode(tmp_path) + b"/\xff", "w") as file:
+        assert look(file.fileno()).peer == f"{tmp_path}/\N{REPLACEMENT CHARACTER}"
+
+
 def test_a_terminal() -> None:
     """Its path, too."""
     with closing(*pty.openpty()) as (_, slave):

@@ -175,6 +175,18 @@ def test_who_writes_to_a_database(database: Path) -> None:
         assert ours.total_changes == 0
 
 
+def test_a_database_whose_name_is_no_text(tmp_path: Path) -> None:
+    """It is found, and its name is valid UTF-8."""
+    path = os.fsencode(tmp_path) + b"/\xff.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("create table orders (id)")
+        connection.execute("begin immediate")
+        assert f"{tmp_path}/\N{REPLACEMENT CHARACTER}.db" in dict(sqlite_databases())
+    finally:
+        connection.close()
+
+
 def test_a_database_that_waits_for_nobody(database: Path) -> None:
     """Connections alone are no locks."""
     with connected(database):

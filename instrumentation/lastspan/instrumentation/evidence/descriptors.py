@@ -238,13 +238,18 @@ def _file(number: int, link: str, proc: str) -> Descriptor:
     if link.startswith("pipe:"):
         return Descriptor(number, "pipe", state=_end(number), is_blocking=is_blocking, inode=_inode(link))
     if link.startswith(("/dev/pts/", "/dev/tty", "/dev/console")):
-        return Descriptor(number, "tty", link, is_blocking=is_blocking)
+        return Descriptor(number, "tty", path_text(link), is_blocking=is_blocking)
     if link.startswith("/"):
-        return Descriptor(number, "file", link, is_blocking=is_blocking)
+        return Descriptor(number, "file", path_text(link), is_blocking=is_blocking)
     kind = _ANONYMOUS.get(link, "other")
     if kind == "pidfd":
         return Descriptor(number, kind, is_blocking=is_blocking, peer_pid=_pid_of(number, proc))
     return Descriptor(number, kind, "" if kind != "other" else link, is_blocking=is_blocking)
+
+
+def path_text(path: str) -> str:
+    """Write a path as valid text: its bytes may be none."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _end(number: int) -> str:

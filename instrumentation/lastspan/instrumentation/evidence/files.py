@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .descriptors import numbers
+from .descriptors import numbers, path_text
 
 _TABLE_MAX: Final = 1 << 20
 _FILES_MAX: Final = 256
@@ -77,7 +77,7 @@ def sqlite_databases(proc: str = "/proc") -> list[tuple[str, list[FileLock]]]:
         elif f"{path}-shm" in files:
             continue
         if locks and path in files and _is_sqlite(files[path]):
-            found.append((path, sorted(locks, key=lambda lock: lock.mode != "WRITE")))
+            found.append((path_text(path), sorted(locks, key=lambda lock: lock.mode != "WRITE")))
     return found
 
 
