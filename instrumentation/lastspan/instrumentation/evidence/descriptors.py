@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import functools
 import os
 import socket
 import struct
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 from .syscalls import SystemCall, address_text
 
-_LISTED_MAX: Final = 4096
+_LISTED_MAX: Final = 1024
 _TABLE_MAX: Final = 1 << 20
 """Bytes read of the kernel's table of connections: one that is being made has its peer nowhere else."""
 
@@ -99,7 +100,7 @@ def sockets(limit: int = 64, proc: str = "/proc/self") -> list[Descriptor]:
 
 
 def numbers(proc: str = "/proc/self") -> Iterator[int]:
-    """The open descriptors of this process, in order; at most the first 4096."""
+    """The open descriptors of this process, in order; at most the first 1024."""
     try:
         names = os.listdir(f"{proc}/fd")
     except OSError:
@@ -179,7 +180,9 @@ def tcp_info(info: bytes) -> tuple[str, float | None, int | None, int | None]:
     return name, last_data_received / 1000 if is_made else None, unacked, retransmits
 
 
+@functools.lru_cache(maxsize=64)
 def _connecting_to(inode: int | None, proc: str) -> str:
+    """The peer of a connection that is being made; asked once for each: the kernel walks all of its connections."""
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         try:
             with open(f"{proc}/net/{table}", "rb") as file:
