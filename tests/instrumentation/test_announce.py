@@ -132,7 +132,7 @@ def test_progress_is_told_as_it_is() -> None:
     with worker() as made:
         job = made.job()
         made.run_of(job).progress = (3.0, 10.0, "caf\udce9", made.now)
-        [record] = of(made.watch(2), OPEN)
+        [record] = of(made.watch(1), OPEN)
         assert record.attributes[a.JOB_PROGRESS_DONE] == 3.0
         assert record.attributes[a.JOB_PROGRESS_TOTAL] == 10.0
         assert record.attributes[a.JOB_PROGRESS_MESSAGE] == "caf?"
@@ -257,7 +257,7 @@ def test_evidence_is_on_the_leaf() -> None:
         assert a.CODE_STACKTRACE not in job_record.attributes
         assert call_record.attributes[a.THREAD_NAME].startswith("job")
         assert call_record.attributes[a.THREAD_CPU_RATIO] < 0.5
-        assert call_record.attributes[a.STACK_AGE] == pytest.approx(15)
+        assert call_record.attributes[a.STACK_AGE] == pytest.approx(62)  # looked at since two looks before it was late
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -42,7 +42,7 @@ class Worker:
         self.provider.add_span_processor(self.spans)
         self.tracer = self.provider.get_tracer("tests")
         self.identity = Identity()
-        self.announcer = Announcer(self.spans, self.identity, self.settings)
+        self.announcer = Announcer(self.spans, self.identity, self.settings, lambda: self.tracer)
         self.now = 5000.0
         """Monotonic, s."""
         self.wall_ns = WALL
@@ -59,6 +59,10 @@ class Worker:
     def on_thread(self, function: Callable[[], _T]) -> _T:
         """Do something on the jobs' thread."""
         return self._thread.submit(function).result()
+
+    def leave_to(self, function: Callable[[], object]) -> Future[object]:
+        """Let the jobs' thread do something that may take long; return at once."""
+        return self._thread.submit(function)
 
     def job(self, name: str = "nightly", *, inside: Any = None, **facts: Any) -> Any:
         """Start a job; its span is the caller's to end."""

@@ -119,7 +119,7 @@ class Agent:
 
     def _begin(self, identity: Identity) -> None:
         self._identity = identity
-        self._announcer = Announcer(self.spans, identity, self.settings)
+        self._announcer = Announcer(self.spans, identity, self.settings, self.providers.tracer)
         self._watcher = None
         self._instance_before_fork: object = None
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
 from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
 
 from . import clean
+from .calls_seen import CallsSeen
 from .durations import Durations, Key, Sketch
-from .evidence import Look, cpu_time_ns, look, qualname, stack_text
+from .evidence import look
 from .family import Child, Death, Family
+from .holds import held
+from .lock_spans import LockSpans, TracerSource
 from .movement import Movement
 from .records import Record
+from .sampling import Sampling, code_text
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
@@ -36,15 +40,14 @@ ANNOUNCED_MAX: Final = 2000
 
 _WINDOW_MIN: Final = 30.0
 _ROWS_A_TURN: Final = 32
-_STACKS_A_TURN: Final = 2
-_BUSY: Final = 0.05
-"""CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
+_OVERSLEPT: Final = 2.0
+"""A watcher that wakes so much too late was kept from running, s."""
 
 
 class Seen:
     """An open span that the watcher has met."""
 
-    __slots__ = ("expected_passed", "fingerprint", "sent_at", "started", "trace_id")
+    __slots__ = ("expected_passed", "fingerprint", "is_diagnosed", "sent_at", "started", "trace_id")
 
     def __init__(self, started: float, trace_id: int) -> None:
         self.started = started
@@ -53,42 +56,24 @@ class Seen:
         self.sent_at: float | None = None
         """None: not announced."""
         self.fingerprint: object = None
+        self.is_diagnosed = False
+        """What it waits for was told."""
         self.expected_passed = False
-
-
-class Sampled:
-    """What the samples of one leaf say."""
-
-    __slots__ = ("cpu_at", "cpu_ns", "cpu_ratio", "look", "sampled_at", "still_since")
-
-    def __init__(self) -> None:
-        self.look: Look | None = None
-        self.sampled_at = -1e9
-        self.still_since = 0.0
-        self.cpu_ns: int | None = None
-        self.cpu_at = 0.0
-        self.cpu_ratio: float | None = None
-
-    def take(self, seen: Look, now: float) -> None:
-        """Take one sample; the CPU share needs two, at least 50 ms apart."""
-        if self.look is None or seen.steps != self.look.steps:
-            self.still_since = now
-        self.look, self.sampled_at = seen, now
-        cpu_ns = cpu_time_ns(seen.thread_id)
-        if cpu_ns is not None and self.cpu_ns is not None and now - self.cpu_at >= 0.05:
-            self.cpu_ratio = min(max((cpu_ns - self.cpu_ns) / 1e9 / (now - self.cpu_at), 0.0), 1.0)
-        self.cpu_ns, self.cpu_at = cpu_ns, now
 
 
 class Announcer:
     """Turns the registry into records, each the full state of its subject."""
 
-    def __init__(self, spans: OpenSpans, identity: Identity, settings: Settings) -> None:
+    def __init__(
+        self, spans: OpenSpans, identity: Identity, settings: Settings, tracer: TracerSource = lambda: None
+    ) -> None:
         self._spans = spans
         self._identity = identity
         self._settings = settings
         self._seen: dict[int, Seen] = {}
-        self._sampled: dict[int, Sampled] = {}
+        self._sampling = Sampling(spans, settings, identity.process_id)
+        self._calls_seen = CallsSeen(spans, refresh=settings.refresh)
+        self._lock_spans = LockSpans(spans, self._sampling, tracer, after=settings.announce_after)
         self._movement: dict[int, Movement] = {}
         self._announced: set[int] = set()
         self._gone: set[int] = set()
@@ -103,6 +88,8 @@ class Announcer:
         self.family = Family()
         self.lag = 0.0
         """How late the watcher last woke, s."""
+        self._overslept: tuple[float, str, float] | None = None
+        """How long it could not run, where a job stood then, and when (monotonic s)."""
         self.dropped = 0
         """Records that were lost on the way, for the state record."""
         self.on_job_ended: Callable[[Run, float, str], None] | None = None
@@ -128,16 +115,30 @@ class Announcer:
 
         *now* is monotonic (s), *wall_ns* for display. Without *may_announce* only the books are kept.
         """
-        yield from self._ended(now, wall_ns)
+        if self.lag >= _OVERSLEPT:
+            self._note_overslept(now)
+        waits = frozenset(self._lock_spans.end(wall_ns))
+        yield from self._ended(now, wall_ns, waits)
         yield from self._deaths(wall_ns)
         entries = list(self._spans.open.items())
         leaves = yield from self._meet(entries, now, wall_ns)
         self._forget(entries)
-        yield from self._sample(entries, leaves, now)
+        yield from self._sample(entries, leaves, now, wall_ns)
         if may_announce:
             yield from self._open(entries, leaves, now, wall_ns)
+            if (call := self._calls_seen.look(entries, now)) is not None:
+                yield self._record(events.CALL_SEEN, call, wall_ns)
             yield from self._periodic(now, wall_ns)
         self._looked_at = now
+
+    def _note_overslept(self, now: float) -> None:
+        """The whole process stood still, or native code held the interpreter: what ran is still where it was."""
+        oldest = next((entry for entry in list(self._spans.open.values()) if entry[3] is not None), None)
+        step = None
+        if oldest is not None and oldest[3] is not None:
+            step = look(self._spans.where(oldest)).place(oldest[3].package)
+        self._overslept = (self.lag, "" if step is None else code_text(*step), now)
+        self._state_due, self.lag = True, 0.0
 
     def open_runs(self, now: float) -> list[tuple[Run, float]]:
         """Return the runs that were open at the last look, and their ages (s)."""
@@ -146,7 +147,8 @@ class Announcer:
 
     # --- what ended ---------------------------------------------------------------------------------------------
 
-    def _ended(self, now: float, wall_ns: int) -> Iterator[Record | None]:
+    def _ended(self, now: float, wall_ns: int, waits: Container[int]) -> Iterator[Record | None]:
+        """Count what ended, but not *waits*: only those that last are spans, so their durations would mislead."""
         ended = self._spans.ended
         sketches: dict[tuple[Run, str, bool], Sketch | None] = {}  # what rows of one name share is found once a look
         for row in range(len(ended)):
@@ -154,7 +156,7 @@ class Announcer:
             seconds = max(end_ns - start_ns, 0) / 1e9
             is_error = status.status_code is StatusCode.ERROR
             outcome = "error" if is_error else "ok"
-            if run is None:
+            if run is None or span_id in waits:
                 pass
             elif run.span_id == span_id:
                 outcome = run.outcome or outcome
@@ -264,32 +266,34 @@ class Announcer:
 
     def _drop(self, span_id: int) -> None:
         self._seen.pop(span_id, None)
-        self._sampled.pop(span_id, None)
+        self._sampling.drop(span_id)
         self._movement.pop(span_id, None)
 
-    def _sample(self, entries: list[tuple[int, Entry]], leaves: set[int], now: float) -> Iterator[None]:
+    def _sample(self, entries: list[tuple[int, Entry]], leaves: set[int], now: float, wall_ns: int) -> Iterator[None]:
         """Look at the code of the leaves that are late; feed the movement of their jobs."""
-        every = max(self._settings.interval / 3, self._settings.tick)
-        taken = 0
         for span_id, entry in entries:
-            run = entry[3]
-            if run is None or not self._is_late(span_id, run, now):
+            span, run = entry[0](), entry[3]
+            # Two looks before it is announced: it is told with what it waits for.
+            if run is None or span is None or not self._is_late(span_id, run, now + 2 * self._settings.tick):
                 continue
             movement = self._movement.get(run.span_id)
             if movement is not None and span_id == run.span_id and run.progress is not None:
                 movement.progress(run.progress[0], run.progress[3])
             if span_id not in leaves:
-                self._sampled.pop(span_id, None)
+                self._sampling.drop(span_id)
                 continue
-            sampled = self._sampled.setdefault(span_id, Sampled())
-            if now - sampled.sampled_at < every:
+            if span_id == run.span_id and not self._is_late(span_id, run, now):
+                continue  # most jobs are over before that
+            where, is_call = self._spans.where(entry), span.kind is SpanKind.CLIENT
+            seen = yield from self._sampling.sample(span_id, where, run, now, is_call=is_call)
+            if seen is None:
                 continue
-            sampled.take(look(self._spans.where(entry)), now)
-            taken += 1
-            if taken % _STACKS_A_TURN == 0:
-                yield None
-            if movement is not None and sampled.look is not None and sampled.look.steps:
-                movement.stack(sampled.look.steps, now)
+            if movement is not None and seen.steps:
+                movement.stack(seen.steps, now)
+            begun = self._lock_spans.begin(span_id, entry, now, wall_ns)
+            if begun is not None:
+                made_id, started, trace_id = begun
+                self._seen[made_id] = Seen(started, trace_id)
 
     def _is_late(self, span_id: int, run: Run | None, now: float) -> bool:
         seen = self._seen.get(span_id)
@@ -315,6 +319,7 @@ class Announcer:
             if not (resend or self._is_due(seen, entry[3], span_id, fingerprint, now)):
                 continue
             seen.sent_at, seen.fingerprint = now, fingerprint
+            seen.is_diagnosed = self._sampling.is_diagnosed(span_id)
             self._announced.add(span_id)
             yield self._span_open(span_id, entry[3], span, seen, now, wall_ns)
 
@@ -325,15 +330,13 @@ class Announcer:
         if is_job and run.expected is not None and not seen.expected_passed and now - seen.started >= run.expected:  # type: ignore[union-attr]
             seen.expected_passed = True
             return True
+        if not seen.is_diagnosed and self._sampling.is_diagnosed(span_id):  # why it waits: nobody should wait for that
+            return True
         return fingerprint != seen.fingerprint and now - seen.sent_at >= self._settings.interval
 
     def _fingerprint(self, span_id: int, run: Run | None) -> object:
         """What, when it changes, is worth a record before the refresh."""
-        sampled = self._sampled.get(span_id)
-        place = None
-        if sampled is not None and sampled.look is not None:
-            is_busy = None if sampled.cpu_ratio is None else sampled.cpu_ratio > _BUSY
-            place = sampled.look.place(), is_busy
+        place = self._sampling.fingerprint(span_id, run.package if run is not None else "")
         if run is None or run.span_id != span_id:
             return place
         movement = self._movement.get(span_id)
@@ -354,8 +357,9 @@ class Announcer:
             attributes |= _job_facts(run)
             if is_job:
                 attributes |= self._job_state(run, now)
-        if (sampled := self._sampled.get(span_id)) is not None:
-            attributes |= _evidence(sampled, run, now)
+        if span_id in self._lock_spans:
+            attributes[a.SPAN_START_ESTIMATED] = True
+        attributes |= self._sampling.evidence(span_id, run, now)
         return self._record(events.SPAN_OPEN, attributes, wall_ns, trace_id=seen.trace_id, span_id=span_id)
 
     def _job_state(self, run: Run, now: float) -> dict[str, Any]:
@@ -363,6 +367,7 @@ class Announcer:
         state: dict[str, Any] = {
             a.SPAN_EXPECTED_DURATION: run.expected,
             a.JOB_MOVEMENT_AGE: now - movement.moved_at if movement is not None else None,
+            a.JOB_HOLDS: [clean.text(key, 512) for key in held.keys(run, now)] or None,
         }
         if run.progress is not None:
             done, total, message, at = run.progress
@@ -383,7 +388,7 @@ class Announcer:
         self._reported_at, self._state_due = now, False
         for key in self.durations.take_changed():
             yield self._durations(key, wall_ns)
-        yield self._process_state(wall_ns)
+        yield self._process_state(now, wall_ns)
 
     def _durations(self, key: Key, wall_ns: int) -> Record:
         attributes: dict[str, Any] = {
@@ -400,7 +405,7 @@ class Announcer:
         attributes |= {a.COUNT_ENDED: sketch.count, a.SKETCH_FORMAT: SKETCH_EXPONENTIAL_HISTOGRAM}
         return self._record(events.PROCESS_DURATIONS, attributes, wall_ns, body=sketch.encode())
 
-    def _process_state(self, wall_ns: int) -> Record:
+    def _process_state(self, now: float, wall_ns: int) -> Record:
         announced = [span_id for span_id in self._announced if span_id in self._spans.open]
         usage = resource.getrusage(resource.RUSAGE_SELF)
         attributes: dict[str, Any] = {
@@ -416,6 +421,9 @@ class Announcer:
             attributes[a.PROCESS_CHILD_STATES] = [child.state for child in self._children]
             attributes[a.PROCESS_CHILD_CPU_RATIOS] = [child.cpu_ratio for child in self._children]
             attributes[a.PROCESS_CHILD_WAITS] = [child.wait for child in self._children]
+        if self._overslept is not None and now - self._overslept[2] < self._settings.refresh:
+            attributes[a.PROCESS_OVERSLEPT] = self._overslept[0]
+            attributes[a.PROCESS_OVERSLEPT_CODE] = self._overslept[1] or None
         body = b"".join(span_id.to_bytes(8, "big") for span_id in announced)
         return self._record(events.PROCESS_STATE, attributes, wall_ns, body=body)
 
@@ -457,30 +465,6 @@ def _job_facts(run: Run) -> dict[str, Any]:
         a.JOB_ACKS_LATE: run.acks_late,
         a.JOB_MAX_ATTEMPTS: run.max_attempts,
     }
-
-
-def _evidence(sampled: Sampled, run: Run | None, now: float) -> dict[str, Any]:
-    seen = sampled.look
-    if seen is None:
-        return {}
-    if seen.unseen:
-        return {a.STACK_UNSEEN: seen.unseen}
-    place = seen.place(run.package if run is not None else "")
-    evidence: dict[str, Any] = {
-        a.THREAD_ID: seen.thread_id,
-        a.THREAD_NAME: clean.text(seen.thread_name) or None,
-        a.CODE_STACKTRACE: clean.text(stack_text(seen.steps), 16_384),
-        a.STACK_AGE: now - sampled.still_since,
-        a.THREAD_CPU_RATIO: sampled.cpu_ratio,
-    }
-    if place is not None:
-        code, line = place
-        evidence |= {
-            a.CODE_FUNCTION: clean.text(qualname(code)),
-            a.CODE_FILE: clean.text(code.co_filename, 1024),
-            a.CODE_LINE: line,
-        }
-    return evidence
 
 
 def _resident_bytes() -> int | None:

@@ -5,6 +5,6 @@ collector's to say.
 """
 
 from .frames import Look, Step, is_application, look, qualname, stack_text
-from .threads import cpu_time_ns
+from .threads import cpu_time_ns, run_queue_ns
 
-__all__ = ["Look", "Step", "cpu_time_ns", "is_application", "look", "qualname", "stack_text"]
+__all__ = ["Look", "Step", "cpu_time_ns", "is_application", "look", "qualname", "run_queue_ns", "stack_text"]

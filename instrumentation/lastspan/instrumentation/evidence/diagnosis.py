@@ -1,0 +1,239 @@
+"""What one late span waits for: its frames, the system call of its thread and the driver's session, put together.
+
+The call that the application made comes first (`Queue.get`, not the lock inside of it); the kernel fills in what the
+frames do not show: the peer, how long it is silent, the timeout in force.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from lastspan.semconv import attributes as a
+
+from .. import clean
+from ..holds import host_name
+from ..spans import Where
+from .descriptors import Descriptor, descriptor, is_unbounded
+from .files import file_name, holders, sqlite_databases, unseen_holder
+from .frames import live
+from .syscalls import SystemCall, system_call, watched
+from .threads import thread_state
+from .waits import Wait, wait
+
+Attributes: TypeAlias = "dict[str, Any]"
+
+_READS: Final = frozenset({"read", "recvfrom", "recvmsg", "readv", "recvmmsg", "write", "sendto", "sendmsg", "writev"})
+_POLLS: Final = frozenset({"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"})
+_BY_CALL: Final[Mapping[str, str]] = {
+    "connect": "connect",
+    "accept": "accept",
+    "accept4": "accept",
+    "wait4": "process",
+    "waitid": "process",
+    "flock": "file_lock",
+    "fcntl": "file_lock",
+    "fsync": "disk",
+    "nanosleep": "sleep",
+    "clock_nanosleep": "sleep",
+    "futex": "lock",
+    "futex_waitv": "lock",
+    "semop": "semaphore",
+    "semtimedop": "semaphore",
+    "rt_sigtimedwait": "signal",
+    "rt_sigsuspend": "signal",
+    "pause": "signal",
+    "openat": "pipe",
+    "open": "pipe",
+    "msgrcv": "queue",
+    "mq_timedreceive": "queue",
+}
+_BY_DESCRIPTOR: Final[Mapping[str, str]] = {
+    "tcp": "socket",
+    "udp": "socket",
+    "unix": "socket",
+    "pipe": "pipe",
+    "tty": "input",
+    "file": "disk",
+}
+CallFacts = Any
+Session = Any
+_CALLS: Final = frozenset({"http", "db"})
+_SLICE: Final = 1.0
+"""A shorter timeout is no limit, but how often a library looks up from its wait, s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What the kernel tells of the thread: the call that blocks it, and what that call is about."""
+
+    kind: str = ""
+    call: SystemCall | None = None
+    about: Descriptor | None = None
+
+
+class Subject(NamedTuple):
+    """Whose wait is looked at."""
+
+    where: Where
+    package: str
+    thread_id: int | None
+    """None: its task or greenlet is not the one that its thread runs, so the thread says nothing of it."""
+    is_call: bool
+    """The span is a client's."""
+    stood: float
+    """For how long the stack is the same, s."""
+
+
+def diagnose(subject: Subject) -> Attributes:
+    """Return what is known of the wait, by attribute; {} where the thread does not wait, or cannot be seen."""
+    frames = live(subject.where)
+    if not frames:
+        return {}
+    facts: CallFacts | None = None
+    used: Session | None = None
+    try:
+        waits = wait(frames, subject.package)
+    finally:
+        del frames
+    kernel = _kernel(subject.thread_id)
+    kind = _kind(waits, kernel, used)
+    found: Attributes = {
+        a.WAIT_KIND: kind or None,
+        a.THREAD_SYSCALL: kernel.call.name or None if kernel.call is not None else None,
+        a.THREAD_STATE: thread_state(subject.thread_id) if subject.thread_id is not None else None,
+        a.EVIDENCE_UNSEEN: kernel.call.unseen or None if kernel.call is not None else None,
+    }
+    if kind:
+        found |= _of_wait(waits) | _of_peer(waits, facts, kernel, used) | _bound(subject, kind, waits, facts, kernel)
+    if kind == "file_lock":
+        found |= _of_file(kernel)
+    if used is not None:
+        found[a.DB_SESSION] = clean.text(used.id) or None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _kernel(thread_id: int | None) -> Kernel:
+    if thread_id is None:
+        return Kernel()
+    blocked = system_call(thread_id)
+    about = _about(blocked)
+    if blocked.name in _POLLS:
+        kind = _BY_DESCRIPTOR.get(about.kind, "") if about is not None else ""
+        is_sleep = about is None and not blocked.descriptors and blocked.descriptor is None
+        return Kernel("sleep" if is_sleep else kind, blocked, about)
+    if blocked.name in _READS:
+        return Kernel(_BY_DESCRIPTOR.get(about.kind, "") if about is not None else "", blocked, about)
+    return Kernel(_BY_CALL.get(blocked.name, ""), blocked, about)
+
+
+def _about(blocked: SystemCall) -> Descriptor | None:
+    """Return the descriptor that the call waits for: of several the first that is connected to somebody."""
+    numbers = blocked.descriptors or (() if blocked.descriptor is None else (blocked.descriptor,))
+    if blocked.name.startswith("epoll") and blocked.descriptor is not None:
+        numbers = tuple(watched(blocked.descriptor))
+    found = [one for number in numbers[:8] if (one := descriptor(number)) is not None]
+    return next((one for one in found if one.kind in {"tcp", "udp", "unix"} and one.peer), found[0] if found else None)
+
+
+def _kind(waits: Wait | None, kernel: Kernel, used: Session | None) -> str:
+    if used is not None and used.system == "sqlite" and kernel.kind == "sleep":
+        return "db_lock"  # its busy handler: somebody else has the file
+    if waits is not None:
+        return waits.kind
+    if used is not None and kernel.kind == "socket":
+        return "db"
+    return kernel.kind
+
+
+def _of_wait(waits: Wait | None) -> Attributes:
+    if waits is None:
+        return {}
+    return {
+        a.WAIT_CALL: clean.text(waits.call) or None,
+        a.WAIT_TARGET: clean.text(waits.target) or None,
+        a.WAIT_JOB_ID: clean.text(waits.job_id) or None,
+    }
+
+
+def _of_peer(waits: Wait | None, facts: CallFacts | None, kernel: Kernel, used: Session | None) -> Attributes:
+    about, blocked = kernel.about, kernel.call
+    found: Attributes = {}
+    if about is not None:
+        found = {a.WAIT_PEER: about.peer, a.WAIT_LOCAL: about.local, a.WAIT_IDLE: about.idle}
+    if used is not None:
+        found |= _some({a.WAIT_PEER: used.server, a.WAIT_LOCAL: used.local})
+    if facts is not None:
+        found |= _some({a.WAIT_PEER: facts.peer, a.WAIT_LOCAL: facts.local})
+    if waits is not None:
+        found |= _some({a.WAIT_PEER: waits.peer})
+    if used is not None and used.system == "sqlite":
+        found |= _of_sqlite()
+    if blocked is not None:
+        found |= _some({a.WAIT_PEER: found.get(a.WAIT_PEER) or blocked.peer})
+    if blocked is not None and blocked.pid is not None and blocked.pid > 0 and a.WAIT_TARGET not in found:
+        found[a.WAIT_TARGET] = f"pid {blocked.pid}"
+    cleaned = {name: clean.text(value) if isinstance(value, str) else value for name, value in found.items()}
+    return _some(cleaned)
+
+
+def _of_sqlite() -> Attributes:
+    """Name the file that another process has locked, if it is clear which, and that process."""
+    held = [(path, locks) for path, locks in sqlite_databases() if locks and locks[0].pid != os.getpid()]
+    if len(held) != 1:
+        return {}
+    path, locks = held[0]
+    return {a.WAIT_PEER: path, a.LOCK_KIND: "sqlite", a.LOCK_HOLDER_PID: locks[0].pid}
+
+
+def _of_file(kernel: Kernel) -> Attributes:
+    """Name the file whose lock the thread waits for, and the process that holds it."""
+    if kernel.about is None or kernel.about.kind != "file":
+        return {}
+    number, locks = kernel.about.number, holders(kernel.about.number)
+    holder = next((lock.pid for lock in locks if not lock.is_waiting), None)
+    name = file_name(number)
+    return {
+        a.LOCK_NAME: clean.text(kernel.about.peer),
+        a.LOCK_KIND: "flock",
+        a.LOCK_KEY: f"flock:{host_name()}:{name}" if name else None,
+        a.LOCK_HOLDER_PID: holder,
+        a.LOCK_HOLDER_CERTAINTY: "unknown" if holder is None else "certain",
+        a.EVIDENCE_UNSEEN: unseen_holder(locks) or None,
+    }
+
+
+def _bound(subject: Subject, kind: str, waits: Wait | None, facts: CallFacts | None, kernel: Kernel) -> Attributes:
+    """Say which timeout is in force: as the call was given it, as its library keeps it, as the kernel has it."""
+    timeout, has_none = _timeout(waits, facts, kernel)
+    if timeout is not None and (timeout < _SLICE or timeout < subject.stood):
+        return {}  # it has run out before, and the wait goes on
+    found: Attributes = {}
+    if timeout is not None:
+        found = {a.WAIT_TIMEOUT: timeout, a.CALL_TIMEOUT: timeout}
+    elif has_none:
+        found = {a.WAIT_UNBOUNDED: True, a.CALL_UNBOUNDED: True}
+    if not (kind in _CALLS or (subject.is_call and kind in {"socket", "connect"})):
+        found.pop(a.CALL_TIMEOUT, None)
+        found.pop(a.CALL_UNBOUNDED, None)
+    return found
+
+
+def _timeout(waits: Wait | None, facts: CallFacts | None, kernel: Kernel) -> tuple[float | None, bool]:
+    """Return the timeout, or that there is none; (None, False): not known."""
+    for source in (waits, facts):
+        if source is not None and (source.timeout is not None or source.is_unbounded):
+            return source.timeout, bool(source.is_unbounded)
+    if kernel.call is None:
+        return None, False
+    if kernel.call.timeout is not None:
+        return kernel.call.timeout, False
+    about = kernel.about
+    set_on_socket = None if about is None else about.receive_timeout
+    return set_on_socket, bool(is_unbounded(kernel.call, about))
+
+
+def _some(values: Attributes) -> Attributes:
+    return {name: value for name, value in values.items() if value not in (None, "")}

@@ -1,0 +1,297 @@
+"""Looks at the code of spans that are late: how often, what is kept from look to look, and when to look harder.
+
+A sample is cheap and proves nothing. From two that agree, at least 50 ms apart, a diagnosis is made; it is made again
+only when something has changed. The locks are searched once for each place where a job stops, then ever less often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from lastspan.semconv import attributes as a
+from lastspan.semconv.vocabulary import LOCK_WAITS
+
+from . import clean
+from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text
+from .evidence.diagnosis import Attributes, Subject, diagnose
+from .evidence.locks import Holder, WaitedLock, find
+from .evidence.place import Place
+
+if TYPE_CHECKING:
+    from .run import Run
+    from .settings import Settings
+    from .spans import OpenSpans, Where
+
+_APART: Final = 0.05
+"""Two samples that are closer say nothing of CPU time, s."""
+BUSY: Final = 0.05
+"""CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
+_STACK_MAX: Final = 16_384
+_SEARCHED: Final = LOCK_WAITS | {"condition", "event", "barrier", "queue"}
+"""Waits at an object of the process that has a name."""
+_LAG: Final = 0.5
+"""An event loop that is later than that is blocked, s."""
+
+
+class Sampled:
+    """What the looks at one leaf have shown."""
+
+    __slots__ = (
+        "_cpu_ns",
+        "_package",
+        "_queue_ns",
+        "_thread_at",
+        "cpu_ratio",
+        "diagnosed_at",
+        "found",
+        "lock",
+        "look",
+        "loop",
+        "place",
+        "queue_ratio",
+        "sampled_at",
+        "searched_at",
+        "searched_next",
+        "still_since",
+        "taken",
+    )
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+        self.look: Look | None = None
+        self.place = Place()
+        self.taken = 0
+        self.sampled_at = -1e9
+        self.still_since = 0.0
+        """Since when the stack is the same; monotonic s."""
+        self.cpu_ratio: float | None = None
+        self.queue_ratio: float | None = None
+        self.found: Attributes = {}
+        """What the last diagnosis said; {}: none was made at this place."""
+        self.loop: Attributes = {}
+        """Of its event loop, while that does not run."""
+        self.lock: WaitedLock | None = None
+        self.diagnosed_at: float | None = None
+        self.searched_at: float | None = None
+        self.searched_next = 0.0
+        self._cpu_ns: int | None = None
+        self._queue_ns: int | None = None
+        self._thread_at = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Its thread computes, or would if it got a core; False also where that is not known."""
+        cpu, queue = self.cpu_ratio or 0.0, self.queue_ratio or 0.0
+        return cpu > BUSY / 2 and cpu + queue > BUSY
+
+    @property
+    def kind(self) -> str:
+        """What it waits for, as far as that is known."""
+        return str(self.found.get(a.WAIT_KIND, ""))
+
+    def take(self, seen: Look, now: float) -> None:
+        """Take one sample."""
+        before = self.place.stand(self._package)
+        if self.look is None or seen.steps != self.look.steps:
+            self.still_since = now
+            self.diagnosed_at, self.lock, self.searched_at = None, None, None
+        self.look, self.sampled_at = seen, now
+        self.taken += 1
+        self.place.take(seen.steps)
+        stand = self.place.stand(self._package)
+        if before is not None and stand is not None and before.step[0] is not stand.step[0]:
+            self.forget()
+        self._take_thread(seen.thread_id if seen.is_on_thread else None, now)
+
+    def forget(self) -> None:
+        """What was concluded holds no more: the code stands in another function, or computes."""
+        self.found, self.lock, self.diagnosed_at, self.searched_at = {}, None, None, None
+
+    def _take_thread(self, thread_id: int | None, now: float) -> None:
+        if thread_id is None:
+            self.cpu_ratio, self.queue_ratio, self._thread_at = None, None, 0.0
+            return
+        elapsed = now - self._thread_at
+        if self._thread_at and elapsed < _APART:
+            return
+        cpu_ns, queue_ns = cpu_time_ns(thread_id), run_queue_ns(thread_id)
+        if self._thread_at:
+            self.cpu_ratio = _ratio(self._cpu_ns, cpu_ns, elapsed)
+            self.queue_ratio = _ratio(self._queue_ns, queue_ns, elapsed)
+        self._cpu_ns, self._queue_ns, self._thread_at = cpu_ns, queue_ns, now
+
+
+class Sampling:
+    """The late leaves of a process; driven by the watcher alone, the time is an argument."""
+
+    def __init__(self, spans: OpenSpans, settings: Settings, process_id: str) -> None:
+        self._spans = spans
+        self._settings = settings
+        self._process_id = process_id
+        self._every = max(settings.interval / 3, settings.tick)
+        self._sampled: dict[int, Sampled] = {}
+
+    def of(self, span_id: int) -> Sampled | None:
+        """Return what is known of a leaf."""
+        return self._sampled.get(span_id)
+
+    def drop(self, span_id: int) -> None:
+        """It has ended, or is no leaf any more."""
+        self._sampled.pop(span_id, None)
+
+    def move(self, span_id: int, to: int) -> None:
+        """What is known of one span is from now on another's: a wait began in it, or ended."""
+        if (sampled := self._sampled.pop(span_id, None)) is not None:
+            self._sampled[to] = sampled
+
+    def sample(
+        self, span_id: int, where: Where, run: Run, now: float, *, is_call: bool
+    ) -> Generator[None, None, Look | None]:
+        """Look at a leaf, if it is time; yields where the host may want its turn. Returns what was seen."""
+        sampled = self._sampled.get(span_id) or self._sampled.setdefault(span_id, Sampled(run.package))
+        if not self._is_due(sampled, now):
+            return None
+        seen = look(where)
+        sampled.take(seen, now)
+        yield
+        if sampled.taken < 2 or not seen.steps:
+            return seen
+        if sampled.is_busy:
+            sampled.forget()
+        elif sampled.place.is_still:
+            yield from self._look_harder(sampled, seen, where, run, now, is_call=is_call)
+        return seen
+
+    def _is_due(self, sampled: Sampled, now: float) -> bool:
+        """The second look proves the first; one more when it has stood still for long enough to be told of."""
+        every = self._every if sampled.taken > 1 else _APART
+        lasts_at = sampled.still_since + self._settings.announce_after
+        return now - sampled.sampled_at >= every or sampled.sampled_at < lasts_at <= now
+
+    def _look_harder(
+        self, sampled: Sampled, seen: Look, where: Where, run: Run, now: float, *, is_call: bool
+    ) -> Iterator[None]:
+        if sampled.diagnosed_at is None or now - sampled.diagnosed_at >= self._settings.refresh:
+            sampled.diagnosed_at = now
+            thread_id = seen.thread_id if seen.is_on_thread else None
+            stood = now - sampled.still_since
+            sampled.found = diagnose(Subject(where, run.package, thread_id, is_call, stood))
+            yield
+        if sampled.kind in _SEARCHED and (sampled.searched_at is None or now >= sampled.searched_next):
+            waited = self._settings.interval if sampled.searched_at is None else 2 * (now - sampled.searched_at)
+            sampled.searched_at = now if sampled.searched_at is None else sampled.searched_at
+            sampled.searched_next = now + min(max(waited, self._settings.interval), self._settings.refresh)
+            sampled.lock = yield from find(where, self._describe)
+
+    def _code_of(self, ident: int, package: str) -> str:
+        from .spans import Where
+
+        step = look(Where(ident, None, None)).place(package)
+        return "" if step is None else code_text(*step)
+
+    def _describe(self, party: int | asyncio.Task[Any]) -> str:
+        """Name the job that a thread or task runs; else the task."""
+        run = self.run_of(party)
+        if run is not None:
+            return f"job {run.name} {run.id or f'{run.span_id:016x}'}"
+        return "" if isinstance(party, int) else party.get_name()
+
+    def run_of(self, party: object) -> Run | None:
+        """Return the job of a thread (by its ident) or a task."""
+        for entry in reversed(list(self._spans.open.values())):
+            fiber, run = entry[2], entry[3]
+            if run is not None and (fiber is party or (fiber is None and entry[1] == party)):
+                return run
+        return None
+
+    # --- as attributes --------------------------------------------------------------------------------------------
+
+    def evidence(self, span_id: int, run: Run | None, now: float) -> Attributes:
+        """Return all that is known of a leaf, as it leaves the process."""
+        sampled = self._sampled.get(span_id)
+        if sampled is None or sampled.look is None:
+            return {}
+        seen = sampled.look
+        if seen.unseen:
+            return {a.STACK_UNSEEN: seen.unseen}
+        found: Attributes = {
+            a.THREAD_ID: seen.thread_id,
+            a.THREAD_NAME: clean.text(seen.thread_name) or None,
+            a.CODE_STACKTRACE: clean.text(stack_text(seen.steps), _STACK_MAX),
+            a.STACK_AGE: now - sampled.still_since,
+            a.THREAD_CPU_RATIO: sampled.cpu_ratio,
+            a.THREAD_RUNQUEUE_RATIO: sampled.queue_ratio,
+        }
+        stand = sampled.place.stand(run.package if run is not None else "")
+        if stand is not None:
+            (code, line), lines, _ = stand
+            found |= {
+                a.CODE_FUNCTION: clean.text(qualname(code)),
+                a.CODE_FILE: clean.text(code.co_filename, 1024),
+                a.CODE_LINE: line,
+                a.CODE_LINES: lines or None,
+            }
+        found |= sampled.found
+        if sampled.lock is not None:
+            found |= self._of_lock(sampled.lock)
+        return found | sampled.loop
+
+    def is_diagnosed(self, span_id: int) -> bool:
+        """Something is known of what it does: it waits for this, or computes, or its loop is blocked."""
+        sampled = self._sampled.get(span_id)
+        return sampled is not None and bool(sampled.found or sampled.is_busy or sampled.loop)
+
+    def fingerprint(self, span_id: int, package: str) -> object:
+        """What, when it changes, is news."""
+        sampled = self._sampled.get(span_id)
+        if sampled is None:
+            return None
+        lock, found = sampled.lock, sampled.found
+        return (
+            sampled.place.stand(package),
+            sampled.is_busy,
+            sampled.kind,
+            found.get(a.WAIT_PEER),
+            lock and (lock.name, lock.cycle, lock.holder and (lock.holder.thread, lock.holder.certainty)),
+            sampled.loop.get(a.LOOP_CULPRIT),
+        )
+
+    def _of_lock(self, lock: WaitedLock) -> Attributes:
+        found: Attributes = {
+            a.LOCK_NAME: clean.text(lock.name) or None,
+            a.LOCK_KIND: clean.text(lock.kind) or None,
+            a.LOCK_KEY: f"lock:{self._process_id}:{lock.identity:x}" if lock.identity else None,
+            a.LOCK_CYCLE: [clean.text(part, 512) for part in lock.cycle[:10]] or None,
+        }
+        if lock.wait:
+            found[a.WAIT_KIND] = lock.wait
+        return found | ({} if lock.holder is None else self._of_holder(lock.holder))
+
+    def _of_holder(self, holder: Holder) -> Attributes:
+        run = self.run_of(holder.key)
+        found: Attributes = {
+            a.LOCK_HOLDER_THREAD: clean.text(holder.thread) or None,
+            a.LOCK_HOLDER_CODE: clean.text(holder.code, 1024) or None,
+            a.LOCK_HOLDER_CERTAINTY: holder.certainty,
+        }
+        if run is not None:
+            found[a.LOCK_HOLDER_JOB_ID] = clean.text(run.id) if run.id else f"{run.span_id:016x}"
+            found[a.LOCK_HOLDER_SPAN_ID] = f"{run.span_id:016x}"
+        return found
+
+
+def code_text(code: Any, line: int) -> str:
+    """Name a place in the code for people: function, file:line."""
+    return clean.text(f"{qualname(code)}, {os.sep.join(code.co_filename.split(os.sep)[-2:])}:{line}", 512)
+
+
+def _ratio(before: int | None, now: int | None, elapsed: float) -> float | None:
+    if before is None or now is None or elapsed <= 0:
+        return None
+    return min(max((now - before) / 1e9 / elapsed, 0.0), 1.0)
+
+
+Describe = Callable[[int | asyncio.Task[Any]], str]
