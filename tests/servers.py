@@ -345,12 +345,16 @@ class Redis(Server):
 
 
 class MariaDB(Server):
-    """MariaDB with performance_schema, a role for workers that may do anything, and one for the probe."""
+    """MariaDB, with a role for workers that may do anything, and one for the probe."""
 
     name = "mariadb"
     database = "shop"
     probe_user = "lastspan_probe"
     probe_password = "pw-of-the-probe"
+
+    def __init__(self, *, performance_schema: bool = True) -> None:
+        self._schema = "ON" if performance_schema else "OFF"
+        super().__init__()
 
     @property
     def probe_dsn(self) -> str:
@@ -407,7 +411,7 @@ class MariaDB(Server):
             *(f"--bind-address={self.host}", f"--port={self.port}", f"--socket={self.folder}/socket"),
             *(f"--pid-file={self.folder}/pid", "--skip-name-resolve", "--skip-log-bin"),
             *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=16M"),
-            *("--performance-schema=ON", "--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON"),
+            *(f"--performance-schema={self._schema}", "--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON"),
         ]
 
     def _ping(self) -> None:

@@ -266,7 +266,6 @@ async def connect(target: Target) -> MysqlSource:
             port=dsn.port,
             user=dsn.user or None,
             password=dsn.password,
-            db=dsn.database or None,
             unix_socket=dsn.options.get("unix-socket"),
             ssl=None if dsn.options.get("unix-socket") else tls_context(dsn),
             connect_timeout=target.timeout_s,
