@@ -39,6 +39,7 @@ SLICE = 250
 """Judgements between two returns to the event loop: a few milliseconds."""
 TICK_NS = 250_000_000
 _OVERSLEPT_NS = 4 * TICK_NS
+_SETTLED_NS = 60_000_000_000
 _PROBED = 2000
 """Suspects that a probe is asked to look for."""
 _DATABASE = frozenset({"db", "db_lock"})
@@ -233,7 +234,7 @@ class Pipeline:
 
     def _trouble(self, job: JobRow, verdict: Verdict, known: Known) -> Trouble:
         cause, old = explain(job, verdict, known), job.trouble
-        name = incident(job, cause) if old is None else old.incident
+        name = incident(job, cause) if old is None or _is_settled(old, cause, known.now_ns) else old.incident
         since_ns = known.now_ns if old is None else old.since_ns
         severity = raise_severity(verdict, cause).severity
         assert severity is not None  # a suspect has one
@@ -271,6 +272,11 @@ def _tell(job: JobRow, verdict: Verdict, before: State, trouble: Trouble | None)
         duration.render(last.age_ns / 1e9),
         "fine" if trouble is None else trouble.cause,
     )
+
+
+def _is_settled(old: Trouble, cause: Explanation, now_ns: int) -> bool:
+    """Whether what was not known at the first verdict is known now: two looks, or a probe, take a moment."""
+    return old.cause == "unknown" and cause.name != "unknown" and now_ns - old.since_ns < _SETTLED_NS
 
 
 def _same(one: Trouble, other: Trouble) -> bool:

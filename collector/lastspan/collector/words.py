@@ -77,10 +77,8 @@ def holder(step: Blocker, known: Known) -> str:
     if step.session is not None:
         return _of_session(step, step.session, known)
     if step.job is not None:
-        row = step.job.span.process
-        same = row is not None and step.code
-        where = step.code if same else stands(step.job, known)
-        return f"held by {who(step.job)}, {_stance(step.job, known)}{where}".rstrip(", ")
+        where = f"at {step.code}" if step.code else stands(step.job, known)
+        return f"held by {who(step.job)}, which {_stance(step.job, known)} {where}"
     if step.certainty == "nobody":
         return "which nobody holds any more: its holder ended without releasing it"
     names = join(
@@ -107,7 +105,12 @@ def _of_session(step: Blocker, one: Session, known: Known) -> str:
 
 def _stance(job: JobRow, known: Known) -> str:
     state = known.verdict(job).state
-    return f"itself {state.value} " if state in SUSPECT else ""
+    return f"is itself {state.value}" if state in SUSPECT else "stands"
+
+
+def look_at(job: JobRow, known: Known) -> str:
+    """Send a person to another job."""
+    return f"Look at {who(job)}: it has been {stands(job, known)}."
 
 
 def certain(step: Blocker | None) -> str:

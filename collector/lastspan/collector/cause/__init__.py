@@ -60,7 +60,8 @@ class Explanation(Cause, frozen=True):
 def explain(job: JobRow, verdict: Verdict, known: Known) -> Explanation:
     """Return why *job* is as the verdict says."""
     asked = case(job, verdict, known)
-    found = next((cause for finder in FINDERS if (cause := finder(asked)) is not None), None) or unknown.find(asked)
+    finders = () if verdict.state is State.OVERDUE else FINDERS  # it moves: nothing keeps it
+    found = next((cause for finder in finders if (cause := finder(asked)) is not None), None) or unknown.find(asked)
     return Explanation(
         found.name, found.confidence, found.family, found.target, found.words, found.advice, found.proven, asked
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..blockers import blocker
 from .case import Case, Cause
-from .words import at_place, holder, join, open_for, session, short, took, who
+from .words import at_place, holder, join, look_at, open_for, session, short, stands_at, took, who
 
 _PEER_SILENT_NS = 300_000_000_000
 _SQLITE = "sqlite"
@@ -82,9 +82,10 @@ def _asked_words(case: Case) -> str:
 
 
 def _asked_advice(case: Case) -> str:
-    return (
-        "Ask the database who blocks (pg_blocking_pids, sys.innodb_lock_waits); a probe in the collector tells it here."
-    )
+    step = blocker(case.job, case.last, case.known)
+    if step is not None and step.job is not None:
+        return look_at(step.job, case.known)
+    return "Ask the database who blocks (pg_blocking_pids, sys.innodb_lock_waits); a probe in the collector would know."
 
 
 def _file_words(case: Case) -> str:
@@ -102,22 +103,21 @@ def _file_advice(case: Case) -> str:
 
 
 def _query_words(case: Case) -> str:
-    call = case.call
-    statement = call.attribute("db.query.summary") or call.attribute("db.operation.name") or case.last.span.name
-    system = call.attribute("db.system.name") or ""
-    at = f"at {case.peer}" if case.peer else ""
-    what = (
-        "The connection to"
-        if case.wait.kind in ("connect", "dns")
-        else f"The {join(system, 'query')} {short(str(statement))}"
-    )
+    bound = "It has no timeout." if case.is_unbounded else ""
     seen = case.known.session(case.job, case.last)
-    server = f" The server says: {session(seen)}." if seen is not None and session(seen) else ""
-    return join(what, at, f"has been {open_for(case)}", at_place(case)) + "." + _unbounded(case) + server
+    server = f"The server says: {session(seen)}." if seen is not None and session(seen) else ""
+    return join(_query(case), stands_at(case), bound, server)
 
 
-def _unbounded(case: Case) -> str:
-    return " It has no timeout." if case.is_unbounded else ""
+def _query(case: Case) -> str:
+    call, at = case.call, f"at {case.peer}" if case.peer else ""
+    if not case.is_database:  # no span tells of the query
+        return join("It has waited for the database's answer", at, f"for {took(case.stood_ns)}") + "."
+    if case.wait.kind in ("connect", "dns"):
+        return join("The connection to the database", at, f"has been {open_for(case)}") + "."
+    statement = call.attribute("db.query.summary") or call.attribute("db.operation.name") or case.last.span.name
+    system = call.attribute("db.system.name")
+    return join("The", system, "query", short(str(statement)), at, f"has been {open_for(case)}") + "."
 
 
 def _query_advice(case: Case) -> str:

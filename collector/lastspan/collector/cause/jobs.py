@@ -30,7 +30,8 @@ def _words(case: Case) -> str:
     since = join(f"for {took(case.last.age_ns)}", at_place(case))
     if not wait.job_id:
         return f"It has waited for the result of another job {since}; which one is not known."
-    return f"It has waited {since} for job {short(wait.job_id)}, which {_fate(case)}."
+    fate = _fate(case)
+    return f"It has waited {since} for job {short(wait.job_id)}, which {fate}" + ("" if fate.endswith("?") else ".")
 
 
 def _fate(case: Case) -> str:

@@ -6,7 +6,7 @@ from lastspan.semconv.vocabulary import LOCK_WAITS
 
 from ..blockers import Blocker, blocker, chain
 from .case import Case, Cause
-from .words import at_place, certain, holder, join, place, short, stands, took, who
+from .words import at_place, certain, holder, join, look_at, place, short, took, who
 
 _HERE = LOCK_WAITS - {"db_lock"}
 _NOUNS = {
@@ -66,6 +66,9 @@ def _cycle_words(case: Case) -> str:
 
 def _circle_words(case: Case) -> str:
     steps, _ = chain(case.job, case.known)
+    if len(steps) == 1:
+        what = "its own result" if steps[0].kind == "job" else f"{_thing(steps[0])}, which it holds itself"
+        return f"Deadlock: this job waits for {what}. It can never go on."
     parts = [f"this job waits for {_thing(steps[0])}"]
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         if step.job is None or following is None:
@@ -87,12 +90,15 @@ def _thing(step: Blocker) -> str:
 
 
 def _deadlock_advice(case: Case) -> str:
+    steps, _ = ([], False) if case.lock.cycle else chain(case.job, case.known)
+    if len(steps) == 1:
+        return "Kill it; then do not take the lock, or wait for the job, that one already has or is."
     return "Kill one of them to let the others go on; then take these locks in the same order everywhere."
 
 
 def _lock_words(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
-    name = case.lock.name or case.wait.target or case.lock.key or case.wait.peer
+    name = case.lock.name or case.wait.target or case.wait.peer or case.lock.key
     noun = _NOUNS.get(case.wait.kind or "lock", "the lock")
     thing = f"{noun} {short(name)}" if name else noun
     by = "" if step is None else holder(step, case.known)
@@ -102,6 +108,8 @@ def _lock_words(case: Case) -> str:
 
 def _lock_advice(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
+    if step is not None and step.pid is not None and step.job is None:
+        return f"Look at process {step.pid} (py-spy dump --pid {step.pid}): it holds the lock."
     if step is None or (step.job is None and not step.thread and step.certainty != "nobody"):
         return "Look for the code that takes this lock and does not release it on every path (`with`, `finally`)."
     if step.certainty == "nobody":
@@ -109,5 +117,5 @@ def _lock_advice(case: Case) -> str:
             return "Delete the key in Redis once you are sure that its holder is gone; give such locks a timeout."
         return "Restart the process; then release the lock on every path (`with lock:`), also when the code fails."
     if step.job is not None:
-        return f"Look at {who(step.job)}: it has been {stands(step.job, case.known)}."
+        return look_at(step.job, case.known)
     return f"Look at {step.thread}: it stands at {step.code}." if step.code else f"Look at what {step.thread} does."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .case import Case, Cause
-from .words import at_place, join, open_for, place, short, took
+from .words import at_place, join, open_for, place, short, stands_at, took
 
 _PEER_SILENT_NS = 300_000_000_000
 """A call without timeout whose peer has been silent for so long proves itself."""
@@ -41,11 +41,17 @@ def _is_precise(kind: str) -> bool:
 
 
 def _http_words(case: Case) -> str:
+    return join(_http_call(case), stands_at(case), _idle(case), _timeout(case))
+
+
+def _http_call(case: Case) -> str:
+    if not case.is_http:  # no span tells of the call
+        bound = ", and the call has no timeout" if case.is_unbounded else ""
+        return f"It has waited for the HTTP answer of {case.peer or 'a server'} for {took(case.stood_ns)}{bound}."
+    protocol = "HTTP" if case.call.attribute("rpc.system") is None else "RPC"
     method = case.call.attribute("http.request.method") or case.call.attribute("rpc.method")
-    what = f"The HTTP call {join(method, case.peer or short(case.last.span.name))}"
-    if case.is_unbounded:
-        return join(f"{what} has no timeout: {open_for(case)}", at_place(case)) + f".{_idle(case)}"
-    return join(f"{what} has been {open_for(case)}", at_place(case)) + f".{_idle(case)}{_timeout(case)}"
+    what = f"The {protocol} call {join(method, case.peer or short(case.last.span.name))}"
+    return f"{what} has no timeout: {open_for(case)}." if case.is_unbounded else f"{what} has been {open_for(case)}."
 
 
 def _http_advice(case: Case) -> str:
@@ -57,17 +63,17 @@ def _http_advice(case: Case) -> str:
 
 
 _VERBS = {
-    "connect": "It has tried to connect to",
-    "accept": "It has waited for somebody to connect to",
-    "dns": "It has waited for the name to be resolved of",
+    "connect": ("It has tried to connect to", ""),
+    "accept": ("It has waited at", "for somebody to connect"),
+    "dns": ("It has waited for the name", "to be resolved"),
 }
 
 
 def _socket_words(case: Case) -> str:
-    verb = _VERBS.get(case.wait.kind or "", "It has waited for bytes from")
+    verb, rest = _VERBS.get(case.wait.kind or "", ("It has waited for bytes from", ""))
     peer = case.peer or case.wait.target or "a peer that is not known"
-    bound = " It has no timeout." if case.is_unbounded else _timeout(case)
-    return join(verb, peer, f"for {took(case.stood_ns)}", at_place(case)) + f".{_idle(case)}{bound}"
+    bound = "It has no timeout." if case.is_unbounded else _timeout(case)
+    return join(f"{join(verb, peer, rest, f'for {took(case.stood_ns)}', at_place(case))}.", _idle(case), bound)
 
 
 def _socket_advice(case: Case) -> str:
@@ -82,9 +88,9 @@ def _socket_advice(case: Case) -> str:
 
 def _idle(case: Case) -> str:
     idle_ns = case.wait.idle_ns
-    return f" The peer has sent nothing for {took(idle_ns)}." if idle_ns is not None else ""
+    return f"The peer has sent nothing for {took(idle_ns)}." if idle_ns is not None else ""
 
 
 def _timeout(case: Case) -> str:
     timeout_ns = case.wait.timeout_ns if case.wait.timeout_ns is not None else case.call.timeout_ns
-    return f" Its timeout is {took(timeout_ns)}." if timeout_ns is not None else ""
+    return f"Its timeout is {took(timeout_ns)}." if timeout_ns is not None and not case.is_unbounded else ""

@@ -54,7 +54,7 @@ def _lost_words(case: Case) -> str:
         if watched
         else "nobody reports it alive; whether it was killed, is stopped or is cut off is not known"
     )
-    return join(f"{_name(case)} has fallen silent{_since(case)} and {seen}.", _stood(case), _outlook(case))
+    return join(f"{_name(case)} has been silent{_since(case)}, and {seen}.", _stood(case), _outlook(case))
 
 
 def _lost_advice(case: Case) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import delivery
 from .case import Case, Cause
-from .words import join, place, process, stands, took
+from .words import join, place, process, stands, stands_at, took
 
 
 def find_twins(case: Case) -> Cause | None:
@@ -38,7 +38,9 @@ def _twin_words(case: Case) -> str:
 def _overdue_words(case: Case) -> str:
     job = case.job
     return join(
-        f"It has run for {took(case.known.now_ns - job.span.start_ns)}.", delivery.outlook(job, case.known.now_ns)
+        f"It has run for {took(case.known.now_ns - job.span.start_ns)}.",
+        stands_at(case),
+        delivery.outlook(job, case.known.now_ns),
     )
 
 

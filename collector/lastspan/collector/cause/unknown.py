@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..model import State
 from .case import Case, Cause
-from .words import join, open_for, place
+from .words import join, open_for, place, stands_at
 
 
 def find(case: Case) -> Cause:
@@ -14,13 +15,12 @@ def find(case: Case) -> Cause:
 
 
 def _words(case: Case) -> str:
-    where = place(case)
-    stands = f"It stands at {where}." if where else ""
     unseen = case.evidence.stack_unseen or case.evidence.unseen
     blind = f"What it does could not be seen: {unseen}." if unseen else ""
     if case.last.span is not case.job.span:
-        return join(f"The span {case.last.span.name} has been {open_for(case)}.", stands, blind)
-    return join(f"The job itself has been {open_for(case)}, and it does not move.", stands, blind) or ""
+        return join(f"The span {case.last.span.name} has been {open_for(case)}.", stands_at(case), blind)
+    moves = "but it moves" if case.verdict.state is State.OVERDUE else "and it does not move"
+    return join(f"The job itself has been {open_for(case)}, {moves}.", stands_at(case), blind)
 
 
 def _advice(case: Case) -> str:

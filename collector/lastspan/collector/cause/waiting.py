@@ -11,36 +11,29 @@ from .words import at_place, join, place, short, took
 class _Kind(NamedTuple):
     """How a kind of wait is said."""
 
-    noun: str
+    what: str
+    """Behind "It has"; {}: its name, if that is known."""
     advice: str
 
 
 _KINDS = {
-    "sleep": _Kind(
-        "It has slept, or polled and slept,", "See what it polls for, or why it sleeps so long inside a job."
-    ),
-    "queue": _Kind("It has waited for the queue", "See who should put something in (or take something out)."),
-    "event": _Kind("It has waited for the event", "Find the code that should set it, and whether it still can."),
-    "condition": _Kind(
-        "It has waited for the condition", "Find the code that should notify it, and whether it still can."
-    ),
-    "barrier": _Kind("It has waited at the barrier", "See which party does not come; give the barrier a timeout."),
-    "thread": _Kind("It has waited for the thread to end:", "Look at where that thread stands (the stack names it)."),
-    "task": _Kind("It has waited for the task to end:", "Look at where that task stands."),
-    "future": _Kind(
-        "It has waited for the result of a future", "See whether the pool that should run it has a free worker."
-    ),
-    "process": _Kind("It has waited for the process", "See what that process does; give the wait a timeout."),
-    "pipe": _Kind("It has waited for the pipe", "See who holds the other end, and whether it still reads or writes."),
+    "sleep": _Kind("slept, or polled and slept,", "See what it polls for, or why it sleeps so long inside a job."),
+    "queue": _Kind("waited at the queue {}", "See who should put something in (or take something out)."),
+    "event": _Kind("waited for the event {}", "Find the code that should set it, and whether it still can."),
+    "condition": _Kind("waited for the condition {}", "Find the code that should notify it, and whether it still can."),
+    "barrier": _Kind("waited at the barrier {}", "See which party does not come; give the barrier a timeout."),
+    "thread": _Kind("waited for the thread {} to end", "Look at where that thread stands; give the wait a timeout."),
+    "task": _Kind("waited for the task {} to end", "Look at where that task stands; give the wait a timeout."),
+    "future": _Kind("waited for the result of the future {}", "See whether the pool that runs it has a free worker."),
+    "process": _Kind("waited for the process {}", "See what that process does; give the wait a timeout."),
+    "pipe": _Kind("waited for the pipe {}", "See who holds the other end, and whether it still reads or writes."),
     "pool": _Kind(
-        "It has waited for a free connection of the pool",
-        "See who keeps connections and gives none back; raise the size only then.",
+        "waited for a free connection of the pool {}",
+        "See who keeps connections and gives none back; only then raise it.",
     ),
-    "signal": _Kind("It has waited for a signal", "See who should send it."),
-    "input": _Kind(
-        "It has waited for input from a terminal", "Nobody will type: give the command its answers, or stdin=DEVNULL."
-    ),
-    "disk": _Kind("It has waited for the disk or a network file system", "Look at the mounts and disks of its host."),
+    "signal": _Kind("waited for a signal {}", "See who should send it."),
+    "input": _Kind("waited for input {}", "Nobody will type: give the command its answers, or stdin=DEVNULL."),
+    "disk": _Kind("waited for the disk or network file system {}", "Look at the mounts and disks of its host (dmesg)."),
 }
 
 
@@ -55,17 +48,17 @@ def find(case: Case) -> Cause | None:
 
 def _words(case: Case) -> str:
     wait = case.wait
-    noun = _KINDS[wait.kind or ""].noun
-    name = case.lock.name or wait.target or wait.peer
-    bound = (
-        " It has no timeout."
-        if wait.unbounded
-        else f" Its timeout is {took(wait.timeout_ns)}."
-        if wait.timeout_ns
-        else ""
-    )
+    name = case.lock.name or wait.target or wait.peer or ""
+    what = _KINDS[wait.kind or ""].what.replace("{}", short(name.removeprefix("pid ")))
     call = f"in {wait.call}" if wait.call else ""
-    return join(noun, short(name) if name else "", f"for {took(case.stood_ns)}", call, at_place(case)) + f".{bound}"
+    return join(f"{join('It has', *what.split(), f'for {took(case.stood_ns)}', call, at_place(case))}.", _bound(case))
+
+
+def _bound(case: Case) -> str:
+    wait = case.wait
+    if wait.unbounded:
+        return "It has no timeout."
+    return f"Its timeout is {took(wait.timeout_ns)}." if wait.timeout_ns else ""
 
 
 def _advice(case: Case) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..model import Basis
-from ..words import certain, file_line, holder, join, process, session, short, stands, state_of, took, who
+from ..words import certain, file_line, holder, join, look_at, process, session, short, stands, state_of, took, who
 from .case import Case
 
 __all__ = [
@@ -12,12 +12,14 @@ __all__ = [
     "file_line",
     "holder",
     "join",
+    "look_at",
     "open_for",
     "place",
     "process",
     "session",
     "short",
     "stands",
+    "stands_at",
     "state_of",
     "took",
     "who",
@@ -36,6 +38,12 @@ def at_place(case: Case) -> str:
     """Write "at …", if it is known where the code stands."""
     where = place(case)
     return f"at {where}" if where else ""
+
+
+def stands_at(case: Case) -> str:
+    """Write a sentence that says where the code stands; empty: not known."""
+    where = place(case)
+    return f"It stands at {where}." if where else ""
 
 
 def open_for(case: Case) -> str:

@@ -1,0 +1,492 @@
+"""What a person reads at three in the morning: each cause's sentence and its first step, word for word.
+
+`python -m tests.collector.test_cause_words` writes the file of sentences anew; read the diff before it is committed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.collector.held import Held
+from tests.collector.records import Process, job_key, span_id
+
+from lastspan.collector.model import Session
+from lastspan.collector.publish.shapes import JobView
+from lastspan.semconv.vocabulary import CAUSES, WAITS
+
+WORDS = Path(__file__).with_name("cause_words.json")
+
+CODE: dict[str, Any] = {
+    "code_function_name": "sync",
+    "code_file_path": "/srv/app/billing/sync.py",
+    "code_line_number": 88,
+    "stack_age": 240.0,
+    "thread_cpu_ratio": 0.0,
+}
+RULES = [{"match": {"job_name": "tasks.*"}, "allowed": "2m"}]
+PG: dict[str, Any] = {"db_system_name": "postgresql", "server_address": "db", "server_port": 5432}
+
+
+class Scene:
+    """One job that is late, and what else there is."""
+
+    def __init__(self) -> None:
+        self.held = Held(rules=RULES, silent_after=3)
+        self.worker = Process(pid=31)
+        self.other = Process(id="00000000000000bb", pid=77, host="host-2", worker_id="worker-2")
+
+    def job(self, **values: Any) -> None:
+        """The job itself is late: it has no open child."""
+        self.held.tell(self.worker, self.worker.job(1, name="tasks.sync", age=250.0, **(CODE | values)))
+
+    def call(self, name: str, **values: Any) -> None:
+        """A span of the job is late."""
+        self.held.tell(self.worker, self.worker.job(1, name="tasks.sync", age=250.0))
+        self.held.tell(self.worker, self.worker.span(2, 1, name=name, age=240.0, **(CODE | values)))
+
+    def holder(self, **values: Any) -> None:
+        """Another job, in another process, that runs and is late for nothing."""
+        code = {"code_function_name": "close", "code_file_path": "/srv/app/billing/month.py", "code_line_number": 12}
+        record = self.other.job(9, name="tasks.month", age=70.0, **(code | values))
+        self.held.tell(self.other, record)
+
+
+Make = Callable[[Scene], None]
+CASES: dict[str, Make] = {}
+
+
+def case(make: Make) -> Make:
+    CASES[make.__name__] = make
+    return make
+
+
+def told(make: Make) -> JobView:
+    scene = Scene()
+    make(scene)
+    return scene.held.job(job_key(1))
+
+
+# --- network ------------------------------------------------------------------------------------------------------
+
+
+@case
+def http_call(scene: Scene) -> None:
+    scene.call("GET", http_request_method="GET", server_address="api.example", server_port=443, call_timeout=900.0)
+
+
+@case
+def http_call_without_timeout(scene: Scene) -> None:
+    scene.call(
+        "GET",
+        http_request_method="GET",
+        server_address="api.example",
+        server_port=443,
+        wait_kind="http",
+        wait_unbounded=True,
+        wait_idle=239.0,
+    )
+
+
+@case
+def http_without_client_instrumentation(scene: Scene) -> None:
+    scene.job(wait_kind="http", wait_peer="10.0.0.9:443", wait_unbounded=True, wait_idle=239.0)
+
+
+@case
+def rpc_call(scene: Scene) -> None:
+    scene.call("/shop.Cart/Get", rpc_system="grpc", rpc_method="Get", server_address="cart", server_port=50051)
+
+
+@case
+def socket_that_is_silent(scene: Scene) -> None:
+    scene.job(wait_kind="socket", wait_call="socket.recv", wait_peer="10.0.0.9:7000", wait_idle=238.0)
+
+
+@case
+def socket_without_timeout(scene: Scene) -> None:
+    scene.job(wait_kind="socket", wait_peer="10.0.0.9:7000", wait_unbounded=True)
+
+
+@case
+def connection_that_is_not_made(scene: Scene) -> None:
+    scene.job(wait_kind="connect", wait_peer="10.255.0.1:443", wait_timeout=600.0)
+
+
+@case
+def name_that_is_not_resolved(scene: Scene) -> None:
+    scene.job(wait_kind="dns", wait_target="db.internal")
+
+
+# --- databases ----------------------------------------------------------------------------------------------------
+
+
+@case
+def query(scene: Scene) -> None:
+    scene.call("SELECT", **PG, db_query_summary="SELECT orders", wait_kind="db")
+
+
+@case
+def query_without_client_instrumentation(scene: Scene) -> None:
+    scene.job(wait_kind="db", wait_peer="10.0.0.5:5432", wait_unbounded=True)
+
+
+@case
+def row_lock_seen_by_a_probe(scene: Scene) -> None:
+    scene.call("UPDATE", **PG, wait_kind="db", db_session="30", wait_local="10.0.0.2:9001")
+    scene.holder(job_db_sessions=["postgresql db:5432 31 10.0.0.3:9002"])
+    _row_lock(scene)
+
+
+@case
+def row_lock_held_by_a_stranger(scene: Scene) -> None:
+    scene.call("UPDATE", **PG, wait_local="10.0.0.2:9001")
+    _row_lock(scene)
+
+
+def _row_lock(scene: Scene) -> None:
+    waits = Session(
+        "db:5432", "30", client="10.0.0.2:9001", since_query_s=238.0, blocked_by=("31",), locks="orders (row)"
+    )
+    holds = Session(
+        "db:5432", "31", "psql", "10.0.0.3:9002", "idle in transaction", since_xact_s=840.0, since_state_s=800.0
+    )
+    scene.held.pipeline.database_facts("db:5432", [waits, holds])
+
+
+@case
+def advisory_lock(scene: Scene) -> None:
+    scene.call("pg_advisory_lock", **PG, wait_kind="db_lock", lock_name="advisory 42", lock_key="pg:db:5432:42")
+
+
+@case
+def advisory_lock_of_a_job(scene: Scene) -> None:
+    scene.call("pg_advisory_lock", **PG, wait_kind="db_lock", lock_name="advisory 42", lock_key="pg:db:5432:42")
+    scene.holder(job_holds=["pg:db:5432:42"])
+
+
+@case
+def sqlite_file(scene: Scene) -> None:
+    scene.call("INSERT", db_system_name="sqlite", db_namespace="/srv/app/jobs.db", wait_kind="sleep")
+
+
+@case
+def sqlite_query(scene: Scene) -> None:
+    scene.call("SELECT", db_system_name="sqlite", db_namespace="/srv/app/jobs.db", thread_cpu_ratio=0.98)
+
+
+# --- locks --------------------------------------------------------------------------------------------------------
+
+
+@case
+def lock_of_an_unknown_holder(scene: Scene) -> None:
+    scene.call("self._lock in billing/pool.py:41", wait_kind="lock", lock_name="self._lock", lock_kind="threading.Lock")
+
+
+@case
+def lock_of_a_thread(scene: Scene) -> None:
+    scene.call(
+        "self._lock in billing/pool.py:41",
+        wait_kind="lock",
+        lock_name="self._lock",
+        lock_holder_thread="flusher",
+        lock_holder_code="flush, billing/pool.py:60",
+        lock_holder_certainty="certain",
+    )
+
+
+@case
+def lock_of_a_job(scene: Scene) -> None:
+    scene.call(
+        "self._lock in billing/pool.py:41",
+        wait_kind="lock",
+        lock_name="self._lock",
+        lock_holder_job_id="id-9",
+        lock_holder_code="close, billing/month.py:12",
+        lock_holder_certainty="likely",
+    )
+    scene.holder()
+
+
+@case
+def lock_that_was_leaked(scene: Scene) -> None:
+    scene.call(
+        "self._lock in billing/pool.py:41",
+        wait_kind="lock",
+        lock_name="self._lock",
+        lock_holder_certainty="nobody",
+    )
+
+
+@case
+def redis_lock_of_another_process(scene: Scene) -> None:
+    scene.call("redis lock nightly", wait_kind="redis_lock", lock_name="nightly", lock_key="redis:cache:6379/0:nightly")
+    scene.holder(job_holds=["redis:cache:6379/0:nightly"])
+
+
+@case
+def file_lock_of_a_process(scene: Scene) -> None:
+    scene.job(wait_kind="file_lock", wait_peer="/var/lock/nightly", lock_key="flock:host-1:1:2", lock_holder_pid=4711)
+
+
+@case
+def deadlock_in_a_process(scene: Scene) -> None:
+    scene.call(
+        "B in billing/sync.py:88",
+        wait_kind="lock",
+        lock_name="B",
+        lock_cycle=["job sync-1 holds A, waits for B", "job month-1 holds B, waits for A"],
+    )
+
+
+@case
+def deadlock_across_processes(scene: Scene) -> None:
+    scene.call("lock b", wait_kind="redis_lock", lock_name="b", lock_key="redis:c:6379/0:b")
+    scene.held.tell(scene.worker, scene.worker.job(1, name="tasks.sync", age=251.0, job_holds=["redis:c:6379/0:a"]))
+    scene.holder(wait_kind="redis_lock", lock_name="a", lock_key="redis:c:6379/0:a", job_holds=["redis:c:6379/0:b"])
+
+
+# --- the interpreter, the loop, the processor ---------------------------------------------------------------------
+
+
+@case
+def endless_loop(scene: Scene) -> None:
+    scene.job(thread_cpu_ratio=0.99, code_lines="86-91")
+
+
+@case
+def endless_loop_on_a_full_machine(scene: Scene) -> None:
+    scene.job(thread_cpu_ratio=0.08, thread_runqueue_ratio=0.45)
+
+
+@case
+def event_loop_culprit(scene: Scene) -> None:
+    scene.job(loop_lag=42.0, loop_culprit=True, thread_cpu_ratio=0.99)
+
+
+@case
+def event_loop_victim(scene: Scene) -> None:
+    scene.job(
+        loop_lag=42.0, loop_culprit=False, wait_kind="loop", loop_task="Task-7", loop_code="crunch, billing/pdf.py:9"
+    )
+
+
+@case
+def overslept(scene: Scene) -> None:
+    scene.job(thread_cpu_ratio=0.97)
+    scene.held.tell(
+        scene.worker,
+        scene.worker.state(1, process_overslept=61.0, process_overslept_code="sync, billing/sync.py:88"),
+    )
+
+
+# --- processes ----------------------------------------------------------------------------------------------------
+
+
+def _silent(scene: Scene, state: str | None, cpu: float = -1.0, wait: str = "") -> None:
+    parent = Process(id="00000000000000cc", pid=1)
+    scene.job()
+    for _ in range(5):
+        children: dict[str, Any] = (
+            {} if state is None else {"process_child_pids": [31], "process_child_states": [state]}
+        )
+        if state is not None:
+            children |= {"process_child_cpu_ratios": [cpu], "process_child_waits": [wait]}
+        scene.held.tell(parent, parent.state(**children))
+        scene.held.wait(10)
+
+
+@case
+def lost(scene: Scene) -> None:
+    scene.job(job_acks_late=False)
+    scene.held.wait(50)
+
+
+@case
+def lost_and_given_out_again(scene: Scene) -> None:
+    scene.job(job_acks_late=True, job_redelivery_after=3600.0)
+    scene.held.wait(50)
+
+
+@case
+def lost_to_its_parent(scene: Scene) -> None:
+    _silent(scene, None)
+
+
+@case
+def stopped(scene: Scene) -> None:
+    _silent(scene, "T", 0.0, "do_signal_stop")
+
+
+@case
+def frozen_by_a_control_group(scene: Scene) -> None:
+    _silent(scene, "S", 0.0, "cgroup_frozen")
+
+
+@case
+def waits_in_the_kernel(scene: Scene) -> None:
+    _silent(scene, "D", 0.0, "nfs_wait_bit_killable")
+
+
+@case
+def native_code_computes(scene: Scene) -> None:
+    _silent(scene, "R", 0.99)
+
+
+@case
+def native_code_waits(scene: Scene) -> None:
+    _silent(scene, "S", 0.0, "futex_wait_queue")
+
+
+@case
+def silent_and_alive(scene: Scene) -> None:
+    _silent(scene, "S")
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------------
+
+
+@case
+def job_that_nobody_started(scene: Scene) -> None:
+    scene.job(wait_kind="job", wait_job_id="sync-43", wait_call="AsyncResult.get")
+
+
+@case
+def job_that_runs(scene: Scene) -> None:
+    scene.job(wait_kind="job", wait_job_id="id-9")
+    scene.holder()
+
+
+@case
+def job_that_is_stuck(scene: Scene) -> None:
+    scene.job(wait_kind="job", wait_job_id="id-9")
+    scene.holder()
+    scene.held.wait(20)
+    scene.held.tell(scene.other, scene.other.job(9, name="tasks.month", age=300.0, wait_kind="sleep"))
+    scene.held.tell(scene.worker, scene.worker.state(1))
+
+
+@case
+def job_that_failed(scene: Scene) -> None:
+    scene.job(wait_kind="job", wait_job_id="id-9")
+    scene.holder()
+    scene.held.tell(scene.other, scene.other.closed(9, "error"))
+    scene.held.wait(20)
+    scene.held.tell(scene.worker, scene.worker.state(1))
+
+
+@case
+def job_that_waits_for_itself(scene: Scene) -> None:
+    scene.job(wait_kind="job", wait_job_id="id-1")
+
+
+@case
+def redelivered(scene: Scene) -> None:
+    scene.job(wait_kind="sleep", job_redelivery_after=200.0)
+    other = scene.other.job(11, name="tasks.sync", age=40.0, job_id="id-1", **CODE)
+    scene.held.tell(scene.other, other)
+    for _ in range(3):
+        scene.held.wait(10)
+        scene.held.tell(scene.worker, scene.worker.state(1))
+        scene.held.tell(scene.other, scene.other.state(11))
+
+
+@case
+def older_than_its_visibility_timeout(scene: Scene) -> None:
+    scene.job(job_redelivery_after=200.0, job_acks_late=True)
+
+
+@case
+def stuck_elsewhere_and_older_than_that(scene: Scene) -> None:
+    scene.job(wait_kind="socket", wait_peer="10.0.0.9:7000", job_redelivery_after=200.0, job_acks_late=True)
+
+
+# --- other waits --------------------------------------------------------------------------------------------------
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "sleep": {"wait_call": "time.sleep", "code_lines": "86-91"},
+    "queue": {"wait_call": "Queue.get", "lock_name": "self.inbox"},
+    "event": {"wait_call": "Event.wait", "lock_name": "done"},
+    "condition": {"wait_call": "Condition.wait"},
+    "barrier": {"wait_call": "Barrier.wait"},
+    "thread": {"wait_call": "Thread.join", "wait_target": "uploader"},
+    "task": {"wait_target": "Task-9"},
+    "future": {"wait_call": "Future.result"},
+    "process": {"wait_call": "Popen.wait", "wait_target": "pid 4711"},
+    "pipe": {"wait_target": "pid 4711"},
+    "pool": {"wait_call": "ConnectionPool.getconn", "wait_timeout": 3600.0},
+    "signal": {"wait_call": "signal.pause", "wait_unbounded": True},
+    "input": {"wait_call": "input"},
+    "disk": {"wait_target": "/mnt/share"},
+}
+
+
+def _wait(kind: str, values: dict[str, Any]) -> Make:
+    return lambda scene: scene.job(wait_kind=kind, **values)
+
+
+CASES |= {f"wait_for_{kind}": _wait(kind, values) for kind, values in OTHERS.items()}
+
+
+@case
+def unknown(scene: Scene) -> None:
+    scene.job()
+
+
+@case
+def unknown_span(scene: Scene) -> None:
+    scene.call("render", span_expected_duration=60.0)
+
+
+@case
+def unseen(scene: Scene) -> None:
+    scene.held.tell(
+        scene.worker, scene.worker.job(1, name="tasks.sync", age=250.0, stack_unseen="a free-threaded build")
+    )
+
+
+# --- the tests ----------------------------------------------------------------------------------------------------
+
+
+def as_words(job: JobView) -> dict[str, Any]:
+    return {
+        "cause": job.cause,
+        "confidence": job.confidence,
+        "text": job.cause_text,
+        "advice": job.advice,
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_words(name: str) -> None:
+    """The sentence names the thing, since when, who and where; the advice is one first step."""
+    assert as_words(told(CASES[name])) == json.loads(WORDS.read_text(encoding="utf-8"))[name]
+
+
+def test_every_cause_and_every_wait_has_its_words() -> None:
+    """What is declared can come out, and what workers may tell is understood."""
+    assert {told(make).cause for make in CASES.values()} == set(CAUSES)
+    understood = [told(_wait(kind, {})) for kind in WAITS]
+    assert [kind for kind, job in zip(WAITS, understood, strict=True) if job.cause == "unknown"] == []
+
+
+def test_no_sentence_is_long() -> None:
+    """It is read on a telephone."""
+    assert {
+        name: len(job.cause_text or "")
+        for name, make in CASES.items()
+        if len((job := told(make)).cause_text or "") > 400
+    } == {}
+
+
+def test_span_ids_are_those_of_the_scene() -> None:
+    """The scene's job is the one that is asked about."""
+    assert told(unknown).span_id == span_id(1).hex()
+
+
+if __name__ == "__main__":
+    words = {name: as_words(told(make)) for name, make in CASES.items()}
+    WORDS.write_text(json.dumps(words, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
