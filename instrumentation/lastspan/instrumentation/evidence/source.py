@@ -1,7 +1,6 @@
-"""What a frame executes now, from its code positions and its source; and the objects that such an expression names.
+"""What a frame executes now, and which `with` blocks it is inside: from its code positions and its source.
 
-Nothing of the host runs here: no property, no `__getattr__`, no `__eq__`, no metaclass. What cannot be read that way is
-`MISSING`. Where columns are not known (Python 3.10, `-X no_debug_ranges`) a line tells, if it has only one candidate.
+Where columns are not known (Python 3.10, `-X no_debug_ranges`) a line tells, if it has only one candidate.
 """
 
 from __future__ import annotations
@@ -14,24 +13,35 @@ import os
 import re
 import stat
 import sys
-import threading
-import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from types import CodeType, FrameType
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
-MISSING: Final = object()
-"""There is no such thing, or it cannot be read without running somebody's code."""
+from .values import MISSING, attribute, evaluate, mangled, variable
+
+__all__ = [
+    "MISSING",
+    "Expr",
+    "attribute",
+    "calls",
+    "entered",
+    "evaluate",
+    "expression",
+    "holding",
+    "is_entering",
+    "is_known",
+    "learn",
+    "position",
+    "variable",
+]
 
 Span: TypeAlias = "tuple[int, int, int, int]"
 """First line, last line, first column, column after the last; columns in bytes of UTF-8."""
 
 _FILE_MAX: Final = 2_000_000
 _TEXT_MAX: Final = 120
-_KEYS_MAX: Final = 10_000
-_NUMBER_MAX: Final = 1 << 32
 
 T = TypeVar("T")
 
@@ -103,20 +113,53 @@ def entered(frame: FrameType) -> tuple[Expr | None, ...]:
 
     None stands for one whose source is not known.
     """
-    code, place = frame.f_code, frame.f_lasti
-    return _entered.of(code, place, lambda: _guarded(_entered_at, code, place) or ())
+    return learn(frame.f_code, frame.f_lasti)
+
+
+def holding(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield the frames of a stack, innermost first, that are inside a `with` block or whose code acquires something."""
+    for _ in range(_DEPTH_MAX):
+        if frame is None:
+            return
+        code = frame.f_code
+        known = _idle.get(id(code))
+        if known is None:
+            known = _remember(code)
+        if known[1] is not None and frame.f_lasti not in known[1]:
+            yield frame
+        frame = frame.f_back
+
+
+_DEPTH_MAX: Final = 128
+_IDLE_MAX: Final = 4096
+_idle: Final[dict[int, tuple[CodeType, set[int] | None]]] = {}
+"""By code: the places that are inside no `with` block; None: there is none in it. Most frames are passed over so."""
+
+
+def _remember(code: CodeType) -> tuple[CodeType, set[int] | None]:
+    if len(_idle) >= _IDLE_MAX:
+        _idle.clear()
+    has_blocks = _LEAVE_BY_ERROR in code.co_code[::2] or "acquire" in code.co_names
+    row = _idle[id(code)] = code, set() if has_blocks else None
+    return row
 
 
 def is_known(code: CodeType, place: int) -> bool:
-    """Say whether both, of a frame at this place, cost no more than a look into a table."""
+    """Say whether a frame at this place costs no more than a look into a table."""
     return _entered.has(code, place) and ("acquire" not in code.co_names or _calls.has(code))
 
 
-def learn(code: CodeType, place: int) -> None:
-    """Read what is dear, source and syntax, before a frame at this place is looked at."""
-    _entered.of(code, place, lambda: _guarded(_entered_at, code, place) or ())
+def learn(code: CodeType, place: int) -> tuple[Expr | None, ...]:
+    """Read what is dear, source and syntax, of a place in code."""
+    found = _entered.of(code, place, lambda: _guarded(_entered_at, code, place) or ())
     if "acquire" in code.co_names:
         calls(code)
+    elif not found and (row := _idle.get(id(code))) is not None and row[1] is not None and len(row[1]) < _PLACES_MAX:
+        row[1].add(place)
+    return found
+
+
+_PLACES_MAX: Final = 256
 
 
 def calls(code: CodeType) -> tuple[tuple[tuple[int, int], str, Expr], ...]:
@@ -303,7 +346,7 @@ def _plausible(
     known = {*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars}
     for part in ast.walk(node):
         name = part.id if isinstance(part, ast.Name) else part.attr if isinstance(part, ast.Attribute) else None
-        if name is not None and name not in known and _mangled(name, code) not in known:
+        if name is not None and name not in known and mangled(name, code) not in known:
             if isinstance(part, ast.Name) and _is_bound_inside(name, node):
                 continue
             return None
@@ -318,13 +361,6 @@ def _is_bound_inside(name: str, node: ast.expr) -> bool:
         isinstance(part, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
         for part in ast.walk(node)
     )
-
-
-def _mangled(name: str, code: CodeType) -> str:
-    """Return the name that the compiler made of `__name` inside a class."""
-    if not name.startswith("__") or name.endswith("__"):
-        return name
-    return next((known for known in code.co_names if known.startswith("_") and known.endswith(name)), name)
 
 
 def _cut(lines: list[bytes], span: Span) -> bytes:
@@ -429,7 +465,7 @@ def _function(function: ast.stmt, code: CodeType) -> ast.AST | None:
     arguments = function.args
     names = [one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
     count = code.co_argcount + code.co_kwonlyargcount
-    if [_mangled(name, code) for name in names] != [_mangled(name, code) for name in code.co_varnames[:count]]:
+    if [mangled(name, code) for name in names] != [mangled(name, code) for name in code.co_varnames[:count]]:
         return None
     return function
 
@@ -485,182 +521,3 @@ def _lock_calls(code: CodeType, _place: int) -> tuple[tuple[tuple[int, int], str
             end = (node.end_lineno or node.lineno, node.end_col_offset or 0)
             found.append((end, node.func.attr, of))
     return tuple(sorted(found, key=lambda one: one[0]))
-
-
-# --- objects ----------------------------------------------------------------------------------------------------------
-
-
-def variable(frame: FrameType, name: str) -> object:
-    """Return the value of one name as the frame sees it: local, of a closure, global or built in."""
-    code = frame.f_code
-    if code.co_flags & inspect.CO_OPTIMIZED:
-        if name in code.co_varnames or name in code.co_cellvars or name in code.co_freevars:
-            return _local(frame, name)
-    elif (found := _entry(frame.f_locals, name)) is not MISSING:
-        return found
-    found = _entry(frame.f_globals, name)
-    return found if found is not MISSING else _entry(frame.f_builtins, name)
-
-
-def _entry(namespace: object, name: str) -> object:
-    try:
-        return dict.get(namespace, name, MISSING)  # type: ignore[call-overload]
-    except TypeError:  # a class body may have a mapping of its own: not ours to call
-        return MISSING
-
-
-_OWN_SNAPSHOT: Final = frozenset({"locals", "vars", "eval", "exec", "dir"})
-
-
-def _local(frame: FrameType, name: str) -> object:
-    if sys.version_info >= (3, 13):
-        return frame.f_locals.get(name, MISSING)
-    # Before PEP 667 reading leaves a dictionary in the frame, which keeps the values alive: it is emptied again, unless
-    # the function (or somebody who looked into it) has it too. A tracer would write it back into the frame.
-    if not _OWN_SNAPSHOT.isdisjoint(frame.f_code.co_names) or frame.f_trace is not None:
-        return MISSING
-    if threading.gettrace() is not None or threading.getprofile() is not None:
-        return MISSING
-    snapshot = frame.f_locals
-    value = snapshot.get(name, MISSING)
-    if sys.getrefcount(snapshot) <= 3:  # the frame's, ours, and the argument's
-        snapshot.clear()
-    return value
-
-
-def evaluate(node: ast.AST, frame: FrameType) -> object:
-    """Return the object that an expression names in a frame, without running anybody's code; else `MISSING`."""
-    try:
-        return _evaluate(node, frame)
-    except Exception:  # a guest never raises
-        return MISSING
-
-
-def _evaluate(node: ast.AST, frame: FrameType) -> object:
-    match node:
-        case ast.Name(id=name):
-            return variable(frame, _mangled(name, frame.f_code))
-        case ast.Attribute(value=value, attr=name):
-            owner = _evaluate(value, frame)
-            return MISSING if owner is MISSING else attribute(owner, _mangled(name, frame.f_code))
-        case ast.Subscript(value=value, slice=key):
-            return element(_evaluate(value, frame), _evaluate(key, frame))
-        case ast.Constant(value=constant):
-            return constant
-        case ast.BinOp(left=left, op=operator, right=right):
-            return _computed(operator, _evaluate(left, frame), _evaluate(right, frame))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            number = _evaluate(operand, frame)
-            return -number if type(number) in (int, float) else MISSING  # type: ignore[operator]
-        case ast.NamedExpr(target=target):
-            return _evaluate(target, frame)
-        case _:
-            return MISSING
-
-
-def _computed(operator: ast.operator, left: object, right: object) -> object:
-    if type(left) is not int or type(right) is not int or abs(left) > _NUMBER_MAX or abs(right) > _NUMBER_MAX:
-        return MISSING
-    match operator:
-        case ast.Add():
-            return left + right
-        case ast.Sub():
-            return left - right
-        case ast.Mult():
-            return left * right
-        case ast.Mod() | ast.FloorDiv() if right == 0:
-            return MISSING
-        case ast.Mod():
-            return left % right
-        case ast.FloorDiv():
-            return left // right
-        case _:
-            return MISSING
-
-
-def element(owner: object, key: object) -> object:
-    """Return an element of an exact dict, list or tuple by an exact str or int."""
-    if type(owner) is dict and type(key) in (str, int):
-        if len(owner) > _KEYS_MAX or not all(type(one) in (str, int) for one in list(owner)):
-            return MISSING  # another key of the same hash would be asked whether it is equal
-        return owner.get(key, MISSING)
-    if type(owner) is list and type(key) is int:
-        return owner[key] if -len(owner) <= key < len(owner) else MISSING
-    if type(owner) is tuple and type(key) is int:
-        return owner[key] if -len(owner) <= key < len(owner) else MISSING
-    return MISSING
-
-
-_mro: Final[Callable[[type], tuple[type, ...]]] = type.__dict__["__mro__"].__get__
-_namespace: Final[Callable[[type], types.MappingProxyType[str, Any]]] = type.__dict__["__dict__"].__get__
-_own_name: Final[Callable[[type], str]] = type.__dict__["__name__"].__get__
-_own_module: Final[Callable[[type], object]] = type.__dict__["__module__"].__get__
-_PLAIN_LOOKUPS: Final[tuple[object, ...]] = (
-    object.__getattribute__,
-    type.__getattribute__,
-    types.ModuleType.__getattribute__,
-)
-
-
-def kinds(value: object) -> tuple[type, ...]:
-    """Return the classes of an object as they are, whatever its `__class__` says."""
-    return _mro(type(value))
-
-
-def class_name(kind: type) -> str:
-    """Return module and name of a class, whatever its metaclass says."""
-    return f"{_own_module(kind)}.{_own_name(kind)}" if type(_own_module(kind)) is str else _own_name(kind)
-
-
-def class_attribute(kind: type, name: str) -> object:
-    """Return what a class or one of its bases has under a name, without binding it."""
-    for base in _mro(kind):
-        if (found := _namespace(base).get(name, MISSING)) is not MISSING:
-            return found
-    return MISSING
-
-
-def attribute(owner: object, name: str) -> object:
-    """Return an attribute that is plainly stored: in the instance, in a slot, in the class or the module."""
-    kind = type(owner)
-    if not any(class_attribute(kind, "__getattribute__") is plain for plain in _PLAIN_LOOKUPS):
-        return MISSING
-    of_class = class_attribute(kind, name)
-    if of_class is not MISSING:
-        if type(of_class) is types.MemberDescriptorType:
-            return _slot(of_class, owner)
-        if class_attribute(type(of_class), "__set__") is not MISSING:
-            return MISSING  # a property, or something like it
-    if type in _mro(kind):
-        found = class_attribute(owner, name)  # type: ignore[arg-type]
-        return MISSING if found is not MISSING and _is_descriptor(found) else found
-    stored = _stored(owner)
-    if stored is not None and (found := _stored_entry(stored, name)) is not MISSING:
-        return found
-    return MISSING if of_class is not MISSING and _is_descriptor(of_class) else of_class
-
-
-def _is_descriptor(value: object) -> bool:
-    return class_attribute(type(value), "__get__") is not MISSING
-
-
-def _slot(slot: types.MemberDescriptorType, owner: object) -> object:
-    try:
-        return slot.__get__(owner, type(owner))
-    except (AttributeError, TypeError):  # nothing in it
-        return MISSING
-
-
-def _stored(owner: object) -> dict[str, object] | None:
-    """Return an instance's own dictionary; None if its class gives out something else under that name."""
-    descriptor = class_attribute(type(owner), "__dict__")
-    if type(descriptor) not in (types.GetSetDescriptorType, types.MemberDescriptorType):
-        return None
-    found = descriptor.__get__(owner, type(owner))  # type: ignore[attr-defined]
-    return found if type(found) is dict else None
-
-
-def _stored_entry(stored: dict[str, object], name: str) -> object:
-    if len(stored) > _KEYS_MAX or not all(type(one) is str for one in list(stored)):
-        return MISSING
-    return stored.get(name, MISSING)

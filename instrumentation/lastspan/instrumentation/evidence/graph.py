@@ -1,0 +1,242 @@
+"""Who waits for whom: all threads and tasks of the process, the locks that they hold, and circles among them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import types
+from _thread import get_ident
+from collections.abc import Generator, Iterator
+from types import CodeType, FrameType
+from typing import Any, Final
+
+from . import source, tasks, values
+from .frames import _current_frames, is_application, qualname
+from .held import Hold, holds_of
+from .waited import HELD, Node, Wait, short_place, task_wait, wait_of
+
+_SLICE_NS: Final = 2_500_000
+_DEPTH_MAX: Final = 128
+_TASKS_MAX: Final = 10_000
+_CIRCLE_MAX: Final = 16
+
+
+def learn() -> Iterator[None]:
+    """Read the sources that the next look needs, in slices."""
+    began = time.thread_time_ns()
+    unknown = _unknown()
+    for code, place in unknown:
+        if time.thread_time_ns() - began > _SLICE_NS:
+            yield
+            began = time.thread_time_ns()
+        source.learn(code, place)
+
+
+def _unknown() -> list[tuple[CodeType, int]]:
+    """Return where threads and tasks stand in code whose source was not read yet; by file: each is read once."""
+    found = {}
+    for frame in [*_current_frames().values(), *(frame for task in all_tasks() for frame in _task_frames(task))]:
+        for holding in source.holding(frame):
+            if not source.is_known(holding.f_code, holding.f_lasti):
+                found[id(holding.f_code), holding.f_lasti] = holding.f_code
+    return sorted(((code, place) for (_, place), code in found.items()), key=lambda one: (one[0].co_filename, one[1]))
+
+
+class Graph:
+    """Who holds what, seen at once (or in slices); and, while it is asked, who waits for what. It keeps no frame."""
+
+    def __init__(self, *, with_entries: bool = False) -> None:
+        self._running: dict[int, asyncio.Task[Any]] = {}
+        """By thread: the task that runs there."""
+        self._with_entries = with_entries
+        self._holds: dict[object, list[tuple[Node, Hold]]] = {}
+        self._waits: dict[Node, Wait | None] = {}
+        self._loops: dict[int, asyncio.Task[Any]] = {}
+        """By identity of an event loop: the task that it runs."""
+
+    def look(self, start: Node) -> Iterator[None]:
+        """Look at all threads and tasks, in slices."""
+        began = time.thread_time_ns()
+        for ident in list(_current_frames()):
+            if time.thread_time_ns() - began > _SLICE_NS:
+                yield
+                began = time.thread_time_ns()
+            if ident != get_ident():
+                self._add_thread(ident)
+        for task in all_tasks():
+            if time.thread_time_ns() - began > _SLICE_NS:
+                yield
+                began = time.thread_time_ns()
+            self._add(task, _task_frames(task))
+        if not isinstance(start, (int, asyncio.Task)) and start.gr_frame is not None:
+            self._add(start, [start.gr_frame])
+
+    def _add_thread(self, ident: int) -> None:
+        frame = _current_frames().get(ident)
+        if frame is None:
+            return
+        task = _running_task(frame)
+        if task is not None:
+            self._running[ident] = task
+            self._loops[id(task.get_loop())] = task
+        self._add(ident if task is None else task, [frame])
+
+    def _add(self, node: Node, frames: list[FrameType]) -> None:
+        for hold in holds_of(frames, with_entries=self._with_entries):
+            self._holds.setdefault(hold.identity, []).append((node, hold))
+
+    def actor(self, node: Node) -> Node:
+        """Return the task that runs on a thread; or else what was given."""
+        return self._running.get(node, node) if isinstance(node, int) else node
+
+    def wait(self, node: Node) -> Wait | None:
+        """Return what a thread or task waits for."""
+        if node not in self._waits:
+            self._waits[node] = self._look_for_wait(node)
+        return self._waits[node]
+
+    def _look_for_wait(self, node: Node) -> Wait | None:
+        stack = self._stack(node)
+        if (wait := wait_of(stack)) is not None:
+            return wait
+        if isinstance(node, asyncio.Task):
+            return task_wait(node, stack)
+        task = tasks.main_task(stack[::-1])
+        return None if task is None else Wait.of_task(task, stack)
+
+    def stand(self, node: Node) -> str:
+        """Say where a thread or task stands now: function, file:line."""
+        stack = self._stack(node)
+        if not stack:
+            return ""
+        frame = next((one for one in stack if is_application(one.f_code.co_filename)), stack[0])
+        return f"{qualname(frame.f_code)}, {short_place(frame.f_code.co_filename, frame.f_lineno or 0)}"
+
+    def others_busy(self, start: Node) -> bool:
+        """Say whether another thread or task runs code of the application, which may hold a lock unseen."""
+        nodes: list[Node] = [self.actor(ident) for ident in _current_frames() if ident != get_ident()]
+        return any(
+            is_application(frame.f_code.co_filename)
+            for node in [*nodes, *all_tasks()]
+            if node != start
+            for frame in self._stack(node)
+        )
+
+    def _stack(self, node: Node) -> list[FrameType]:
+        """Return the frames of a thread, task or greenlet, innermost first."""
+        if isinstance(node, asyncio.Task):
+            thread = next((ident for ident, task in self._running.items() if task is node), None)
+            return _frames(_current_frames().get(thread)) if thread is not None else _task_frames(node)
+        return _frames(_current_frames().get(node) if isinstance(node, int) else node.gr_frame)
+
+    def holders(self, wait: Wait) -> list[tuple[Node, Hold | None]]:
+        """Return who holds what is waited for, the most certain first; without the place if only the lock knows."""
+        if wait.word not in HELD:
+            return []
+        found = self._holds.get(wait.identity, [])
+        if wait.owner is not None:
+            if wait.owner not in _current_frames():
+                return []
+            owner = self.actor(wait.owner)
+            return [(owner, next((hold for node, hold in found if node == owner), None))]
+        if not found and wait.entry is not None:
+            found = self._holds.get(wait.entry, [])
+        return [*sorted(found, key=lambda one: one[1].certainty != "certain")]
+
+    def next(self, node: Node) -> list[Node]:
+        """Return for whom a thread or task waits."""
+        wait = self.wait(node)
+        if wait is None:
+            blocker = self._loops.get(id(node.get_loop())) if isinstance(node, asyncio.Task) else None
+            return [blocker] if blocker is not None and blocker is not node else []
+        if wait.nodes:
+            return [self.actor(one) for one in wait.nodes]
+        found = [holder for holder, _ in self.holders(wait)]
+        if wait.word == "semaphore" and not all(self.wait(holder) for holder in found):
+            return []  # one of them will give its share back
+        return found
+
+
+def lasting_circle(graph: Graph, start: Node) -> Generator[None, None, tuple[Node, ...]]:
+    """Return the circle that the waiting of *start* leads into, if it is still there at a second look."""
+    found = circle(graph, start)
+    if not found:
+        return ()
+    yield
+    again = Graph()
+    yield from again.look(start)
+    is_same = circle(again, start) == found and all(_waits_alike(graph.wait(one), again.wait(one)) for one in found)
+    return found if is_same else ()
+
+
+def _waits_alike(one: Wait | None, other: Wait | None) -> bool:
+    return (one and one.identity) == (other and other.identity)
+
+
+def circle(graph: Graph, start: Node) -> tuple[Node, ...]:
+    """Return those who wait for each other, at the end of the waiting of *start*; nobody, if somebody can go on."""
+    path: list[Node] = []
+    done: set[Node] = set()
+
+    def follow(node: Node) -> tuple[Node, ...]:
+        if node in path:
+            return tuple(path[path.index(node) :])
+        if node in done or len(path) >= _CIRCLE_MAX:
+            return ()
+        path.append(node)
+        for other in graph.next(node):
+            if found := follow(other):
+                return found
+        done.add(path.pop())
+        return ()
+
+    return follow(start)
+
+
+def name_of(node: Node) -> str:
+    """Return the name of a thread or task."""
+    if isinstance(node, asyncio.Task):
+        return str(node.get_name())
+    thread = threading._active.get(node) if isinstance(node, int) else None  # type: ignore[attr-defined]
+    name = values.attribute(thread, "_name")  # the property could be anybody's
+    return name if type(name) is str else ""
+
+
+def all_tasks() -> list[asyncio.Task[Any]]:
+    """Return the tasks of all loops that are not done; none where asyncio keeps them elsewhere."""
+    known: list[asyncio.Task[Any]] = []
+    for name in ("_scheduled_tasks", "_eager_tasks", "_all_tasks"):
+        for _ in range(10):
+            try:
+                known.extend(getattr(asyncio.tasks, name, ()))
+                break
+            except RuntimeError:  # one was added meanwhile
+                continue
+    return [task for task in known[:_TASKS_MAX] if not task.done()]
+
+
+def _running_task(frame: FrameType) -> asyncio.Task[Any] | None:
+    """Return the task that a thread runs now."""
+    outermost = {}
+    for task in list(getattr(asyncio.tasks, "_current_tasks", {}).values()):
+        coroutine = task.get_coro() if task is not None else None
+        if type(coroutine) is types.CoroutineType:
+            outermost[id(coroutine.cr_frame)] = task
+    found = (outermost[id(one)] for one in (_frames(frame) if outermost else ()) if id(one) in outermost)
+    return next(found, None)
+
+
+def _task_frames(task: asyncio.Task[Any]) -> list[FrameType]:
+    """Return the frames of a task that waits, innermost first; they are not linked to each other."""
+    if tasks.is_running(task):
+        return []
+    return list(tasks.coroutine_frames(task.get_coro()))[::-1][:_DEPTH_MAX]
+
+
+def _frames(frame: FrameType | None) -> list[FrameType]:
+    found: list[FrameType] = []
+    while frame is not None and len(found) < _DEPTH_MAX:
+        found.append(frame)
+        frame = frame.f_back
+    return found

@@ -1,0 +1,126 @@
+"""Which locks the frames of a thread or task hold: those of the `with` blocks around, and those acquired above."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import CodeType, FrameType
+from typing import Final, NamedTuple
+
+from . import source, values
+from .frames import qualname
+from .source import Expr
+from .values import MISSING
+from .waited import MODULES, Entry, core, entry, is_free, kind_of, module_of, short_place
+
+
+class Hold(NamedTuple):
+    """A lock that somebody holds."""
+
+    identity: int | Entry
+    certainty: str
+    """`certain` or `likely`."""
+    expr: Expr
+    code: CodeType
+
+    @property
+    def place(self) -> str:
+        """Where it was taken: function, file:line."""
+        return f"{qualname(self.code)}, {short_place(self.expr.file, self.expr.line)}"
+
+
+def holds_of(frames: Iterable[FrameType], *, with_entries: bool = False) -> list[Hold]:
+    """Return what is held by the innermost frame of a thread and all around it; by all frames of a task that waits.
+
+    With entries: also the calls that made what nobody can see (`with self.lock_for(key)`).
+    """
+    found: list[Hold] = []
+    given_back: set[int] = set()
+    for holding in (one for frame in frames for one in source.holding(frame)):
+        if holding.f_code.co_name == "wait" and module_of(holding) in ("threading", "asyncio.locks"):
+            waited = values.variable(holding, "self")
+            if waited is not MISSING and core(waited) is not waited:
+                given_back.add(id(core(waited)))  # wait() lets go of the condition's lock meanwhile
+        for expr in source.entered(holding):
+            if expr is not None:
+                found.extend(_managed(expr, holding, with_entries=with_entries))
+        if "acquire" in holding.f_code.co_names and module_of(holding) not in MODULES:
+            found.extend(_acquired(holding))
+    return [hold for hold in found if hold.identity not in given_back]
+
+
+def _managed(expr: Expr, frame: FrameType, *, with_entries: bool) -> Iterator[Hold]:
+    """Yield the locks that a context manager stands for; or else the call that made it."""
+    manager = values.evaluate(expr.node, frame)
+    if manager is MISSING and expr.alias:
+        manager = values.variable(frame, expr.alias)
+    is_seen = False
+    for lock, certainty in _locks_in(manager, 0):
+        is_seen = True
+        yield Hold(id(core(lock)), certainty, expr, frame.f_code)
+    if with_entries and not is_seen and (called := entry(expr.node, frame)) is not None:
+        yield Hold(called, "likely", expr, frame.f_code)
+
+
+def _locks_in(manager: object, depth: int) -> Iterator[tuple[object, str]]:
+    """Yield the locks that a context manager is, or holds, and with which certainty."""
+    if manager is MISSING or depth > 4:
+        return
+    kinds = values.kinds(manager)
+    if kind_of(manager) is not None:
+        yield manager, "certain"
+    elif contextlib._BaseExitStack in kinds:
+        callbacks = values.attribute(manager, "_exit_callbacks")
+        for callback in list(callbacks) if type(callbacks) is deque else ():
+            if type(callback) is tuple and len(callback) == 2 and type(callback[1]) is types.MethodType:
+                yield from _locks_in(callback[1].__self__, depth + 1)
+    elif contextlib._GeneratorContextManagerBase in kinds:
+        generator = values.attribute(manager, "gen")
+        if type(generator) is types.GeneratorType:
+            for inner in _managers_of(generator):
+                yield from _locks_in(inner, depth + 1)
+    else:
+        yield from ((lock, "likely") for lock in _taken_by(manager))
+
+
+def _taken_by(manager: object) -> Iterator[object]:
+    """Yield the locks of an object that its own `__enter__` names."""
+    enter = values.class_attribute(type(manager), "__enter__")
+    if type(enter) is not types.FunctionType or not {"acquire", "__enter__"} & {*enter.__code__.co_names}:
+        return
+    for name in enter.__code__.co_names[:_NAMES_MAX]:
+        lock = values.attribute(manager, name)
+        if kind_of(lock) is not None and not is_free(core(lock)):
+            yield lock
+
+
+_NAMES_MAX: Final = 16
+
+
+def _managers_of(suspended: object) -> Iterator[object]:
+    """Yield the context managers that a suspended generator or coroutine is inside: their exits lie on its stack."""
+    frame = getattr(suspended, "gi_frame", None) or getattr(suspended, "cr_frame", None)
+    for held in gc.get_referents(frame if sys.version_info < (3, 11) else suspended):
+        if type(held) is types.MethodType and type(held.__func__) is types.FunctionType:
+            if held.__func__.__name__ in ("__exit__", "__aexit__"):
+                yield held.__self__
+        elif type(held) is types.BuiltinMethodType and held.__name__ == "__exit__":
+            yield held.__self__
+
+
+def _acquired(frame: FrameType) -> Iterator[Hold]:
+    """Yield the locks that were acquired above the current line and not released between."""
+    here = source.position(frame)
+    last: dict[object, Hold | None] = {}
+    for end, method, expr in source.calls(frame.f_code):
+        if end > here:
+            break
+        lock = values.evaluate(expr.node, frame)
+        if kind_of(lock) is not None:
+            hold = Hold(id(core(lock)), "likely", expr, frame.f_code)
+            last[hold.identity] = hold if method == "acquire" and not is_free(core(lock)) else None
+    yield from (hold for hold in last.values() if hold is not None)
