@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lastspan.collector.model import DatabaseWait, Session
-from lastspan.collector.probe import CONNECT, Probes, Target, parse
+from lastspan.collector.probe import Probes, Target, connector, parse
 
 PATIENCE_S = 20.0
 
@@ -33,7 +33,7 @@ def look(what: Target, *waits: DatabaseWait) -> dict[str, Session]:
     """Connect, look once, leave; return the sessions by their ids."""
 
     async def once() -> list[Session]:
-        source = await CONNECT[what.system](what)
+        source = await connector(what.system)(what)
         try:
             return await source.sessions(waits, server="db:1")
         finally:
@@ -82,7 +82,7 @@ class Told:
         self.looks = 0
         self.probes = Probes(
             targets,
-            connect=CONNECT,
+            connector=connector,
             waits=lambda: self.waits,
             tell=self._tell,
             clock=lambda: self.now_ns,

@@ -16,7 +16,7 @@ import uvicorn
 
 from .config import ConfigError, Settings, split_address
 from .pipeline import TICK_NS, Pipeline
-from .probe import CONNECT, Probes
+from .probe import Probes, connector
 from .publish.web import web_app
 from .receive.budget import Budget
 from .receive.grpc import grpc_server
@@ -45,7 +45,7 @@ class Collector:
         self.pipeline = Pipeline(limits=settings.limits(), policy=settings.policy())
         self._probes = Probes(
             settings.probes(),
-            connect=CONNECT,
+            connector=connector,
             waits=self.pipeline.late_database_waits,
             tell=self.pipeline.database_facts,
             clock=self.pipeline.clock,

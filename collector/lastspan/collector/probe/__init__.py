@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from typing import Final
 
 from .dsn import Dsn, masked, parse
-from .mysql import connect as connect_mysql
-from .postgres import connect as connect_postgres
 from .target import Source, Target
 from .watch import Connect, Probes
 
-LIBRARIES: Final = {"postgres": "asyncpg", "mysql": "aiomysql"}
+_LIBRARIES: Final = {"postgres": "asyncpg", "mysql": "aiomysql"}
+"""By the name of the setting, which is that of the module here too."""
 
-CONNECT: Final[Mapping[str, Connect]] = {"postgres": connect_postgres, "mysql": connect_mysql}
-"""By the name of the setting."""
+
+def connector(system: str) -> Connect:
+    """Return how to connect to databases of a kind. Loads what that needs: most collectors ask no database."""
+    connect: Connect = importlib.import_module(f".{system}", __package__).connect
+    return connect
 
 
 def missing_library(system: str) -> str | None:
     """Return the library that a probe needs and that is not installed."""
-    library = LIBRARIES[system]
     try:
-        importlib.import_module(library)
+        importlib.import_module(library := _LIBRARIES[system])
     except ImportError:
         return library
     return None
 
 
-__all__ = ["CONNECT", "Dsn", "Probes", "Source", "Target", "masked", "missing_library", "parse"]
+__all__ = ["Dsn", "Probes", "Source", "Target", "connector", "masked", "missing_library", "parse"]

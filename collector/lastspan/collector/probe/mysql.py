@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 import ssl
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -349,7 +350,8 @@ def _words(lock: MetadataLock) -> str:
 def _may_hold(lock: Mapping[str, Any], waiter: Mapping[str, Any], *, by_name: bool) -> bool:
     query = (waiter["info"] or "").lower()
     name = (lock["object_schema" if by_name else "object_name"] or "").lower()
-    return (lock["object_type"] == _WAITS_FOR_NAME) == by_name and bool(name) and name in query
+    is_named = name and re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", query)
+    return (lock["object_type"] == _WAITS_FOR_NAME) == by_name and bool(is_named)
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from ..model import DatabaseWait, Session
@@ -192,7 +192,7 @@ class Probes:
         self,
         targets: Sequence[Target],
         *,
-        connect: Mapping[str, Connect],
+        connector: Callable[[str], Connect],
         waits: Callable[[], list[DatabaseWait]],
         tell: Tell,
         clock: Clock,
@@ -200,7 +200,7 @@ class Probes:
     ) -> None:
         self._waits, self._clock = waits, clock
         self._watches = [
-            Watch(target, connect=connect[target.system], tell=tell, clock=clock, failures=failures)
+            Watch(target, connect=connector(target.system), tell=tell, clock=clock, failures=failures)
             for target in targets
         ]
 
