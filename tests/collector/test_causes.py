@@ -1,0 +1,291 @@
+"""From evidence to cause: which evidence outweighs which, and what is not concluded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from tests.collector.held import Held
+from tests.collector.records import Process, job_key
+
+from lastspan.collector.publish.shapes import JobView
+from lastspan.semconv.vocabulary import CAUSES, LOCK_WAITS, WAITS
+
+HTTP: dict[str, Any] = {"http_request_method": "GET", "server_address": "api", "server_port": 443}
+PG: dict[str, Any] = {"db_system_name": "postgresql", "server_address": "db", "server_port": 5432}
+RULES = [{"match": {"job_name": "tasks.*"}, "allowed": "2m"}]
+
+
+def judged(span: dict[str, Any] | None, **job: Any) -> JobView:
+    """Return a job that is late, with a late span (None: without an open child)."""
+    held, worker = Held(rules=RULES), Process()
+    held.tell(worker, worker.job(1, age=300.0, **job))
+    if span is not None:
+        held.tell(worker, worker.span(2, 1, age=290.0, **span))
+    return held.job("id-1")
+
+
+@pytest.mark.parametrize(
+    ("span", "cause"),
+    [
+        # Instrumented clients: the span alone is enough.
+        (HTTP, "http_call"),
+        (HTTP | {"call_unbounded": True}, "http_no_timeout"),
+        (PG, "db_query"),
+        ({"rpc_system": "grpc"}, "http_call"),
+        # The wait alone is, too.
+        ({"wait_kind": "http"}, "http_call"),
+        ({"wait_kind": "http", "wait_unbounded": True}, "http_no_timeout"),
+        ({"wait_kind": "db"}, "db_query"),
+        # The system call says the same with fewer words: a socket inside a call is the call.
+        (HTTP | {"wait_kind": "socket"}, "http_call"),
+        (HTTP | {"wait_kind": "connect"}, "http_call"),
+        (HTTP | {"wait_kind": "dns"}, "http_call"),
+        (HTTP | {"wait_kind": "socket", "wait_unbounded": True}, "http_no_timeout"),
+        (PG | {"wait_kind": "socket"}, "db_query"),
+        (PG | {"wait_kind": "connect"}, "db_query"),
+        # What an async client waits in says less than the span of the call.
+        (HTTP | {"wait_kind": "future"}, "http_call"),
+        (HTTP | {"wait_kind": "event"}, "http_call"),
+        # A lock, a pool, another job inside a call is what is waited for.
+        (HTTP | {"wait_kind": "lock"}, "lock_wait"),
+        (HTTP | {"wait_kind": "pool"}, "waiting"),
+        (PG | {"wait_kind": "pool"}, "waiting"),
+        (PG | {"wait_kind": "lock", "lock_name": "self._lock"}, "lock_wait"),
+        # A lock in the database.
+        (PG | {"wait_kind": "db_lock"}, "db_lock"),
+        ({"wait_kind": "db_lock", "lock_name": "advisory 1"}, "db_lock"),
+        # SQLite has no server: who does not compute waits for the file.
+        ({"db_system_name": "sqlite"}, "db_lock"),
+        ({"db_system_name": "sqlite", "thread_cpu_ratio": 0.9}, "db_query"),
+        ({"db_system_name": "sqlite", "wait_kind": "file_lock"}, "db_lock"),
+        # It computes in a call: what came back, not the peer.
+        (HTTP | {"thread_cpu_ratio": 0.95}, "cpu_loop"),
+        (HTTP | {"thread_cpu_ratio": 0.1}, "http_call"),
+        (PG | {"thread_cpu_ratio": 0.95}, "cpu_loop"),
+        # Computing, by the thread's own clock; on a full machine its wait for a core counts.
+        ({"thread_cpu_ratio": 0.9}, "cpu_loop"),
+        ({"thread_cpu_ratio": 0.07, "thread_runqueue_ratio": 0.4}, "cpu_loop"),
+        ({"thread_cpu_ratio": 0.03}, "unknown"),
+        ({"thread_cpu_ratio": 0.03, "thread_runqueue_ratio": 0.03}, "cpu_loop"),
+        ({"thread_cpu_ratio": 0.01, "thread_runqueue_ratio": 0.5}, "unknown"),
+        # Polling is waiting.
+        ({"thread_cpu_ratio": 0.04, "thread_runqueue_ratio": 0.1, "wait_kind": "sleep"}, "waiting"),
+        # An event loop that does not run outweighs what the task seems to wait for.
+        (HTTP | {"loop_lag": 10.0, "loop_culprit": False}, "event_loop_blocked"),
+        ({"loop_lag": 10.0, "loop_culprit": True, "thread_cpu_ratio": 1.0}, "event_loop_blocked"),
+        ({"loop_lag": 10.0, "loop_culprit": True, "wait_kind": "lock"}, "event_loop_blocked"),
+        ({"loop_lag": 0.01, "wait_kind": "sleep"}, "waiting"),
+        # The name of an object does not make its wait a lock.
+        ({"wait_kind": "queue", "lock_name": "inbox"}, "waiting"),
+        ({"wait_kind": "event", "lock_name": "done"}, "waiting"),
+        ({"wait_kind": "queue", "lock_name": "inbox", "lock_cycle": ["a waits for b", "b waits for a"]}, "deadlock"),
+        ({"lock_name": "self._lock"}, "lock_wait"),
+        # Another job.
+        ({"wait_kind": "job"}, "waiting_for_job"),
+        ({"wait_job_id": "x"}, "waiting_for_job"),
+        # Nothing is known, or it is in words that we do not know.
+        ({}, "unknown"),
+        ({"wait_kind": "something new"}, "unknown"),
+        ({"stack_unseen": "a free-threaded build"}, "unknown"),
+    ],
+)
+def test_what_outweighs_what(span: dict[str, Any], cause: str) -> None:
+    assert judged(span).cause == cause
+
+
+@pytest.mark.parametrize("kind", WAITS)
+def test_with_and_without_a_span(kind: str) -> None:
+    """A wait is understood on a span made for it and on the job itself: client instrumentation is no condition."""
+    alone, inside = judged(None, wait_kind=kind), judged({"name": "step", "wait_kind": kind})
+    assert alone.cause == inside.cause != "unknown"
+    assert (inside.last_span.kind == "lock") == (kind in LOCK_WAITS)
+
+
+EVIDENCE = st.fixed_dictionaries(
+    {},
+    optional={
+        "wait_kind": st.sampled_from([*WAITS, "?"]),
+        "wait_unbounded": st.booleans(),
+        "wait_peer": st.sampled_from(["db:5432", "", ":", "api"]),
+        "wait_job_id": st.sampled_from(["id-1", "id-2", "nobody"]),
+        "wait_target": st.sampled_from(["31", "pid 31", "x", "pid x"]),
+        "wait_idle": st.floats(0, 1e9),
+        "lock_name": st.just("x"),
+        "lock_key": st.sampled_from(["a", "b"]),
+        "lock_holder_job_id": st.sampled_from(["id-1", "id-2", "nobody"]),
+        "lock_holder_trace_id": st.sampled_from(["", "zz", "0" * 32]),
+        "lock_holder_span_id": st.sampled_from(["0" * 15 + "1", "0" * 15 + "2"]),
+        "lock_holder_certainty": st.sampled_from(["certain", "likely", "nobody", "unknown", "?"]),
+        "lock_cycle": st.lists(st.text(max_size=3), max_size=3),
+        "job_holds": st.lists(st.sampled_from(["a", "b"]), max_size=2),
+        "loop_lag": st.floats(0, 100),
+        "loop_culprit": st.booleans(),
+        "thread_cpu_ratio": st.floats(-1, 2),
+        "thread_runqueue_ratio": st.floats(-1, 2),
+        "db_session": st.sampled_from(["31", ""]),
+        "db_system_name": st.sampled_from(["postgresql", "sqlite"]),
+        "http_request_method": st.just("GET"),
+        "job_redelivery_after": st.floats(0, 500),
+        "job_acks_late": st.booleans(),
+        "code_file_path": st.sampled_from(["", "/", "a.py", "a\\b\\c.py"]),
+        "code_line_number": st.integers(-1, 3),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(first=EVIDENCE, second=EVIDENCE, data=st.data())
+def test_whatever_is_told_there_is_an_answer_and_order_does_not_matter(
+    first: dict[str, Any], second: dict[str, Any], data: st.DataObject
+) -> None:
+    """Any evidence, of jobs that may wait for each other: a declared cause, a sentence, a step, in any order."""
+
+    def records() -> list[tuple[Process, LogRecord]]:
+        a, b = Process(), Process(id="00000000000000bb", pid=200, worker_id="worker-2")
+        return [
+            (a, a.job(1, age=300.0)),
+            (a, a.span(3, 1, age=290.0, **first)),
+            (b, b.job(2, age=280.0, **second)),
+        ]
+
+    told = []
+    for order in (range(3), data.draw(st.permutations(range(3)))):
+        held, sent = Held(rules=RULES), records()
+        for index in order:
+            held.tell(*sent[index])
+        told.append([_said(held.job(job_key(number))) for number in (1, 2)])
+        assert held.metrics()
+    assert told[0] == told[1]
+
+
+def _said(job: JobView) -> tuple[object, ...]:
+    assert job.cause in CAUSES
+    assert job.confidence is not None
+    assert 0 <= job.confidence <= 1
+    assert (job.cause == "unknown") == (job.confidence == 0)
+    assert job.cause_text
+    assert job.advice
+    return job.cause, job.confidence, job.cause_text, job.advice, job.severity
+
+
+# --- whom it wakes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("span", "severity"),
+    [
+        # Late by a default alone wakes nobody …
+        (HTTP, "warning"),
+        ({"wait_kind": "lock", "lock_name": "x"}, "warning"),
+        (PG | {"wait_kind": "socket", "wait_unbounded": True, "wait_idle": 200.0}, "warning"),
+        # … unless the evidence alone is proof: a circle, a holder that is dead, a peer silent for five minutes.
+        ({"wait_kind": "lock", "lock_cycle": ["a waits for b", "b waits for a"]}, "page"),
+        ({"wait_kind": "lock", "lock_holder_certainty": "nobody"}, "page"),
+        (PG | {"wait_kind": "socket", "wait_unbounded": True, "wait_idle": 301.0}, "page"),
+        (HTTP | {"wait_kind": "socket", "wait_unbounded": True, "wait_idle": 301.0}, "page"),
+        # The peer has sent something: slow, not silent.
+        (HTTP | {"wait_kind": "socket", "wait_unbounded": True, "wait_idle": 1.0}, "warning"),
+        # A timeout is in force: it will end by itself.
+        (HTTP | {"wait_kind": "socket", "wait_timeout": 900.0, "wait_idle": 600.0}, "warning"),
+    ],
+)
+def test_evidence_that_proves_itself(span: dict[str, Any], severity: str) -> None:
+    held, worker = Held(), Process()
+    held.tell(worker, worker.job(1, age=700.0), worker.span(2, 1, age=690.0, **span))
+    job = held.job("id-1")
+    assert (job.state, job.basis, job.severity) == ("stuck", "default", severity)
+    assert f'severity="{severity}"' in held.metrics()
+
+
+def test_a_lock_whose_holder_is_stuck_wakes_somebody() -> None:
+    """As soon as the holder is, and no longer."""
+    held, worker, other = Held(), Process(), Process(id="00000000000000bb", pid=200, worker_id="worker-2")
+    held.tell(worker, worker.job(1, age=70.0), worker.span(2, 1, age=60.0, wait_kind="redis_lock", lock_key="r"))
+    held.tell(other, other.job(3, age=65.0, job_holds=["r"]))
+    assert held.job("id-1").severity == "warning"
+    held.tell(other, other.http(4, 3, age=61.0))
+    assert held.job("id-3").state == "stuck"
+    assert held.job("id-1").severity == "page"
+    held.tell(other, other.closed(4))
+    held.tell(worker, worker.state(1, 2))
+    assert held.job("id-1").severity == "warning"
+
+
+def test_a_job_that_moves_is_not_accused() -> None:
+    """Overdue is not stuck: whatever its code does, nothing keeps it."""
+    held, worker = Held(rules=RULES), Process()
+    held.tell(worker, worker.job(1, age=300.0, job_movement_age=1.0, thread_cpu_ratio=0.99))
+    job = held.job("id-1")
+    assert (job.state, job.cause, job.confidence) == ("overdue", "unknown", 0)
+    assert "it moves" in (job.cause_text or "")
+
+
+# --- incidents ----------------------------------------------------------------------------------------------------
+
+
+def test_the_culprit_and_its_victims_are_one_incident() -> None:
+    held, worker = Held(rules=RULES), Process()
+    held.tell(
+        worker,
+        worker.job(1, age=300.0, loop_lag=50.0, loop_culprit=True),
+        worker.job(2, age=300.0, loop_lag=50.0, wait_kind="loop", loop_task="job tasks.charge id-1"),
+    )
+    assert held.job("id-1").incident == held.job("id-2").incident
+    assert "task job tasks.charge id-1 keeps it busy" in (held.job("id-2").cause_text or "")
+
+
+def test_the_first_guess_may_be_mended_for_a_minute() -> None:
+    """Two looks at a thread take a moment: an incident that was named by nothing is named anew, once."""
+    held, worker = Held(rules=RULES), Process()
+    held.tell(worker, worker.job(1, age=300.0))
+    unnamed = held.job("id-1").incident
+    held.wait(5)
+    held.tell(worker, worker.job(1, age=305.0, wait_kind="sleep"))
+    named = held.job("id-1").incident
+    assert unnamed != named
+    held.tell(worker, worker.job(1, age=306.0, wait_kind="queue"))
+    assert held.job("id-1").incident == named
+
+
+def test_late_evidence_does_not_name_it_anew() -> None:
+    held, worker = Held(rules=RULES), Process()
+    held.tell(worker, worker.job(1, age=300.0))
+    unnamed = held.job("id-1").incident
+    for _ in range(7):
+        held.wait(10)
+        held.tell(worker, worker.state(1))
+    held.tell(worker, worker.job(1, age=371.0, wait_kind="sleep"))
+    job = held.job("id-1")
+    assert (job.cause, job.incident) == ("waiting", unnamed)
+
+
+# --- redelivery ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "spoken", "cause"),
+    [
+        # The same attempt in two processes that both go on speaking.
+        ({}, True, "redelivered"),
+        # The first process has not been heard since: its end may be under way.
+        ({}, False, "unknown"),
+        # Another attempt is a retry.
+        ({"job_attempt": 2}, True, "unknown"),
+        # Another framework's job has the same id by chance.
+        ({"job_system": "rq"}, True, "unknown"),
+    ],
+)
+def test_the_same_job_twice(values: dict[str, Any], spoken: bool, cause: str) -> None:
+    held, first, second = Held(rules=RULES), Process(), Process(id="00000000000000bb", pid=200, worker_id="worker-2")
+    held.tell(first, first.job(1, age=300.0))
+    held.tell(second, second.job(2, age=1.0, job_id="id-1", **values))
+    for _ in range(2):
+        held.wait(10)
+        held.tell(second, second.state(2))
+        if spoken:
+            held.tell(first, first.state(1))
+    assert held.job(job_key(1)).cause == cause
