@@ -1,0 +1,602 @@
+"""What a job waits for, read from its frames: the call, its timeout, and what is awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import multiprocessing
+import os
+import queue
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from multiprocessing import connection as pipes
+from time import sleep
+from typing import Any, TypeAlias
+
+import pytest
+import requests
+from tests.instrumentation.evidence.standing import Silent, soon, standing
+
+from lastspan.instrumentation.evidence.frames import live
+from lastspan.instrumentation.evidence.waiters import NATIVE, PACKAGES, TABLE
+from lastspan.instrumentation.evidence.waits import Wait, wait
+from lastspan.instrumentation.spans import Where
+from lastspan.semconv.vocabulary import WAITS
+
+Blocking: TypeAlias = "tuple[Callable[[], object], Callable[[], object]]"
+"""What blocks, and what lets it go."""
+
+
+def seen(where: Where) -> Wait | None:
+    return wait(live(where))
+
+
+def check(blocking: Blocking, expected: Wait) -> None:
+    with standing(*blocking) as where:
+        assert soon(lambda: seen(where), lambda found: found == expected) == expected
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+def event() -> Blocking:
+    it = threading.Event()
+    return lambda: it.wait(), it.set
+
+
+def event_with_timeout() -> Blocking:
+    it = threading.Event()
+    return lambda: it.wait(900), it.set
+
+
+def condition() -> Blocking:
+    it, is_over = threading.Condition(), threading.Event()
+
+    def block() -> None:
+        with it:
+            it.wait_for(is_over.is_set)
+
+    def leave() -> None:
+        is_over.set()
+        with it:
+            it.notify_all()
+
+    return block, leave
+
+
+def semaphore() -> Blocking:
+    it = threading.Semaphore(0)
+    return lambda: it.acquire(timeout=900), it.release
+
+
+def barrier() -> Blocking:
+    it = threading.Barrier(2)
+    return lambda: it.wait(), it.abort
+
+
+def lock() -> Blocking:
+    it = threading.Lock()
+    it.acquire()
+    return lambda: it.acquire(), it.release
+
+
+def lock_of_with() -> Blocking:
+    it = threading.Lock()
+    it.acquire()
+
+    def block() -> None:
+        with it:
+            pass
+
+    return block, it.release
+
+
+def thread() -> Blocking:
+    it = threading.Event()
+    other = threading.Thread(target=it.wait, name="exporter", daemon=True)
+    other.start()
+    return lambda: other.join(), it.set
+
+
+def get_of_queue() -> Blocking:
+    it: queue.Queue[int] = queue.Queue()
+    return lambda: it.get(), lambda: it.put(1)
+
+
+def get_of_priority_queue() -> Blocking:
+    it: queue.Queue[int] = queue.PriorityQueue()
+    return lambda: it.get(timeout=900), lambda: it.put(1)
+
+
+def put_into_queue() -> Blocking:
+    it: queue.Queue[int] = queue.Queue(1)
+    it.put(1)
+    return lambda: it.put(2), it.get
+
+
+def join_of_queue() -> Blocking:
+    it: queue.Queue[int] = queue.Queue()
+    it.put(1)
+    return lambda: it.join(), it.task_done
+
+
+def simple_queue() -> Blocking:
+    it: queue.SimpleQueue[int] = queue.SimpleQueue()
+    return lambda: it.get(), lambda: it.put(1)
+
+
+def sleeping() -> Blocking:
+    reads, writes = os.pipe()  # a sleep cannot be ended: short ones, until told
+    os.close(writes)
+    over = threading.Event()
+
+    def block() -> None:
+        while not over.is_set():
+            time.sleep(0.2)
+        os.close(reads)
+
+    return block, over.set
+
+
+def sleeping_by_its_own_name() -> Blocking:
+    over = threading.Event()
+
+    def block() -> None:
+        while not over.is_set():
+            sleep(0.2)
+
+    return block, over.set
+
+
+def future() -> Blocking:
+    it = threading.Event()
+    executor = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="pool")
+    submitted = executor.submit(it.wait)
+    return lambda: submitted.result(), it.set
+
+
+def futures() -> Blocking:
+    it: concurrent.futures.Future[None] = concurrent.futures.Future()
+    return lambda: concurrent.futures.wait([it], timeout=900), lambda: it.set_result(None)
+
+
+def futures_completed() -> Blocking:
+    it: concurrent.futures.Future[None] = concurrent.futures.Future()
+    return lambda: list(concurrent.futures.as_completed([it])), lambda: it.set_result(None)
+
+
+def mapped() -> Blocking:
+    it = threading.Event()
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    return lambda: list(executor.map(lambda _: it.wait(), [1])), it.set
+
+
+def executor_ends() -> Blocking:
+    it = threading.Event()
+
+    def block() -> None:
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            executor.submit(it.wait)
+
+    return block, it.set
+
+
+THREADS: list[tuple[Callable[[], Blocking], Wait]] = [
+    (event, Wait("event", "Event.wait", None, True)),
+    (event_with_timeout, Wait("event", "Event.wait", 900, False)),
+    (condition, Wait("condition", "Condition.wait_for", None, True)),
+    (semaphore, Wait("semaphore", "Semaphore.acquire", 900, False)),
+    (barrier, Wait("barrier", "Barrier.wait", None, True)),
+    (lock, Wait("lock", "lock.acquire")),
+    (lock_of_with, Wait("lock", "lock.__enter__")),
+    (thread, Wait("thread", "Thread.join", None, True, "exporter")),
+    # the call of the application, not the condition inside of it
+    (get_of_queue, Wait("queue", "Queue.get", None, True)),
+    (get_of_priority_queue, Wait("queue", "Queue.get", 900, False)),
+    (put_into_queue, Wait("queue", "Queue.put", None, True)),
+    (join_of_queue, Wait("queue", "Queue.join", None, True)),
+    (simple_queue, Wait("queue", "SimpleQueue.get")),
+    (sleeping, Wait("sleep", "time.sleep")),
+    (sleeping_by_its_own_name, Wait("sleep", "time.sleep")),
+    (future, Wait("future", "Future.result", None, True, "pool_0")),
+    (futures, Wait("future", "futures.wait", 900, False)),
+    (futures_completed, Wait("future", "futures.as_completed", None, True)),
+    (mapped, Wait("future", "Executor.map")),
+    (executor_ends, Wait("thread", "ThreadPoolExecutor.shutdown", None, True)),
+]
+
+
+@pytest.mark.parametrize(("scenario", "expected"), THREADS, ids=[one.__name__ for one, _ in THREADS])
+def test_threads(scenario: Callable[[], Blocking], expected: Wait) -> None:
+    """The primitive that the application called, its timeout, and the thread where it can be told."""
+    check(scenario(), expected)
+
+
+# --- processes and files ----------------------------------------------------------------------------------------------
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(100)"]
+
+
+def test_a_child_process() -> None:
+    """With its pid."""
+    child = subprocess.Popen(SLEEPER)
+    check((lambda: child.wait(timeout=900), child.kill), Wait("process", "Popen.wait", 900, False, f"pid {child.pid}"))
+
+
+def test_what_a_child_process_prints() -> None:
+    """`subprocess.run` and its like wait in `communicate`."""
+    found: list[Wait | None] = []
+
+    def leave() -> None:
+        assert found[0] is not None
+        os.kill(int(found[0].target.removeprefix("pid ")), signal.SIGKILL)
+
+    with standing(lambda: subprocess.run(SLEEPER, stdout=subprocess.PIPE, check=False), leave) as where:
+        found.append(soon(lambda: seen(where), lambda one: one is not None and one.call == "Popen.communicate"))
+        assert found[0] is not None
+        assert (found[0].kind, found[0].is_unbounded) == ("process", True)
+
+
+def test_a_process_of_multiprocessing() -> None:
+    """With its name and pid."""
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(100,), name="child")
+    child.start()
+    expected = Wait("process", "BaseProcess.join", None, True, f"child, pid {child.pid}")
+    check((lambda: child.join(), child.kill), expected)
+
+
+def test_a_pipe() -> None:
+    """Between processes."""
+    ours, theirs = pipes.Pipe()
+    check((lambda: ours.recv(), lambda: theirs.send(1)), Wait("pipe", "_ConnectionBase.recv", None, True))
+    ours.close()
+    theirs.close()
+
+
+def test_a_queue_of_processes() -> None:
+    """By the queue, not by its semaphores and pipes."""
+    it: Any = multiprocessing.get_context("spawn").Queue()
+    check((lambda: it.get(), lambda: it.put(1)), Wait("queue", "Queue.get", None, True))
+    it.close()
+    it.join_thread()
+
+
+def test_a_lock_of_processes() -> None:
+    """Whose holder is in another process perhaps."""
+    it = multiprocessing.get_context("spawn").Lock()
+    it.acquire()
+
+    def block() -> None:
+        with it:
+            pass
+
+    check((block, it.release), Wait("lock", "SemLock.__enter__", None, True))
+
+
+def test_a_descriptor() -> None:
+    """`select` and its relatives, called by the application itself."""
+    reads, writes = os.pipe()
+    check((lambda: select.select([reads], [], []), lambda: os.close(writes)), Wait("socket", "select.select"))
+    os.close(reads)
+
+
+def test_a_socket() -> None:
+    """Of no known protocol."""
+    one, other = socket.socketpair()
+    with one, other:
+        check((lambda: one.recv(1), lambda: other.send(b"1")), Wait("socket", "socket.recv"))
+
+
+def test_connections_that_nobody_makes() -> None:
+    """A server that waits for clients."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        check((lambda: server.accept()[0].close(), lambda: socket.create_connection(address).close()), ACCEPT)
+
+
+ACCEPT = Wait("accept", "socket.accept")
+
+
+def test_a_job_that_calls_nothing() -> None:
+    """It computes: it waits for nothing."""
+    over = threading.Event()
+
+    def block() -> None:
+        while not over.is_set():
+            pass
+
+    with standing(block, over.set) as where:
+        for _ in range(20):
+            found = seen(where)
+            assert found is None
+
+
+def test_no_frames() -> None:
+    assert wait(()) is None
+
+
+# --- asyncio ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def looping(body: Callable[[], Coroutine[Any, Any, object]]) -> Iterator[Where]:
+    """Run a coroutine as a job whose own code is plain, and awaits: most are."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def main() -> None:
+        loops.append(asyncio.get_running_loop())
+        await body()
+
+    def leave() -> None:
+        soon(lambda: bool(loops), bool)
+        loop = loops[0]
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except asyncio.CancelledError:
+            pass
+
+    with standing(run, leave) as where:
+        yield where
+
+
+async def a_lock() -> None:
+    it = asyncio.Lock()
+    await it.acquire()
+    async with it:
+        pass
+
+
+async def a_lock_with_a_timeout() -> None:
+    await asyncio.wait_for(a_lock(), 900)
+
+
+async def an_event() -> None:
+    await asyncio.Event().wait()
+
+
+async def a_condition() -> None:
+    it = asyncio.Condition()
+    async with it:
+        await it.wait()
+
+
+async def a_semaphore() -> None:
+    await asyncio.Semaphore(0).acquire()
+
+
+async def a_queue() -> None:
+    await asyncio.Queue[int]().get()
+
+
+async def a_sleep() -> None:
+    await asyncio.gather(asyncio.sleep(900), asyncio.sleep(0))
+
+
+async def completed() -> None:
+    for one in asyncio.as_completed([asyncio.sleep(900)]):
+        await one
+
+
+async def a_future() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def a_future_with_a_timeout() -> None:
+    await asyncio.wait_for(asyncio.get_running_loop().create_future(), 900)
+
+
+async def a_stream() -> None:
+    one, other = socket.socketpair()
+    with other:
+        reader, writer = await asyncio.open_connection(sock=one)
+        try:
+            await reader.readline()
+        finally:
+            writer.close()
+
+
+TASKS: list[tuple[Callable[[], Coroutine[Any, Any, object]], Wait]] = [
+    (a_lock, Wait("lock", "Lock.acquire")),
+    (a_lock_with_a_timeout, Wait("lock", "Lock.acquire", 900, False)),
+    (an_event, Wait("event", "Event.wait")),
+    (a_condition, Wait("condition", "Condition.wait")),
+    (a_semaphore, Wait("semaphore", "Semaphore.acquire")),
+    (a_queue, Wait("queue", "Queue.get")),
+    (a_sleep, Wait("sleep", "asyncio.sleep", 900, False)),
+    (completed, Wait("sleep", "asyncio.sleep", 900, False)),
+    (a_future, Wait("future", "await")),
+    (a_future_with_a_timeout, Wait("future", "asyncio.wait_for", 900, False)),
+    (a_stream, Wait("socket", "StreamReader.readline")),
+]
+
+
+@pytest.mark.parametrize(("body", "expected"), TASKS, ids=[one.__name__ for one, _ in TASKS])
+def test_asyncio(body: Callable[[], Coroutine[Any, Any, object]], expected: Wait) -> None:
+    """What the innermost coroutine awaits, seen from the plain job that runs the loop; bounded by a `wait_for`."""
+    with looping(body) as where:
+        assert soon(lambda: seen(where), lambda found: found == expected) == expected
+
+
+def test_a_child_process_of_asyncio() -> None:
+    """With its pid."""
+
+    async def body() -> None:
+        child = await asyncio.create_subprocess_exec(*SLEEPER)
+        try:
+            await child.wait()
+        finally:
+            child.kill()
+            await child.wait()
+
+    with looping(body) as where:
+        found = soon(lambda: seen(where), lambda one: one is not None and one.call == "Process.wait")
+        assert found is not None
+        assert found.target.startswith("pid ")
+
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    server = Silent()
+    yield server
+    server.close()
+
+
+def by_requests(server: Silent) -> object:
+    with requests.Session() as session:
+        return session.get(server.url)
+
+
+def by_http_client(server: Silent) -> object:
+    connection = HTTPConnection("127.0.0.1", server.port)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse()
+    finally:
+        connection.close()
+
+
+def by_urllib(server: Silent) -> object:
+    return urllib.request.urlopen(server.url, timeout=900)
+
+
+def by_urllib3(server: Silent) -> object:
+    with pytest.importorskip("urllib3").PoolManager() as pool:
+        return pool.request("GET", server.url, retries=False)
+
+
+def by_httpx(server: Silent) -> object:
+    with pytest.importorskip("httpx").Client(trust_env=False) as client:
+        return client.get(server.url, timeout=900)
+
+
+def by_redis(server: Silent) -> object:
+    redis = pytest.importorskip("redis")
+    with redis.Redis(port=server.port) as client:
+        return client.get("key")
+
+
+def by_pymysql(server: Silent) -> object:
+    return pytest.importorskip("pymysql").connect(host="127.0.0.1", port=server.port)
+
+
+def by_psycopg2(server: Silent) -> object:
+    return pytest.importorskip("psycopg2").connect(host="127.0.0.1", port=server.port)
+
+
+def by_psycopg(server: Silent) -> object:
+    return pytest.importorskip("psycopg").connect(host="127.0.0.1", port=server.port)
+
+
+CLIENTS: list[tuple[Callable[[Silent], object], str, str]] = [
+    (by_requests, "http", "requests.get"),
+    (by_http_client, "http", "HTTPConnection.getresponse"),
+    (by_urllib, "http", "urllib.urlopen"),
+    (by_urllib3, "http", "urllib3.request"),
+    (by_httpx, "http", "httpx.get"),
+    (by_redis, "db", "redis.get"),
+    (by_pymysql, "connect", "Connection.__init__"),
+    (by_psycopg2, "connect", "psycopg2.connect"),
+    (by_psycopg, "connect", "Connection.connect"),
+]
+
+
+@pytest.mark.parametrize(("client", "kind", "call"), CLIENTS, ids=[one.__name__ for one, _, _ in CLIENTS])
+def test_clients(client: Callable[[Silent], object], kind: str, call: str) -> None:
+    """A client whose server says nothing: by the function that the application called, not by what is inside."""
+    server = Silent()
+    with standing(lambda: client(server), server.close) as where:
+        found = soon(lambda: seen(where), lambda one: one is not None and (one.kind, one.call) == (kind, call))
+        assert found is not None
+        assert (found.kind, found.call) == (kind, call)
+
+
+async def by_aiohttp(server: Silent) -> object:
+    aiohttp = pytest.importorskip("aiohttp")
+    async with aiohttp.ClientSession() as session, session.get(server.url) as answer:
+        return await answer.read()
+
+
+async def by_httpx_async(server: Silent) -> object:
+    async with pytest.importorskip("httpx").AsyncClient(trust_env=False) as client:
+        return await client.get(server.url, timeout=900)
+
+
+async def by_asyncpg(server: Silent) -> object:
+    return await pytest.importorskip("asyncpg").connect(host="127.0.0.1", port=server.port, timeout=900)
+
+
+async def by_aiomysql(server: Silent) -> object:
+    return await pytest.importorskip("aiomysql").connect(host="127.0.0.1", port=server.port)
+
+
+ASYNC_CLIENTS: list[tuple[Callable[[Silent], Coroutine[Any, Any, object]], str, str]] = [
+    (by_aiohttp, "http", "aiohttp.request"),
+    (by_httpx_async, "http", "httpx.get"),
+    (by_asyncpg, "connect", "asyncpg.connect"),
+    (by_aiomysql, "connect", "aiomysql._connect"),
+]
+
+
+@pytest.mark.parametrize(("client", "kind", "call"), ASYNC_CLIENTS, ids=[one.__name__ for one, _, _ in ASYNC_CLIENTS])
+def test_asyncio_clients(
+    client: Callable[[Silent], Coroutine[Any, Any, object]], kind: str, call: str, silent: Silent
+) -> None:
+    """The same for those of asyncio."""
+    with looping(lambda: client(silent)) as where:
+        found = soon(lambda: seen(where), lambda one: one is not None and (one.kind, one.call) == (kind, call))
+        assert found is not None
+        assert (found.kind, found.call) == (kind, call)
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_speaks_the_vocabulary() -> None:
+    """Each kind is declared."""
+    rows = [row for names in TABLE.values() for row in names.values()]
+    assert {row.kind for row in (*rows, *NATIVE.values())} | set(PACKAGES.values()) <= WAITS.keys()
+    assert all(row.system for row in rows if row.kind == "job")
+
+
+def test_the_table_names_what_exists() -> None:
+    """A row whose function an installed library does not have would never be met."""
+    assert [name for name in _missing() if name.partition(".")[0] in sys.stdlib_module_names] == []
+
+
+def _missing() -> Iterator[str]:
+    for module, rows in TABLE.items():
+        try:
+            loaded = __import__(module, fromlist=["*"])
+        except Exception:  # not installed, or not for this version
+            continue
+        for name in rows:
+            target: Any = loaded
+            for part in name.partition(".<locals>")[0].split("."):
+                target = inspect.getattr_static(target, part, None)
+            if target is None and (module, name) not in OF_OTHER_VERSIONS:
+                yield f"{module}.{name}"
+
+
+OF_OTHER_VERSIONS = {
+    ("asyncio.locks", "Barrier.wait"),
+    ("asyncio.taskgroups", "TaskGroup._aexit"),
+    ("asyncio.tasks", "_AsCompletedIterator._wait_for_one"),
+    ("asyncio.runners", "Runner.run"),
+    ("threading", "_RLock.acquire"),
+}
