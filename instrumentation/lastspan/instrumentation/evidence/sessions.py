@@ -1,0 +1,267 @@
+"""Which database session a stack, a connection or a cursor stands for: its id at the server, and both addresses.
+
+All of it is in the process's memory: libpq's accessors, a driver's own fields. No query is made and no lock is taken,
+so it can be read of a connection that is blocked, from another thread. Properties of drivers are called, never those of
+the application: a subclass's are passed by.
+"""
+
+from __future__ import annotations
+
+import ast
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final
+
+from . import source, values
+from .descriptors import descriptor
+from .frames import is_application
+
+_FRAMES_MAX: Final = 40
+_DEPTH_MAX: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session at a database server."""
+
+    system: str
+    """postgresql, mysql, sqlite."""
+    id: str = ""
+    """Backend pid or connection id; through a pooler, the pooler's."""
+    server: str = ""
+    """host:port."""
+    local: str = ""
+    """host:port of our end."""
+    state: str = ""
+    """idle, active, in transaction, in failed transaction; empty: not known."""
+
+
+def session(frames: tuple[FrameType, ...], package: str = "") -> Session | None:
+    """Return the session that a stack waits for: from the driver's frames, or the application's line that calls it."""
+    for depth, frame in enumerate(reversed(frames)):
+        if depth >= _FRAMES_MAX:
+            return None
+        is_ours = is_application(frame.f_code.co_filename, package)
+        if is_ours or depth == 0:
+            for named in _named_by_line(frame):
+                if (found := session_of(named)) is not None:
+                    return found
+        if is_ours:
+            return None
+        if (found := _of_driver_frame(frame)) is not None:
+            return found
+    return None
+
+
+def session_of(thing: object) -> Session | None:
+    """Return the session of a connection or a cursor, or of what wraps one; None: it is none, or it is closed."""
+    try:
+        return _session_of(thing, _DEPTH_MAX)
+    except Exception:  # closed meanwhile, or a driver of another make
+        return None
+
+
+def _session_of(thing: object, depth: int) -> Session | None:
+    if thing is None or thing is values.MISSING or not depth:
+        return None
+    for kind in values.kinds(thing):
+        root = _root(kind)
+        if (read := _DRIVERS.get(root)) is not None and (found := read(thing)) is not None:
+            return found
+        if (inner := _INNER.get(root)) is not None:
+            for name in inner:
+                if (found := _session_of(_inner(thing, name), depth - 1)) is not None:
+                    return found
+            return None
+    return None
+
+
+def _root(kind: type) -> str:
+    module = _module_of(kind)
+    return module.partition(".")[0] if type(module) is str else ""
+
+
+_module_of: Final[Callable[[type], Any]] = type.__dict__["__module__"].__get__
+_name_of: Final[Callable[[type], str]] = type.__dict__["__name__"].__get__
+
+_INNER: Final[dict[str, tuple[str, ...]]] = {
+    "wrapt": ("__wrapped__",),
+    "sqlalchemy": (
+        *("cursor", "_cursor", "dbapi_connection", "_dbapi_connection", "driver_connection"),
+        *("_connection", "_adapt_connection", "connection", "sync_connection", "_proxied"),
+    ),
+    "django": ("cursor", "connection", "db"),
+    "psycopg_pool": ("connection",),
+    "aiosqlite": ("_conn", "_connection", "_cursor"),
+    "aiopg": ("_conn", "_impl"),
+}
+"""By package of what wraps a connection: where it keeps it."""
+
+
+def _inner(thing: object, name: str) -> object:
+    if name == "__wrapped__":  # in C, or by a proxy that answers for another object
+        return object.__getattribute__(thing, name)
+    return values.attribute(thing, name)
+
+
+# --- from frames ------------------------------------------------------------------------------------------------------
+
+_VARIABLES: Final = ("cursor", "self", "conn", "connection", "dbapi_connection", "con", "instance")
+
+
+def _of_driver_frame(frame: FrameType) -> Session | None:
+    module = frame.f_globals.get("__name__")
+    if type(module) is not str:
+        return None
+    root = module.partition(".")[0]
+    if root not in _DRIVERS and root not in _INNER and not module.startswith("opentelemetry.instrumentation."):
+        return None
+    for name in _VARIABLES:
+        if name in frame.f_code.co_varnames and (found := session_of(values.variable(frame, name))) is not None:
+            return found
+    return None
+
+
+def _named_by_line(frame: FrameType) -> Iterator[object]:
+    """Yield the objects that the line calls a method of: the cursor, and the connection that it was made of."""
+    expression = source.expression(frame)
+    node: ast.AST | None = expression.node if expression is not None else None
+    if expression is not None and expression.entering:
+        yield values.evaluate(expression.node, frame)
+    while isinstance(node, ast.Await | ast.Call | ast.Attribute):
+        if isinstance(node, ast.Await):
+            node = node.value
+        elif isinstance(node, ast.Call):
+            node = node.func
+        else:
+            node = node.value
+            yield values.evaluate(node, frame)
+
+
+# --- drivers ----------------------------------------------------------------------------------------------------------
+
+_POSTGRES_STATES: Final = ("idle", "active", "in transaction", "in failed transaction")
+
+
+def _psycopg2(thing: object) -> Session | None:
+    connection = _native(thing, "cursor", "connection", root="psycopg2") or thing
+    info: Any = _native(connection, "connection", "info", root="psycopg2")
+    if info is None:
+        return None
+    return _postgres(info.backend_pid, info.transaction_status, info.socket, info.host, info.port)
+
+
+def _psycopg(thing: object) -> Session | None:
+    connection = _either(thing, "_conn", "connection")
+    pgconn: Any = values.attribute(connection, "pgconn")
+    if pgconn is values.MISSING or _root(type(pgconn)) not in {"psycopg", "psycopg_c", "psycopg_binary"}:
+        return None
+    host, port = pgconn.host.decode("utf-8", "replace"), pgconn.port.decode()
+    return _postgres(pgconn.backend_pid, pgconn.transaction_status, pgconn.socket, host, port)
+
+
+def _postgres(pid: int, status: int, number: int, host: str, port: object) -> Session | None:
+    if not pid:  # closed
+        return None
+    server, local = _addresses(number)
+    state = _POSTGRES_STATES[status] if 0 <= status < len(_POSTGRES_STATES) else ""
+    return Session("postgresql", str(pid), server or f"{host}:{port}", local, state)
+
+
+def _asyncpg(thing: object) -> Session | None:
+    connection = _either(thing, "_con", "_connection")
+    protocol: Any = values.attribute(connection, "_protocol")
+    if protocol is values.MISSING or _root(type(protocol)) != "asyncpg":
+        return None
+    server, local = transport_addresses(values.attribute(connection, "_transport"))
+    state = "in transaction" if protocol.is_in_transaction() else ""
+    return Session("postgresql", str(protocol.get_server_pid()), server, local, state)
+
+
+def _pymysql(thing: object) -> Session | None:
+    """PyMySQL and aiomysql: the same fields."""
+    connection = _either(thing, "connection", "_connection", "_conn")
+    thread_id = values.element(values.attribute(connection, "server_thread_id"), 0)
+    if type(thread_id) is not int:
+        return None
+    connected = values.attribute(connection, "_sock")
+    if isinstance(connected, socket.socket):
+        server, local = _addresses(socket.socket.fileno(connected))
+    else:
+        server, local = transport_addresses(values.attribute(values.attribute(connection, "_writer"), "_transport"))
+    status = values.attribute(connection, "server_status")
+    return Session("mysql", str(thread_id), server, local, _mysql_state(status))
+
+
+def _mysqlclient(thing: object) -> Session | None:
+    connection = _either(thing, "connection")
+    thread_id = _native(connection, "connection", "thread_id", root="MySQLdb")
+    if thread_id is None:
+        return None
+    return Session("mysql", str(thread_id()))
+
+
+def _mysql_state(status: object) -> str:
+    """By the bit SERVER_STATUS_IN_TRANS of the server's last answer."""
+    return "in transaction" if type(status) is int and status & 1 else ""
+
+
+def _sqlite(thing: object) -> Session | None:
+    connection = _native(thing, "Cursor", "connection", root="sqlite3") or thing
+    in_transaction = _native(connection, "Connection", "in_transaction", root="sqlite3")
+    if in_transaction is None:
+        return None
+    return Session("sqlite", state="in transaction" if in_transaction else "")
+
+
+_DRIVERS: Final[dict[str, Callable[[object], Session | None]]] = {
+    "psycopg2": _psycopg2,
+    "psycopg": _psycopg,
+    "asyncpg": _asyncpg,
+    "pymysql": _pymysql,
+    "aiomysql": _pymysql,
+    "MySQLdb": _mysqlclient,
+    "sqlite3": _sqlite,
+}
+"""By package: how to read a session of its connections and cursors."""
+
+
+def _either(thing: object, *names: str) -> object:
+    """Return what a cursor keeps of its connection under one of these names; of a connection itself."""
+    for name in names:
+        found = values.attribute(thing, name)
+        if found is not values.MISSING and found is not None and _root(type(found)) in {*_DRIVERS, "weakref"}:
+            return found
+    return thing
+
+
+def _native(thing: object, kind_name: str, name: str, *, root: str) -> Any:
+    """Read what a driver's class in C keeps, by that class's own means; None: it is none of these."""
+    for kind in values.kinds(thing):
+        if _name_of(kind) == kind_name and _root(kind) == root:
+            found = values.class_attribute(kind, name)
+            return found.__get__(thing, kind) if found is not values.MISSING else None  # type: ignore[attr-defined]
+    return None
+
+
+def _addresses(number: int) -> tuple[str, str]:
+    """Return the peer's address and ours, of a socket's descriptor."""
+    seen = descriptor(number) if number >= 0 else None
+    return (seen.peer, seen.local) if seen is not None else ("", "")
+
+
+def transport_addresses(transport: object) -> tuple[str, str]:
+    """Return the peer's address and ours, of a transport of asyncio or uvloop."""
+    if transport is values.MISSING or _root(type(transport)) not in {"asyncio", "uvloop"}:
+        return "", ""
+    information: Any = transport
+    return address(information.get_extra_info("peername")), address(information.get_extra_info("sockname"))
+
+
+def address(name: object) -> str:
+    """Write what a socket is called: host:port, or a path."""
+    if type(name) is tuple and len(name) >= 2 and type(name[0]) is str and type(name[1]) is int:
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+    return name if type(name) is str else ""

@@ -1,0 +1,281 @@
+"""Which database session a job waits in, or holds: read while it is blocked, without asking the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.instrumentation.evidence.standing import Silent, soon, standing
+from tests.servers import MariaDB, Postgres
+
+from lastspan.instrumentation.evidence import sessions
+from lastspan.instrumentation.evidence.frames import live
+from lastspan.instrumentation.evidence.sessions import Session, session_of
+from lastspan.instrumentation.evidence.waits import wait
+
+BLOCKED = "select pid from pg_stat_activity where query = 'select pg_advisory_lock(42)' and wait_event = 'advisory'"
+
+
+@pytest.fixture
+def held(postgres: Postgres) -> Iterator[Callable[[], None]]:
+    """Hold an advisory lock; yield what lets it go."""
+    connection = postgres.connect(autocommit=True)
+    connection.execute("select pg_advisory_lock(42)")
+    yield connection.close
+    connection.close()
+
+
+def by_psycopg2(dsn: str) -> None:
+    psycopg2 = pytest.importorskip("psycopg2")
+    with contextlib.closing(psycopg2.connect(dsn)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("select pg_advisory_lock(42)")
+
+
+def by_psycopg2_in_one_line(dsn: str) -> None:
+    psycopg2 = pytest.importorskip("psycopg2")
+    connection = psycopg2.connect(dsn)
+    connection.cursor().execute("select pg_advisory_lock(42)")
+    connection.close()
+
+
+def by_psycopg(dsn: str) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("select pg_advisory_lock(42)")
+
+
+def by_sqlalchemy(dsn: str) -> None:
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    engine = sqlalchemy.create_engine(dsn.replace("postgresql://", "postgresql+psycopg2://"))
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("select pg_advisory_lock(42)"))
+    engine.dispose()
+
+
+def by_sqlalchemy_and_psycopg(dsn: str) -> None:
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    engine = sqlalchemy.create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("select pg_advisory_lock(42)"))
+    engine.dispose()
+
+
+def in_a_loop(body: Callable[[str], Coroutine[Any, Any, None]]) -> Callable[[str], None]:
+    def run(dsn: str) -> None:
+        asyncio.run(body(dsn))
+
+    run.__name__ = body.__name__
+    return run
+
+
+@in_a_loop
+async def by_psycopg_async(dsn: str) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute("select pg_advisory_lock(42)")
+
+
+@in_a_loop
+async def by_asyncpg(dsn: str) -> None:
+    connection = await pytest.importorskip("asyncpg").connect(dsn)
+    await connection.execute("select pg_advisory_lock(42)")
+    await connection.close()
+
+
+@in_a_loop
+async def by_a_pool_of_asyncpg(dsn: str) -> None:
+    async with pytest.importorskip("asyncpg").create_pool(dsn, min_size=1, max_size=1) as pool:
+        await pool.fetch("select pg_advisory_lock(42)")
+
+
+@in_a_loop
+async def by_sqlalchemy_and_asyncpg(dsn: str) -> None:
+    sqlalchemy = pytest.importorskip("sqlalchemy.ext.asyncio")
+    engine = sqlalchemy.create_async_engine(dsn.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql("select pg_advisory_lock(42)")
+    await engine.dispose()
+
+
+CLIENTS = [
+    by_psycopg2,
+    by_psycopg2_in_one_line,
+    by_psycopg,
+    by_sqlalchemy,
+    by_sqlalchemy_and_psycopg,
+    by_psycopg_async,
+    by_asyncpg,
+    by_a_pool_of_asyncpg,
+    by_sqlalchemy_and_asyncpg,
+]
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=[client.__name__ for client in CLIENTS])
+def test_the_session_that_is_blocked(
+    client: Callable[[str], None], postgres: Postgres, held: Callable[[], None]
+) -> None:
+    """Its backend's pid is the server's own; it waits for the database; both ends of the connection are known."""
+    with standing(lambda: client(postgres.dsn), held) as where:
+        pids = soon(lambda: [row[0] for row in postgres.execute(BLOCKED)], bool)
+        found = sessions.session(live(where))
+        assert found is not None
+        assert (found.system, [found.id], found.server) == ("postgresql", [str(pid) for pid in pids], postgres.address)
+        seen = wait(live(where))
+        assert seen is not None
+        assert seen.kind == "db"
+        ports = postgres.execute(
+            f"select client_addr || ':' || client_port from pg_stat_activity where pid = {pids[0]}"
+        )
+        assert found.local == ports[0][0].replace("/32", "")
+
+
+def test_the_other_side(postgres: Postgres) -> None:
+    """A session that holds locks is idle in a transaction: its state is told from outside."""
+    psycopg2 = pytest.importorskip("psycopg2")
+    with contextlib.closing(psycopg2.connect(postgres.dsn)) as connection:
+        idle = session_of(connection)
+        assert idle is not None
+        assert idle.state == "idle"
+        cursor = connection.cursor()
+        cursor.execute("select 1")
+        holding = session_of(cursor)
+        assert holding is not None
+        assert (holding.id, holding.state) == (idle.id, "in transaction")
+        with pytest.raises(psycopg2.Error):
+            cursor.execute("select 1/0")
+        failed = session_of(connection)
+        assert failed is not None
+        assert failed.state == "in failed transaction"
+    assert session_of(connection) is None
+
+
+def test_a_connection_of_psycopg(postgres: Postgres) -> None:
+    with postgres.connect() as connection:
+        cursor = connection.execute("select pg_backend_pid()")
+        row = cursor.fetchone()
+        assert row is not None
+        for thing in (connection, cursor):
+            found = session_of(thing)
+            assert found is not None
+            assert (found.id, found.state) == (str(row[0]), "in transaction")
+    assert session_of(connection) is None
+
+
+def test_mysql(mariadb: MariaDB) -> None:
+    """The connection's id at the server, of a query that sleeps there."""
+    connection = mariadb.connect(autocommit=True)
+    expected = str(connection.thread_id())
+
+    def block() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("select sleep(100)")
+
+    def leave() -> None:
+        mariadb.execute(f"kill {expected}")
+
+    with standing(block, leave) as where:
+        found = soon(lambda: sessions.session(live(where)), lambda one: one is not None)
+        assert found is not None
+        assert (found.system, found.id, found.server) == ("mysql", expected, mariadb.address)
+        assert found.local.startswith("127.0.0.1:")
+        seen = soon(lambda: wait(live(where)), lambda one: one is not None and one.kind == "db")
+        assert seen is not None
+        assert seen.kind == "db"
+
+
+def test_mysql_in_a_transaction(mariadb: MariaDB) -> None:
+    connection = mariadb.connect()
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute("start transaction")
+        found = session_of(cursor)
+        assert found is not None
+        assert found.state == "in transaction"
+
+
+def test_mysql_of_asyncio(mariadb: MariaDB) -> None:
+    """aiomysql keeps the same fields."""
+    aiomysql = pytest.importorskip("aiomysql")
+
+    async def body() -> tuple[str, Session | None]:
+        connection = await aiomysql.connect(
+            host=mariadb.host, port=mariadb.port, user=mariadb.user, password=mariadb.password
+        )
+        cursor = await connection.cursor()
+        found = session_of(cursor)
+        expected = str(connection.thread_id())
+        await cursor.close()
+        connection.close()
+        return expected, found
+
+    expected, found = asyncio.run(body())
+    assert found is not None
+    assert (found.id, found.server) == (expected, mariadb.address)
+
+
+def test_sqlite(tmp_path: Path) -> None:
+    """It has no session; but that it is SQLite, and whether it is in a transaction, is known."""
+    path = tmp_path / "app.db"
+    with contextlib.closing(sqlite3.connect(path)) as holder:
+        holder.execute("create table t (n)")
+        holder.commit()
+        holder.execute("begin exclusive")
+        assert session_of(holder) == Session("sqlite", state="in transaction")
+
+        def block() -> None:
+            with contextlib.closing(sqlite3.connect(path, timeout=100)) as connection:
+                cursor = connection.cursor()
+                cursor.execute("insert into t values (1)")
+
+        with standing(block, holder.rollback) as where:
+            found = soon(lambda: sessions.session(live(where)), lambda one: one is not None)
+            assert found is not None
+            assert found.system == "sqlite"
+            seen = wait(live(where))
+            assert seen is not None
+            assert (seen.kind, seen.call) == ("db", "Cursor.execute")
+
+
+def test_what_is_no_connection() -> None:
+    """Nothing is read of what is not a driver's, and nothing of it runs."""
+
+    class Trap:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(name)
+
+        @property
+        def connection(self) -> Any:
+            raise AssertionError("asked")
+
+    for thing in (None, 1, "text", object(), Trap(), Silent, {"connection": 1}):
+        assert session_of(thing) is None
+    assert sessions.session(()) is None
+
+
+def test_a_subclass_with_properties_of_its_own(postgres: Postgres) -> None:
+    """The driver's own fields are read, not what the application made of them."""
+    extensions: Any = pytest.importorskip("psycopg2.extensions")
+
+    class Own(extensions.connection):
+        @property
+        def info(self) -> Any:
+            raise AssertionError("asked")
+
+    with contextlib.closing(Own(postgres.dsn)) as connection:
+        found = session_of(connection)
+        assert found is not None
+        assert found.system == "postgresql"
+
+
+def test_a_wrapped_cursor(postgres: Postgres) -> None:
+    """As the official instrumentations wrap them."""
+    wrapt = pytest.importorskip("wrapt")
+    with postgres.connect() as connection:
+        found = session_of(wrapt.ObjectProxy(connection.cursor()))
+        assert found is not None
+        assert found.id == str(connection.info.backend_pid)
