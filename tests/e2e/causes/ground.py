@@ -6,10 +6,14 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from typing import Final
 
 from tests.e2e.causes.place import Place
 from tests.e2e.causes.silent import DeafUdp, FullBacklog, Listener, SlowRpc, silent, tls, trickle
 from tests.servers import MariaDB, PgBouncer, Postgres, Redis
+
+
+_PROBE: Final = {"interval": "1s"}
 
 
 class Ground(ExitStack):
@@ -17,8 +21,7 @@ class Ground(ExitStack):
 
     def __init__(self, needs: frozenset[str]) -> None:
         super().__init__()
-        self.probes: dict[str, str] = {}
-        """How the collector connects to the databases, by system."""
+        self._probes: dict[str, object] = {}
         self.place = Place()
         self._needs = needs
 
@@ -33,7 +36,7 @@ class Ground(ExitStack):
 
     def config(self) -> dict[str, object]:
         """Return the collector's settings for the databases."""
-        return {}
+        return dict(self._probes)
 
     def _silent(self) -> dict[str, str]:
         servers: dict[str, Listener | FullBacklog | SlowRpc | DeafUdp] = {
@@ -51,13 +54,15 @@ class Ground(ExitStack):
         if self._needs & {"postgres", "pgbouncer"}:
             postgres = self.enter_context(Postgres())
             addresses |= {"postgres": postgres.dsn}
-            self.probes["postgres"] = postgres.probe_dsn
-            if "pgbouncer" in self._needs:
-                addresses["pgbouncer"] = self.enter_context(PgBouncer(postgres)).dsn
+            poolers = [self.enter_context(PgBouncer(postgres))] if "pgbouncer" in self._needs else []
+            addresses |= {"pgbouncer": pooler.dsn for pooler in poolers}
+            self._probes["postgres"] = [
+                {"dsn": postgres.probe_dsn, "servers": [pooler.address for pooler in poolers], **_PROBE}
+            ]
         if "mariadb" in self._needs:
             mariadb = self.enter_context(MariaDB())
             addresses["mariadb"] = mariadb.dsn
-            self.probes["mysql"] = mariadb.probe_dsn
+            self._probes["mysql"] = [{"dsn": mariadb.probe_dsn, **_PROBE}]
         if "redis" in self._needs:
             addresses["redis"] = self.enter_context(Redis()).dsn
             addresses["stopped_redis"] = self.enter_context(_stopped_redis()).dsn
