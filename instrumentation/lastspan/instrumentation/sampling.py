@@ -32,6 +32,7 @@ BUSY: Final = 0.05
 _STACK_MAX: Final = 16_384
 _SEARCHED: Final = LOCK_WAITS | {"condition", "event", "barrier", "queue"}
 """Waits at an object of the process that has a name."""
+_SEARCH_PAUSE_MAX: Final = 600.0
 _LAG: Final = 0.5
 """An event loop that is later than that is blocked, s."""
 
@@ -183,7 +184,7 @@ class Sampling:
         if sampled.kind in _SEARCHED and (sampled.searched_at is None or now >= sampled.searched_next):
             waited = self._settings.interval if sampled.searched_at is None else 2 * (now - sampled.searched_at)
             sampled.searched_at = now if sampled.searched_at is None else sampled.searched_at
-            sampled.searched_next = now + min(max(waited, self._settings.interval), self._settings.refresh)
+            sampled.searched_next = now + min(max(waited, self._settings.interval), _SEARCH_PAUSE_MAX)
             sampled.lock = yield from find(where, self._describe)
 
     def _code_of(self, ident: int, package: str) -> str:

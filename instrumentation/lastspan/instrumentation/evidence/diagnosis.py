@@ -16,9 +16,12 @@ from lastspan.semconv import attributes as a
 from .. import clean
 from ..holds import host_name
 from ..spans import Where
+from .calls import CallFacts, call
 from .descriptors import Descriptor, descriptor, is_unbounded
 from .files import file_name, holders, sqlite_databases, unseen_holder
 from .frames import live
+from .processes import at_other_end, process
+from .sessions import Session, session
 from .syscalls import SystemCall, system_call, watched
 from .threads import thread_state
 from .waits import Wait, wait
@@ -58,9 +61,8 @@ _BY_DESCRIPTOR: Final[Mapping[str, str]] = {
     "tty": "input",
     "file": "disk",
 }
-CallFacts = Any
-Session = Any
 _CALLS: Final = frozenset({"http", "db"})
+_NAMED_MAX: Final = 3
 _SLICE: Final = 1.0
 """A shorter timeout is no limit, but how often a library looks up from its wait, s."""
 
@@ -92,10 +94,10 @@ def diagnose(subject: Subject) -> Attributes:
     frames = live(subject.where)
     if not frames:
         return {}
-    facts: CallFacts | None = None
-    used: Session | None = None
     try:
         waits = wait(frames, subject.package)
+        facts = call(frames, subject.package)
+        used = session(frames, subject.package)
     finally:
         del frames
     kernel = _kernel(subject.thread_id)
@@ -173,10 +175,23 @@ def _of_peer(waits: Wait | None, facts: CallFacts | None, kernel: Kernel, used: 
         found |= _of_sqlite()
     if blocked is not None:
         found |= _some({a.WAIT_PEER: found.get(a.WAIT_PEER) or blocked.peer})
-    if blocked is not None and blocked.pid is not None and blocked.pid > 0 and a.WAIT_TARGET not in found:
-        found[a.WAIT_TARGET] = f"pid {blocked.pid}"
+    if waits is None or not waits.target:
+        found |= _some({a.WAIT_TARGET: _child(kernel)})
     cleaned = {name: clean.text(value) if isinstance(value, str) else value for name, value in found.items()}
     return _some(cleaned)
+
+
+def _child(kernel: Kernel) -> str:
+    """Name the child process that the thread waits for: to end, or to write into a pipe."""
+    blocked, about = kernel.call, kernel.about
+    if blocked is not None and blocked.pid is not None and blocked.pid > 0:
+        pids = [blocked.pid]
+    elif about is not None and about.kind == "pipe" and about.inode is not None:
+        pids = at_other_end(about.inode)
+    else:
+        return ""
+    names = (process(pid) for pid in pids[:_NAMED_MAX])
+    return ", ".join(f"{one.name or '?'} (pid {one.pid}, {one.state})" for one in names)
 
 
 def _of_sqlite() -> Attributes:

@@ -1,0 +1,190 @@
+"""The timeout in force for a client's call, and its peer, where the system call does not show them.
+
+A thread that waits in `recv` shows both to the kernel; an event loop, gRPC's own threads and pools of connections do
+not: there the client's frames have them. To teach it another client, add a row to `CLUES`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Final
+
+from .. import clean
+from . import values
+from .frames import is_application
+from .sessions import transport_addresses
+from .waits import fill, number, read
+
+_FRAMES_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What is known of a call."""
+
+    timeout: float | None = None
+    """Seconds; of several the shortest."""
+    is_unbounded: bool | None = None
+    """It has no timeout; None: not known."""
+    peer: str = ""
+    """host:port."""
+    local: str = ""
+    """host:port of our end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """Where a function of a client keeps what is wanted: variables, and what is stored in them."""
+
+    timeout: tuple[str, ...] = ()
+    """One after the other, for as long as they are None."""
+    peer: str = ""
+    transport: str = ""
+    """A transport of asyncio."""
+
+
+def call(frames: tuple[FrameType, ...], package: str = "") -> CallFacts | None:
+    """Return what the frames of a client say about its call; None: they say nothing."""
+    clues = list(_clues(frames, package))
+    limits = [limit for frame, clue in clues for limit in _limits(frame, clue)]
+    peer, local = _addresses(clues)
+    timeout = min((limit for limit in limits if limit is not None), default=None)
+    if timeout is None and not limits and not peer:
+        return None
+    is_unbounded = None if not limits else timeout is None or math.isinf(timeout)
+    if is_unbounded:
+        return CallFacts(None, None if _may_be_bounded(frames, package) else True, peer, local)
+    return CallFacts(timeout, is_unbounded, peer, local)
+
+
+def _clues(frames: tuple[FrameType, ...], package: str) -> Iterator[tuple[FrameType, Clue]]:
+    """Yield the frames that say something, innermost first: a client's own, and each `wait_for` around it."""
+    is_inside = True
+    for frame in reversed(frames[-_FRAMES_MAX:]):
+        is_inside = is_inside and not is_application(frame.f_code.co_filename, package)
+        module = frame.f_globals.get("__name__")
+        if type(module) is not str or (clue := CLUES.get(module, {}).get(frame.f_code.co_name)) is None:
+            continue
+        if is_inside or module == "asyncio.tasks":
+            yield frame, clue
+
+
+def _limits(frame: FrameType, clue: Clue) -> Iterator[float | None]:
+    """Yield a timeout in seconds, None for none, nothing where it is not known."""
+    is_known = False
+    for path in clue.timeout:
+        value = read(frame, path)
+        if value is values.MISSING:
+            continue
+        found, is_read = _seconds(value)
+        is_known = is_known or is_read
+        if found is not None:
+            yield found
+            return
+    if is_known:
+        yield None
+
+
+def _seconds(value: object) -> tuple[float | None, bool]:
+    """Read a number of seconds, or a client's own kind of timeout; and say whether it could be read."""
+    if value is None or (seconds := number(value)) is not None:
+        return (None if value is None or seconds < 0 else seconds), True  # type: ignore[operator]
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if kind == "socket._GLOBAL_DEFAULT_TIMEOUT" or value is _SOCKET_DEFAULT or kind in _DEFAULTS:
+        return socket.getdefaulttimeout(), True
+    if (fields := _PARTS.get(kind)) is None:
+        return None, False
+    parts = [_seconds(values.attribute(value, field)) for field in fields]
+    return min((part for part, _ in parts if part is not None), default=None), any(is_read for _, is_read in parts)
+
+
+_SOCKET_DEFAULT: Final = getattr(socket, "_GLOBAL_DEFAULT_TIMEOUT", object())
+_DEFAULTS: Final = frozenset({"urllib3.util.timeout._TYPE_DEFAULT", "urllib3.util._TYPE_DEFAULT"})
+_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "aiohttp.client.ClientTimeout": ("total", "sock_read"),
+    "urllib3.util.timeout.Timeout": ("_read", "total"),
+}
+"""By class of a timeout: the parts that bound the wait for an answer."""
+
+
+def _addresses(clues: list[tuple[FrameType, Clue]]) -> tuple[str, str]:
+    """Return the peer's address and ours, as far as the innermost frame that knows them tells."""
+    for frame, clue in clues:
+        peer, local = transport_addresses(read(frame, clue.transport)) if clue.transport else ("", "")
+        if peer:
+            return clean.text(peer), clean.text(local)
+    for frame, clue in clues:
+        if clue.peer and (found := fill(frame, clue.peer)):
+            return found.rpartition("@")[2], ""
+    return "", ""
+
+
+def _may_be_bounded(frames: tuple[FrameType, ...], package: str) -> bool:
+    """Say whether a coroutine of the application uses a block with a timeout: which one is left open is not seen."""
+    return any(
+        frame.f_code.co_flags & inspect.CO_COROUTINE
+        and not _BLOCKS.isdisjoint(frame.f_code.co_names)
+        and is_application(frame.f_code.co_filename, package)
+        for frame in frames
+    )
+
+
+_BLOCKS: Final = frozenset({"timeout", "timeout_at", "fail_after", "move_on_after"})
+
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+def _same(names: str, clue: Clue) -> dict[str, Clue]:
+    return dict.fromkeys(names.split(), clue)
+
+
+_HTTPX: Final = _same(
+    "send _send_handling_auth _send_handling_redirects _send_single_request handle_request handle_async_request",
+    Clue(("request.extensions.timeout.read",)),
+)
+_HTTPCORE: Final = _same(
+    "_receive_event _receive_response_headers _receive_response_body _send_event",
+    Clue(("timeout",), "{self._origin.host}:{self._origin.port}"),
+)
+_ASYNCPG: Final = Clue(("timeout", "self._config.command_timeout"), transport="self._transport")
+_REDIS: Final = Clue(("timeout", "self._socket_timeout", "self.socket_timeout"), "{self.host|self._host}:{self.port}")
+_URLLIB3: Final = Clue(("timeout_obj",), "{self.host}:{self.port}")
+_HTTP: Final = Clue(("self.timeout",), "{self.host}:{self.port}")
+_STREAM: Final = Clue((), transport="self._transport")
+
+CLUES: Final[Mapping[str, Mapping[str, Clue]]] = {
+    "aiohttp.client": {
+        "_request": Clue(("real_timeout",), "{url._netloc}", "conn._protocol.transport"),
+        "_connect_and_send_request": Clue((), "{req.url._netloc}", "conn._protocol.transport"),
+    },
+    "aiohttp.client_reqrep": {
+        **_same("read text json", Clue(("self._session._timeout",), transport="self._connection._protocol.transport")),
+        "start": Clue((), transport="connection._protocol.transport"),
+    },
+    "httpx._client": _HTTPX,
+    "httpx._transports.default": _HTTPX,
+    "httpcore._sync.http11": _HTTPCORE,
+    "httpcore._async.http11": _HTTPCORE,
+    "httpcore._sync.http2": _HTTPCORE,
+    "httpcore._async.http2": _HTTPCORE,
+    "urllib3.connectionpool": _same("_make_request urlopen", _URLLIB3),
+    "http.client": _same("getresponse request connect", _HTTP),
+    "grpc._channel": {"_blocking": Clue(("timeout",), "{self._target}")},
+    "asyncio.tasks": {"wait_for": Clue(("timeout",))},
+    "asyncio.streams": _same("read readline readexactly readuntil drain", _STREAM),
+    "asyncpg.connection": _same("_do_execute _execute execute executemany _executemany", _ASYNCPG),
+    "redis.connection": _same("read_response send_packed_command can_read", _REDIS),
+    "redis.asyncio.connection": _same(
+        "read_response send_packed_command",
+        Clue(_REDIS.timeout, _REDIS.peer, "self._writer._transport"),
+    ),
+    "pymysql.connections": _same("_read_bytes", Clue(("self._read_timeout",), "{self.host}:{self.port}")),
+    "aiomysql.connection": _same("_read_bytes", Clue((), "{self._host}:{self._port}", "self._writer._transport")),
+}
+"""By module, by function."""
