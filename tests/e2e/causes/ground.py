@@ -12,7 +12,6 @@ from tests.e2e.causes.place import Place
 from tests.e2e.causes.silent import DeafUdp, FullBacklog, Listener, SlowRpc, silent, tls, trickle
 from tests.servers import MariaDB, PgBouncer, Postgres, Redis
 
-
 _PROBE: Final = {"interval": "1s"}
 
 
@@ -54,11 +53,12 @@ class Ground(ExitStack):
         if self._needs & {"postgres", "pgbouncer"}:
             postgres = self.enter_context(Postgres())
             addresses |= {"postgres": postgres.dsn}
-            poolers = [self.enter_context(PgBouncer(postgres))] if "pgbouncer" in self._needs else []
-            addresses |= {"pgbouncer": pooler.dsn for pooler in poolers}
-            self._probes["postgres"] = [
-                {"dsn": postgres.probe_dsn, "servers": [pooler.address for pooler in poolers], **_PROBE}
-            ]
+            servers = []
+            if "pgbouncer" in self._needs:
+                pooler = self.enter_context(PgBouncer(postgres))
+                addresses["pgbouncer"] = pooler.dsn
+                servers.append(pooler.address)
+            self._probes["postgres"] = [{"dsn": postgres.probe_dsn, "servers": servers, **_PROBE}]
         if "mariadb" in self._needs:
             mariadb = self.enter_context(MariaDB())
             addresses["mariadb"] = mariadb.dsn
