@@ -50,7 +50,7 @@ class Known:
 
     def twins(self, job: JobRow) -> list[JobRow]:
         """Return the other open runs of this very attempt, in other processes that were heard since both run."""
-        return [other for other in self._tracker.with_id(job.job_id) if other is not job and _overlaps(job, other)]
+        return [other for other in self._tracker.others(job) if _overlaps(job, other)]
 
     # --- who has what ---------------------------------------------------------------------------------------------
 
@@ -63,6 +63,11 @@ class Known:
         return self._tracker.jobs.get(trace_id + span_id)
 
     # --- databases ------------------------------------------------------------------------------------------------
+
+    @property
+    def has_databases(self) -> bool:
+        """Whether a probe has seen anything lately."""
+        return len(self._databases) > 0
 
     def session(self, job: JobRow, leaf: Leaf) -> Session | None:
         """Return the database session in which a job waits, if a probe has seen it."""

@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 Clock = Callable[[], int]
 """Nanoseconds; monotonic."""
 
-SLICE = 250
-"""Judgements between two returns to the event loop: a few milliseconds."""
+SLICE = 100
+"""Judgements between two returns to the event loop: two milliseconds if all are of suspects."""
 TICK_NS = 250_000_000
 _OVERSLEPT_NS = 4 * TICK_NS
 _SETTLED_NS = 60_000_000_000

@@ -14,7 +14,7 @@ _WAITS = frozenset({None, "db", "connect", "socket", "dns", "sleep", "http"})
 
 def find_lock(case: Case) -> Cause | None:
     """A lock in a database: as a probe saw it, as the job asked for it, or the whole file."""
-    seen = case.known.session(case.job, case.last)
+    seen = case.known.session(case.job, case.last) if case.known.has_databases else None
     if seen is not None and seen.blocked_by:
         target = join(seen.server, seen.locks)
         step = blocker(case.job, case.last, case.known)

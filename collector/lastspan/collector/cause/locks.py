@@ -50,7 +50,10 @@ def _is_told(case: Case) -> bool:
 
 
 def _may_be_a_circle(case: Case) -> bool:
-    return case.wait.kind in LOCK_WAITS or case.wait.job_id is not None or _is_told(case) or case.is_database
+    wait = case.evidence.wait
+    if wait is not None and (wait.kind in LOCK_WAITS or wait.job_id is not None):
+        return True
+    return (case.evidence.lock is not None and _is_told(case)) or (case.known.has_databases and case.is_database)
 
 
 def _is_hopeless(case: Case, step: Blocker) -> bool:

@@ -136,7 +136,7 @@ def view(pipeline: Pipeline, job: JobRow, *, wall: Wall, known: Known | None = N
         open_spans=[_open_span(span, verdict, now_ns) for span in _open_spans(job)],
         blocked_by=blocked_by(job, known) if job.end is None else None,
         lint=pipeline.lint.of(job, known),
-        others=[_other(other) for other in pipeline.tracker.with_id(job.job_id) if other is not job],
+        others=[_other(other) for other in pipeline.tracker.others(job)],
     )
 
 

@@ -26,6 +26,11 @@ class Index:
         found = self._by_id.get(job_id)
         return [] if found is None else list(found) if isinstance(found, list) else [found]
 
+    def others(self, job: JobRow) -> list[JobRow]:
+        """Return the other jobs with this one's id: most have none, which costs nothing."""
+        found = self._by_id.get(job.job_id)
+        return [other for other in found if other is not job] if isinstance(found, list) else []
+
     def add(self, job: JobRow) -> None:
         """Have a job found by its id."""
         found = self._by_id.get(job.job_id)

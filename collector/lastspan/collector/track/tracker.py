@@ -285,6 +285,10 @@ class Tracker:
         """Return the jobs, open or ended lately, that have this id: its attempts."""
         return self._jobs.index.with_id(job_id)
 
+    def others(self, job: JobRow) -> list[JobRow]:
+        """Return the other attempts of a job, open or ended lately."""
+        return self._jobs.index.others(job)
+
     def _is_over(self, told: SpanOpen, process: ProcessRow | None) -> bool:
         """Whether its job was killed, or a parent said that this attempt has ended, in this process."""
         if told.job_span_id is not None and self._spans.closed.find(told.key[:16] + told.job_span_id):
