@@ -66,8 +66,9 @@ class Finding:
 
     @property
     def is_span_right(self) -> bool:
-        """Whether the last span is the labelled one."""
-        return re.match(self.way.bare_span if self.bare else self.way.span, self.last_span) is not None
+        """Whether the last span is the labelled one; a library's wait may name its lock beside the span's name."""
+        lock = ((self.job or {}).get("blocked_by") or {}).get("lock") or ""
+        return re.match(self.way.bare_span if self.bare else self.way.span, f"{self.last_span} {lock}") is not None
 
     @property
     def is_holder_right(self) -> bool | None:

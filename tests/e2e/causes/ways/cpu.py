@@ -58,12 +58,12 @@ def _routes(steps: int) -> int:  # <- recursion_without_an_end stops here
 
 @way("cpu_loop", span=JOB, is_heavy=True)
 def sorting_with_a_comparison() -> None:
-    names = [str(number * 7919 % 10_000_019) for number in range(3_000_000)]
+    names = [str(number * 7919 % 10_000_019) for number in range(200_000)]
     names.sort(key=functools.cmp_to_key(_compare))  # <- stops here
 
 
 def _compare(one: str, other: str) -> int:
-    total = sum(range(400))  # <- sorting_with_a_comparison stops here
+    total = sum(range(20_000))  # <- sorting_with_a_comparison stops here
     return (one > other) - (one < other) + 0 * total  # <- sorting_with_a_comparison stops here
 
 

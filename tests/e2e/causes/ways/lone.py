@@ -9,7 +9,7 @@ import signal
 import time
 from typing import Any
 
-from tests.e2e.causes.way import JOB, way
+from tests.e2e.causes.way import JOB, own_wait, way
 
 
 def _kill(job: dict[str, Any]) -> None:
@@ -45,6 +45,7 @@ def stopped_program() -> None:
     states=frozenset({"stuck", "lost", "frozen"}),
 )
 def regex_again_and_again() -> None:
+    time.sleep(2)
     while True:
         re.match(r"(a+)+$", "a" * 26 + "b")  # <- stops here
 
@@ -54,6 +55,7 @@ def regex_again_and_again() -> None:
     "waiting",
     "lock_wait",
     because="native code waits for something that no frame and no descriptor names",
+    span=own_wait(),
 )
 def native_code_that_waits() -> None:
     libc = ctypes.CDLL(None)
