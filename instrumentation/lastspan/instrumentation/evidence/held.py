@@ -70,15 +70,14 @@ def _locks_in(manager: object, depth: int) -> Iterator[tuple[object, str]]:
     """Yield the locks that a context manager is, or holds, and with which certainty."""
     if manager is MISSING or depth > 4:
         return
-    kinds = values.kinds(manager)
     if kind_of(manager) is not None:
         yield manager, "certain"
-    elif contextlib._BaseExitStack in kinds:
+    elif values.is_kind(manager, contextlib._BaseExitStack):
         callbacks = values.attribute(manager, "_exit_callbacks")
         for callback in list(callbacks) if type(callbacks) is deque else ():
             if type(callback) is tuple and len(callback) == 2 and type(callback[1]) is types.MethodType:
                 yield from _locks_in(callback[1].__self__, depth + 1)
-    elif contextlib._GeneratorContextManagerBase in kinds:
+    elif values.is_kind(manager, contextlib._GeneratorContextManagerBase):
         generator = values.attribute(manager, "gen")
         if type(generator) is types.GeneratorType:
             for inner in _managers_of(generator):

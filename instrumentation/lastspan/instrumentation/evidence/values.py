@@ -82,7 +82,7 @@ def _evaluate(node: ast.AST, frame: FrameType) -> object:
             return _computed(operator, _evaluate(left, frame), _evaluate(right, frame))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             number = _evaluate(operand, frame)
-            return -number if type(number) in (int, float) else MISSING  # type: ignore[operator]
+            return -number if is_exactly(number, int, float) else MISSING  # type: ignore[operator]
         case ast.NamedExpr(target=target):
             return _evaluate(target, frame)
         case _:
@@ -111,8 +111,8 @@ def _computed(operator: ast.operator, left: object, right: object) -> object:
 
 def element(owner: object, key: object) -> object:
     """Return an element of an exact dict, list or tuple by an exact str or int."""
-    if type(owner) is dict and type(key) in (str, int):
-        if len(owner) > _KEYS_MAX or not all(type(one) in (str, int) for one in list(owner)):
+    if type(owner) is dict and is_exactly(key, str, int):
+        if len(owner) > _KEYS_MAX or not all(is_exactly(one, str, int) for one in list(owner)):
             return MISSING  # another key of the same hash would be asked whether it is equal
         return owner.get(key, MISSING)
     if type(owner) is list and type(key) is int:
@@ -130,12 +130,24 @@ _PLAIN_LOOKUPS: Final[tuple[object, ...]] = (
     object.__getattribute__,
     type.__getattribute__,
     types.ModuleType.__getattribute__,
+    types.SimpleNamespace.__getattribute__,
 )
 
 
 def kinds(value: object) -> tuple[type, ...]:
     """Return the classes of an object as they are, whatever its `__class__` says."""
     return _mro(type(value))
+
+
+def is_kind(value: object, kind: type) -> bool:
+    """Say whether an object is of a class; unlike `isinstance`, without asking either."""
+    return any(base is kind for base in kinds(value))
+
+
+def is_exactly(value: object, *wanted: type) -> bool:
+    """Say whether an object is of one of the classes itself. Not `in`: a metaclass may have its own `==` and `hash`."""
+    kind = type(value)
+    return any(kind is one for one in wanted)
 
 
 def class_name(kind: type) -> str:
@@ -162,7 +174,7 @@ def attribute(owner: object, name: str) -> object:
             return _slot(of_class, owner)
         if class_attribute(type(of_class), "__set__") is not MISSING:
             return MISSING  # a property, or something like it
-    if type in _mro(kind):
+    if is_kind(owner, type):
         found = class_attribute(owner, name)  # type: ignore[arg-type]
         return MISSING if found is not MISSING and _is_descriptor(found) else found
     stored = _stored(owner)

@@ -269,11 +269,11 @@ def entry(node: ast.expr, frame: FrameType) -> Entry | None:
     if called is MISSING or any(value is MISSING for value in given):
         return None
     # Plain values are equal or not without anybody's code; of all others the identity counts.
-    arguments = tuple((type(value), value) if type(value) in _PLAIN else id(value) for value in given)
+    arguments = tuple((type(value), value) if values.is_exactly(value, *_PLAIN) else id(value) for value in given)
     return (id(called), name, tuple(keyword.arg for keyword in node.keywords), arguments)
 
 
-_PLAIN: Final = frozenset({str, int, bytes, bool, type(None)})
+_PLAIN: Final = (str, int, bytes, bool, type(None))
 
 
 def kind_of(value: object) -> tuple[str, str] | None:
@@ -297,7 +297,7 @@ def is_free(lock: object) -> bool:
     """Say whether nobody holds the lock: then whoever seems to wait for it has just got it."""
     if type(lock) is _LOCK:
         return not lock.locked()
-    if asyncio.Lock in values.kinds(lock):
+    if values.is_kind(lock, asyncio.Lock):
         return values.attribute(lock, "_locked") is False
     return _owner(lock) == 0
 
@@ -307,7 +307,7 @@ _OWNER: Final = re.compile(r"owner=(\d+)")
 
 def _owner(lock: object) -> int | None:
     """Return the thread that owns an `RLock`, which only its text tells; 0: none; None: it is another kind of lock."""
-    if _RLOCK not in values.kinds(lock):
+    if not values.is_kind(lock, _RLOCK):
         return None
     found = _OWNER.search(_RLOCK.__repr__(lock))
     return int(found[1]) if found else None
@@ -334,7 +334,7 @@ def task_wait(task: asyncio.Task[Any], stack: list[FrameType]) -> Wait | None:
 
 def is_task(value: object) -> TypeGuard[asyncio.Task[Any]]:
     """Say whether it is a task, without asking it."""
-    return asyncio.Task in values.kinds(value)  # isinstance() would ask its `__class__`
+    return values.is_kind(value, asyncio.Task)  # isinstance() would ask its `__class__`
 
 
 def module_of(frame: FrameType) -> str:
@@ -393,4 +393,4 @@ def _timeout(call: ast.Call, frame: FrameType) -> object:
 
 
 def _seconds(value: object) -> float | None:
-    return float(value) if type(value) in (int, float) and value >= 0 else None  # type: ignore[operator, arg-type]
+    return float(value) if values.is_exactly(value, int, float) and value >= 0 else None  # type: ignore[operator, arg-type]
