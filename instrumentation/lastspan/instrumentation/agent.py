@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from . import endpoint
-from .announce import Announcer
+from .announce import Announcer, Sessions
 from .export import Exporter
 from .family import Assignments, Death
 from .identity import Identity, worker_id
@@ -119,7 +119,7 @@ class Agent:
 
     def _begin(self, identity: Identity) -> None:
         self._identity = identity
-        self._announcer = Announcer(self.spans, identity, self.settings, self.providers.tracer)
+        self._announcer = Announcer(self.spans, identity, self.settings, self.providers.tracer, _SESSIONS)
         self._watcher = None
         self._instance_before_fork: object = None
 
@@ -135,6 +135,20 @@ class Agent:
         self._assignments = None
         self._begin(Identity(inherited_instance=self._instance_before_fork))
 
+
+def _sessions_of(run: Run) -> list[str]:
+    from . import db_sessions  # which asks for the agent
+
+    return db_sessions.sessions(run)
+
+
+def _count_sessions(run: Run) -> int:
+    from . import db_sessions
+
+    return db_sessions.count(run)
+
+
+_SESSIONS: Final = Sessions(_sessions_of, _count_sessions)
 
 _agent: Agent | None = None
 

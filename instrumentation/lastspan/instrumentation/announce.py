@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Container, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -61,11 +61,28 @@ class Seen:
         self.expected_passed = False
 
 
+class Sessions(NamedTuple):
+    """Where the database sessions of jobs are known."""
+
+    of: Callable[[Run], list[str]]
+    """As attribute `lastspan.job.db.sessions`; reads the drivers' memory."""
+    count: Callable[[Run], int]
+    """How many are known; costs next to nothing."""
+
+
+_NO_SESSIONS: Final = Sessions(lambda run: [], lambda run: 0)
+
+
 class Announcer:
     """Turns the registry into records, each the full state of its subject."""
 
     def __init__(
-        self, spans: OpenSpans, identity: Identity, settings: Settings, tracer: TracerSource = lambda: None
+        self,
+        spans: OpenSpans,
+        identity: Identity,
+        settings: Settings,
+        tracer: TracerSource = lambda: None,
+        sessions: Sessions = _NO_SESSIONS,
     ) -> None:
         self._spans = spans
         self._identity = identity
@@ -74,6 +91,7 @@ class Announcer:
         self._sampling = Sampling(spans, settings, identity.process_id)
         self._calls_seen = CallsSeen(spans, refresh=settings.refresh)
         self._lock_spans = LockSpans(spans, self._sampling, tracer, after=settings.announce_after)
+        self._sessions = sessions
         self._movement: dict[int, Movement] = {}
         self._announced: set[int] = set()
         self._gone: set[int] = set()
@@ -340,7 +358,8 @@ class Announcer:
         if run is None or run.span_id != span_id:
             return place
         movement = self._movement.get(span_id)
-        return place, movement and movement.moved_at, run.progress and run.progress[:3]
+        moved_at = movement and movement.moved_at
+        return place, moved_at, run.progress and run.progress[:3], self._sessions.count(run), tuple(run.holds or ())
 
     def _span_open(self, span_id: int, run: Run | None, span: Span, seen: Seen, now: float, wall_ns: int) -> Record:
         live: Mapping[str, object] = span._attributes.copy()  # type: ignore[union-attr]  # its lock may be held: a copy without it
@@ -368,6 +387,7 @@ class Announcer:
             a.SPAN_EXPECTED_DURATION: run.expected,
             a.JOB_MOVEMENT_AGE: now - movement.moved_at if movement is not None else None,
             a.JOB_HOLDS: [clean.text(key, 512) for key in held.keys(run, now)] or None,
+            a.JOB_DB_SESSIONS: self._sessions.of(run) or None,
         }
         if run.progress is not None:
             done, total, message, at = run.progress

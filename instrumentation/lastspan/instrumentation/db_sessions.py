@@ -59,13 +59,13 @@ class DbSessionsInstrumentor(BaseInstrumentor):
         _uses.clear()
 
     def _patch_dbapi(self, module: Any) -> None:
-        self._patches.replace(module.CursorTracer, "_populate_span", _noting_cursor)
+        self._patches.wrap(module.CursorTracer, {"_populate_span": _noting_cursor})
 
     def _patch_asyncpg(self, module: Any) -> None:
-        self._patches.replace(module, "_hydrate_span_from_args", _noting_connection)
+        self._patches.wrap(module, {"_hydrate_span_from_args": _noting_connection})
 
     def _patch_sqlalchemy(self, module: Any) -> None:
-        self._patches.replace(module.EngineTracer, "_before_cur_exec", _noting_execution)
+        self._patches.wrap(module.EngineTracer, {"_before_cur_exec": _noting_execution})
 
 
 _uses: dict[int, Use] = {}
@@ -78,6 +78,11 @@ def connections(run: Run) -> list[Any]:
     """Return the connections that *run* was the last to use, as far as they live; for the watcher."""
     mine = (use.connection() for use in list(_uses.values()) if use.run is run)
     return [connection for connection in mine if connection is not None]
+
+
+def count(run: Run) -> int:
+    """Return how many connections *run* was the last to use."""
+    return sum(use.run is run for use in list(_uses.values()))
 
 
 def sessions(run: Run) -> list[str]:

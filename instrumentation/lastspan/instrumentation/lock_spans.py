@@ -109,8 +109,9 @@ class LockSpans:
         stand = sampled.place.stand(package)
         if sampled.kind not in WAITS or stand is None or not stand.is_application:
             return ""
-        if sampled.lock is not None and sampled.lock.name:
-            return clean.text(sampled.lock.name)
+        known = sampled.found.get(a.LOCK_NAME) or (sampled.lock.name if sampled.lock is not None else "")
+        if known:
+            return clean.text(known)
         code, line = stand.step
         call = sampled.found.get(a.WAIT_CALL) or sampled.kind
         return clean.text(f"{call} in {os.sep.join(code.co_filename.split(os.sep)[-2:])}:{line}")

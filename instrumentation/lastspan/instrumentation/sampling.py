@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from lastspan.semconv import attributes as a
-from lastspan.semconv.vocabulary import LOCK_WAITS
 
 from . import clean
 from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text
@@ -30,9 +29,10 @@ _APART: Final = 0.05
 BUSY: Final = 0.05
 """CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
 _STACK_MAX: Final = 16_384
-_SEARCHED: Final = LOCK_WAITS | {"condition", "event", "barrier", "queue"}
+_SEARCHED: Final = frozenset({"lock", "semaphore", "condition", "event", "barrier", "queue"})
 """Waits at an object of the process that has a name."""
 _SEARCH_PAUSE_MAX: Final = 600.0
+"""Between two searches for the same lock, s."""
 _LAG: Final = 0.5
 """An event loop that is later than that is blocked, s."""
 
