@@ -6,11 +6,12 @@ No file is opened here: closing it again would drop locks of the process that ar
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from typing import Any, Final
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
@@ -28,6 +29,10 @@ SPAN_NAME: Final = "filelock acquire"
 _FLOCK: Final = "flock"
 _EXISTENCE: Final = "lockfile"
 """Whose file exists, holds the lock; the kernel knows nothing of it."""
+
+
+_keys: Final[dict[int, str]] = {}
+"""Of locks that jobs hold, by the identity of filelock's object; it gives its file back before it goes."""
 
 
 class FileLocksInstrumentor(BaseInstrumentor):
@@ -57,59 +62,73 @@ class FileLocksInstrumentor(BaseInstrumentor):
         self._patches.wrap(module.BaseAsyncFileLock, {"acquire": _acquire_async})
 
 
-def _acquire(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    wait = _wait(wrapped, lock, args, kwargs)
-    if wait is None:
-        return wrapped(*args, **kwargs)
-    with wait:
-        proxy = wrapped(*args, **kwargs)
-    _took(wait, lock)
-    return proxy
+def _acquire(original: Any) -> Any:
+    @functools.wraps(original)
+    def acquire(self: Any, *args: Any, **kwargs: Any) -> Any:
+        wait = _wait(original, self, args, kwargs)
+        if wait is None:
+            return original(self, *args, **kwargs)
+        with wait:
+            proxy = original(self, *args, **kwargs)
+        _took(wait, self)
+        return proxy
+
+    return acquire
 
 
-async def _acquire_async(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    wait = _wait(wrapped, lock, args, kwargs)
-    if wait is None:
-        return await wrapped(*args, **kwargs)
-    with wait:
-        if not lock.is_locked:
-            _failed(wait, lock)  # its tries are another thread's: all that is seen from here is one wait
-        proxy = await wrapped(*args, **kwargs)
-    _took(wait, lock)
-    return proxy
+def _acquire_async(original: Any) -> Any:
+    @functools.wraps(original)
+    async def acquire(self: Any, *args: Any, **kwargs: Any) -> Any:
+        wait = _wait(original, self, args, kwargs)
+        if wait is None:
+            return await original(self, *args, **kwargs)
+        with wait:
+            if not self.is_locked:
+                _failed(wait, self)  # its tries are another thread's: all that is seen from here is one wait
+            proxy = await original(self, *args, **kwargs)
+        _took(wait, self)
+        return proxy
+
+    return acquire
 
 
-def _try(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    result = wrapped(*args, **kwargs)
-    wait = current_wait(lock)
-    if wait is not None and not lock.is_locked:
-        _failed(wait, lock)
-    return result
+def _try(original: Any) -> Any:
+    @functools.wraps(original)
+    def _acquire(self: Any) -> Any:
+        result = original(self)
+        wait = current_wait(self)
+        if wait is not None and _descriptor(self) is None:
+            _failed(wait, self)
+        return result
+
+    return _acquire
 
 
-def _release(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    key = _own_key(lock)
-    try:
-        return wrapped(*args, **kwargs)
-    finally:
-        if key is not None and _descriptor(lock) is None:
-            held.drop(key)
+def _release(original: Any) -> Any:
+    @functools.wraps(original)
+    def _release(self: Any) -> Any:
+        try:
+            return original(self)
+        finally:
+            _released(self)
+
+    return _release
 
 
 # --- what is noted -----------------------------------------------------------------------------------------------
 
 
-def _wait(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Wait | None:
+def _wait(acquire: Any, lock: Any, args: Any, kwargs: Any) -> Wait | None:
     try:
         run = current_run()
-        return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(wrapped, lock, args, kwargs))
+        return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(acquire, lock, args, kwargs))
     except Exception:  # a guest never raises
         _logger.debug("lastspan: a wait for a lock was not noted", exc_info=True)
         return None
 
 
-def _attributes(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> dict[str, Any] | None:
-    given = inspect.signature(wrapped).bind(*args, **kwargs).arguments
+def _attributes(acquire: Any, lock: Any, args: Any, kwargs: Any) -> dict[str, Any] | None:
+    given = inspect.signature(acquire).bind(lock, *args, **kwargs).arguments
     is_blocking = given.get("blocking")
     seconds = given.get("timeout")
     seconds = lock.timeout if seconds is None else seconds
@@ -118,7 +137,7 @@ def _attributes(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> dict[str, An
     key = _key_of_path(lock)
     return {
         a.LOCK_NAME: str(lock.lock_file),
-        a.LOCK_KIND: _kind(lock),
+        a.LOCK_KIND: _kind(type(lock)),
         **({} if key is None else {a.LOCK_KEY: key}),
         **limit(None if seconds < 0 else seconds),
     }
@@ -136,12 +155,19 @@ def _failed(wait: Wait, lock: Any) -> None:
 
 def _took(wait: Wait, lock: Any) -> None:
     try:
-        key = _own_key(lock)
-        if key is not None and lock.lock_counter == 1:  # more: it had it before
-            lifetime = getattr(lock, "lifetime", None) if _kind(lock) == _EXISTENCE else None
-            held.take(wait.run, key, time.monotonic(), expires_after=lifetime)
+        number, kind = _descriptor(lock), _kind(type(lock))
+        if number is None or id(lock) in _keys:  # it had it before
+            return
+        key = _keys[id(lock)] = file_key(os.fstat(number), kind)
+        lifetime = lock.lifetime if kind == _EXISTENCE and hasattr(lock, "lifetime") else None
+        held.take(wait.run, key, time.monotonic(), expires_after=lifetime)
     except Exception:  # a guest never raises
         _logger.debug("lastspan: a lock was not noted", exc_info=True)
+
+
+def _released(lock: Any) -> None:
+    if id(lock) in _keys and _descriptor(lock) is None:
+        held.drop(_keys.pop(id(lock), ""))
 
 
 def _descriptor(lock: Any) -> int | None:
@@ -150,20 +176,13 @@ def _descriptor(lock: Any) -> int | None:
     return descriptor
 
 
-def _own_key(lock: Any) -> str | None:
-    try:
-        descriptor = _descriptor(lock)
-        return None if descriptor is None else file_key(os.fstat(descriptor), _kind(lock))
-    except Exception:  # a guest never raises: closed meanwhile, or a lock of another kind than we know
-        return None
-
-
 def _key_of_path(lock: Any) -> str | None:
     try:
-        return file_key(os.stat(lock.lock_file), _kind(lock))
+        return file_key(os.stat(lock.lock_file), _kind(type(lock)))
     except OSError:  # deleted meanwhile
         return None
 
 
-def _kind(lock: Any) -> str:
-    return _EXISTENCE if any(one.__name__ == "SoftFileLock" for one in type(lock).__mro__) else _FLOCK
+@functools.lru_cache(64)
+def _kind(lock_class: Hashable) -> str:
+    return _EXISTENCE if any(one.__name__ == "SoftFileLock" for one in getattr(lock_class, "__mro__", ())) else _FLOCK

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
@@ -18,7 +19,7 @@ from lastspan.semconv import attributes as a
 from . import agent as lastspan
 from .holds import held, host_name
 from .lock_waits import Wait, current_run, current_wait, limit
-from .patches import Patches
+from .patches import Make, Patches
 
 _logger = logging.getLogger(__name__)
 
@@ -39,113 +40,147 @@ class RedisLocksInstrumentor(BaseInstrumentor):
     def _instrument(self, **kwargs: Any) -> None:
         if lastspan.start() is None:
             return
-        self._patches.when_imported("redis.lock", lambda module: _patch(self._patches, module.Lock, _SYNC))
-        self._patches.when_imported("redis.asyncio.lock", lambda module: _patch(self._patches, module.Lock, _ASYNC))
+        self._patches.when_imported("redis.lock", lambda module: self._patches.wrap(module.Lock, _SYNC))
+        self._patches.when_imported("redis.asyncio.lock", lambda module: self._patches.wrap(module.Lock, _ASYNC))
 
     def _uninstrument(self, **kwargs: Any) -> None:
         self._patches.restore()
 
 
-def _patch(patches: Patches, lock_class: Any, wrappers: Mapping[str, Callable[..., Any]]) -> None:
-    order = tuple(inspect.signature(lock_class.acquire).parameters)[1:]
-    acquire = wrappers["acquire"]
-
-    def ordered(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-        return acquire(wrapped, lock, args, kwargs, order)
-
-    patches.wrap(lock_class, {**wrappers, "acquire": ordered})
-
-
 # --- sync --------------------------------------------------------------------------------------------------------
 
 
-def _acquire(wrapped: Any, lock: Any, args: Any, kwargs: Any, order: tuple[str, ...]) -> Any:
-    wait = _wait(lock, args, kwargs, order)
-    if wait is None:
-        return wrapped(*args, **kwargs)
-    with wait:
-        got = wrapped(*args, **kwargs)
-        wait.got = bool(got)
+def _acquire(original: Any) -> Any:
+    order = _order(original)
+
+    @functools.wraps(original)
+    def acquire(self: Any, *args: Any, **kwargs: Any) -> Any:
+        wait = _wait(self, args, kwargs, order)
+        if wait is None:
+            return original(self, *args, **kwargs)
+        with wait:
+            got = original(self, *args, **kwargs)
+            wait.got = bool(got)
+            return got
+
+    return acquire
+
+
+def _do_acquire(original: Any) -> Any:
+    @functools.wraps(original)
+    def do_acquire(self: Any, token: Any) -> Any:
+        got = original(self, token)
+        _tried(self, token, got)
         return got
 
-
-def _do_acquire(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    got = wrapped(*args, **kwargs)
-    _tried(lock, _first(args, kwargs), bool(got))
-    return got
+    return do_acquire
 
 
-def _do_release(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    try:
-        result = wrapped(*args, **kwargs)
-    except Exception as error:
-        _released(lock, _first(args, kwargs), error)
-        raise
-    _released(lock, _first(args, kwargs), None)
-    return result
+def _do_release(original: Any) -> Any:
+    @functools.wraps(original)
+    def do_release(self: Any, expected_token: Any) -> Any:
+        try:
+            result = original(self, expected_token)
+        except Exception as error:
+            _refused(self, expected_token, error)
+            raise
+        _released(self, expected_token)
+        return result
+
+    return do_release
 
 
-def _do_extend(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    result = wrapped(*args, **kwargs)
-    _extended(lock, *args, **kwargs)
-    return result
+def _do_extend(original: Any) -> Any:
+    @functools.wraps(original)
+    def do_extend(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        _extended(self, *args, **kwargs)
+        return result
+
+    return do_extend
 
 
-def _do_reacquire(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    result = wrapped(*args, **kwargs)
-    _extended(lock, lock.timeout, replace_ttl=True)
-    return result
+def _do_reacquire(original: Any) -> Any:
+    @functools.wraps(original)
+    def do_reacquire(self: Any) -> Any:
+        result = original(self)
+        _extended(self, self.timeout, replace_ttl=True)
+        return result
+
+    return do_reacquire
 
 
 # --- async -------------------------------------------------------------------------------------------------------
 
 
-async def _acquire_async(wrapped: Any, lock: Any, args: Any, kwargs: Any, order: tuple[str, ...]) -> Any:
-    wait = _wait(lock, args, kwargs, order)
-    if wait is None:
-        return await wrapped(*args, **kwargs)
-    with wait:
-        got = await wrapped(*args, **kwargs)
-        wait.got = bool(got)
+def _acquire_async(original: Any) -> Any:
+    order = _order(original)
+
+    @functools.wraps(original)
+    async def acquire(self: Any, *args: Any, **kwargs: Any) -> Any:
+        wait = _wait(self, args, kwargs, order)
+        if wait is None:
+            return await original(self, *args, **kwargs)
+        with wait:
+            got = await original(self, *args, **kwargs)
+            wait.got = bool(got)
+            return got
+
+    return acquire
+
+
+def _do_acquire_async(original: Any) -> Any:
+    @functools.wraps(original)
+    async def do_acquire(self: Any, token: Any) -> Any:
+        got = await original(self, token)
+        _tried(self, token, got)
         return got
 
-
-async def _do_acquire_async(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    got = await wrapped(*args, **kwargs)
-    _tried(lock, _first(args, kwargs), bool(got))
-    return got
+    return do_acquire
 
 
-async def _do_release_async(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    try:
-        result = await wrapped(*args, **kwargs)
-    except Exception as error:
-        _released(lock, _first(args, kwargs), error)
-        raise
-    _released(lock, _first(args, kwargs), None)
-    return result
+def _do_release_async(original: Any) -> Any:
+    @functools.wraps(original)
+    async def do_release(self: Any, expected_token: Any) -> Any:
+        try:
+            result = await original(self, expected_token)
+        except Exception as error:
+            _refused(self, expected_token, error)
+            raise
+        _released(self, expected_token)
+        return result
+
+    return do_release
 
 
-async def _do_extend_async(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    result = await wrapped(*args, **kwargs)
-    _extended(lock, *args, **kwargs)
-    return result
+def _do_extend_async(original: Any) -> Any:
+    @functools.wraps(original)
+    async def do_extend(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = await original(self, *args, **kwargs)
+        _extended(self, *args, **kwargs)
+        return result
+
+    return do_extend
 
 
-async def _do_reacquire_async(wrapped: Any, lock: Any, args: Any, kwargs: Any) -> Any:
-    result = await wrapped(*args, **kwargs)
-    _extended(lock, lock.timeout, replace_ttl=True)
-    return result
+def _do_reacquire_async(original: Any) -> Any:
+    @functools.wraps(original)
+    async def do_reacquire(self: Any) -> Any:
+        result = await original(self)
+        _extended(self, self.timeout, replace_ttl=True)
+        return result
+
+    return do_reacquire
 
 
-_SYNC: Final[Mapping[str, Callable[..., Any]]] = {
+_SYNC: Final[Mapping[str, Make]] = {
     "acquire": _acquire,
     "do_acquire": _do_acquire,
     "do_release": _do_release,
     "do_extend": _do_extend,
     "do_reacquire": _do_reacquire,
 }
-_ASYNC: Final[Mapping[str, Callable[..., Any]]] = {
+_ASYNC: Final[Mapping[str, Make]] = {
     "acquire": _acquire_async,
     "do_acquire": _do_acquire_async,
     "do_release": _do_release_async,
@@ -180,7 +215,12 @@ def _attributes(lock: Any, args: Any, kwargs: Any, order: tuple[str, ...]) -> di
     }
 
 
-def _tried(lock: Any, token: object, got: bool) -> None:
+def _order(acquire: Any) -> tuple[str, ...]:
+    """Names of its arguments: they differ between versions."""
+    return tuple(inspect.signature(acquire).parameters)[1:]
+
+
+def _tried(lock: Any, token: object, got: object) -> None:
     try:
         wait = current_wait(lock)
         if not got:
@@ -194,13 +234,18 @@ def _tried(lock: Any, token: object, got: bool) -> None:
         _logger.debug("lastspan: a lock was not noted", exc_info=True)
 
 
-def _released(lock: Any, token: object, error: Exception | None) -> None:
-    """Given back, or it was not its own any more; any other error leaves it held at the server."""
+def _released(lock: Any, token: object) -> None:
     try:
-        if error is None or type(error).__name__ == "LockNotOwnedError":
+        if held:
             held.drop(key(lock), owner=token)
     except Exception:  # a guest never raises
         _logger.debug("lastspan: a lock's release was not noted", exc_info=True)
+
+
+def _refused(lock: Any, token: object, error: Exception) -> None:
+    """It was not its own any more; any other error leaves it held at the server."""
+    if type(error).__name__ == "LockNotOwnedError":
+        _released(lock, token)
 
 
 def _extended(lock: Any, additional_time: float, replace_ttl: bool = False) -> None:
@@ -212,10 +257,6 @@ def _extended(lock: Any, additional_time: float, replace_ttl: bool = False) -> N
             held.keep(name, begins + float(additional_time), owner=token)
     except Exception:  # a guest never raises
         _logger.debug("lastspan: a lock's extension was not noted", exc_info=True)
-
-
-def _first(args: Any, kwargs: Any) -> object:
-    return args[0] if args else next(iter(kwargs.values()), None)
 
 
 def key(lock: Any) -> str:
