@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +11,7 @@ from typing import Any
 import pytest
 from tests.instrumentation.worker import Worker, names, of, span_id, worker
 
-from lastspan.instrumentation.evidence import look
 from lastspan.instrumentation.records import Record
-from lastspan.instrumentation.spans import Where
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 
@@ -48,22 +45,8 @@ class Ledger:
 def waiting(made: Worker, wait: Callable[[], object], release: Callable[[], object]) -> Iterator[Any]:
     """Run a job whose thread waits; let it go in the end."""
     job = made.job(id="sync-42")
-    thread = made.on_thread(threading.get_ident)
-    done = made.leave_to(wait)
-    while not _has_stopped_in(wait, thread):
-        pass
-    try:
+    with made.stopped_in(wait, release):
         yield job
-    finally:
-        release()
-        done.result(10)
-
-
-def _has_stopped_in(wait: Any, thread: int) -> bool:
-    before = look(Where(thread, None, None)).steps
-    time.sleep(0.02)
-    now = look(Where(thread, None, None)).steps
-    return before == now and wait.__code__ in [code for code, _ in now]
 
 
 def lock_spans(records: list[Record]) -> list[Record]:

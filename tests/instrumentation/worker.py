@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -14,12 +16,13 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind, set_span_in_context
 
 from lastspan.instrumentation.announce import Announcer
+from lastspan.instrumentation.evidence import look
 from lastspan.instrumentation.identity import Identity
 from lastspan.instrumentation.records import Record
 from lastspan.instrumentation.run import Run
 from lastspan.instrumentation.sampler import RecordJobs
 from lastspan.instrumentation.settings import Settings
-from lastspan.instrumentation.spans import OpenSpans
+from lastspan.instrumentation.spans import OpenSpans, Where
 from lastspan.semconv import attributes as a
 
 _T = TypeVar("_T")
@@ -60,9 +63,18 @@ class Worker:
         """Do something on the jobs' thread."""
         return self._thread.submit(function).result()
 
-    def leave_to(self, function: Callable[[], object]) -> Future[object]:
-        """Let the jobs' thread do something that may take long; return at once."""
-        return self._thread.submit(function)
+    @contextmanager
+    def stopped_in(self, wait: Callable[[], object], release: Callable[[], object]) -> Iterator[None]:
+        """Let the jobs' thread wait in *wait*; let it go in the end."""
+        where = Where(self.on_thread(threading.get_ident), None, None)
+        done = self._thread.submit(wait)
+        while not _has_stopped_in(wait, where):
+            pass
+        try:
+            yield
+        finally:
+            release()
+            done.result(10)
 
     def job(self, name: str = "nightly", *, inside: Any = None, **facts: Any) -> Any:
         """Start a job; its span is the caller's to end."""
@@ -118,6 +130,13 @@ class Worker:
         span = self.tracer.start_span(name, context, kind, attributes=attributes, start_time=self.wall_ns)
         self.kept[span.get_span_context().span_id] = span
         return span
+
+
+def _has_stopped_in(wait: Any, where: Where) -> bool:
+    before = look(where).steps
+    time.sleep(0.02)
+    now = look(where).steps
+    return before == now and wait.__code__ in [code for code, _ in now]
 
 
 @contextmanager
