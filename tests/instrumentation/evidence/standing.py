@@ -74,7 +74,7 @@ class Silent:
         while True:
             try:
                 taken, _ = self._listener.accept()
+                self._taken.append(taken)
                 taken.sendall(self._greeting)
             except OSError:  # closed
                 return
-            self._taken.append(taken)

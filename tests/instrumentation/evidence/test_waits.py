@@ -33,6 +33,9 @@ from lastspan.instrumentation.evidence.waits import Wait, wait
 from lastspan.instrumentation.spans import Where
 from lastspan.semconv.vocabulary import WAITS
 
+# A client that is cut off may leave its socket to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
 Blocking: TypeAlias = "tuple[Callable[[], object], Callable[[], object]]"
 """What blocks, and what lets it go."""
 

@@ -51,7 +51,7 @@ class Clue:
 def call(frames: tuple[FrameType, ...], package: str = "") -> CallFacts | None:
     """Return what the frames of a client say about its call; None: they say nothing."""
     clues = list(_clues(frames, package))
-    limits = [limit for frame, clue in clues for limit in _limits(frame, clue)]
+    limits = _in_force(clues)
     peer, local = _addresses(clues)
     timeout = min((limit for limit in limits if limit is not None), default=None)
     if timeout is None and not limits and not peer:
@@ -72,6 +72,15 @@ def _clues(frames: tuple[FrameType, ...], package: str) -> Iterator[tuple[FrameT
             continue
         if is_inside or module == "asyncio.tasks":
             yield frame, clue
+
+
+def _in_force(clues: list[tuple[FrameType, Clue]]) -> list[float | None]:
+    """Return the timeout of the innermost client that knows one, and those of each `wait_for` around it."""
+    limits: list[float | None] = []
+    for frame, clue in clues:
+        if not limits or frame.f_globals.get("__name__") == "asyncio.tasks":
+            limits += _limits(frame, clue)
+    return limits
 
 
 def _limits(frame: FrameType, clue: Clue) -> Iterator[float | None]:
@@ -144,10 +153,7 @@ def _same(names: str, clue: Clue) -> dict[str, Clue]:
     return dict.fromkeys(names.split(), clue)
 
 
-_HTTPX: Final = _same(
-    "send _send_handling_auth _send_handling_redirects _send_single_request handle_request handle_async_request",
-    Clue(("request.extensions.timeout.read",)),
-)
+_HTTPX: Final = _same("handle_request handle_async_request", Clue(("request.extensions.timeout.read",)))
 _HTTPCORE: Final = _same(
     "_receive_event _receive_response_headers _receive_response_body _send_event",
     Clue(("timeout",), "{self._origin.host}:{self._origin.port}"),
@@ -167,7 +173,6 @@ CLUES: Final[Mapping[str, Mapping[str, Clue]]] = {
         **_same("read text json", Clue(("self._session._timeout",), transport="self._connection._protocol.transport")),
         "start": Clue((), transport="connection._protocol.transport"),
     },
-    "httpx._client": _HTTPX,
     "httpx._transports.default": _HTTPX,
     "httpcore._sync.http11": _HTTPCORE,
     "httpcore._async.http11": _HTTPCORE,

@@ -1,0 +1,250 @@
+"""The timeout in force for a call, and its peer, where the system call does not show them."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import threading
+import urllib.request
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+import requests
+from tests.instrumentation.evidence.standing import Silent, soon, standing
+
+from lastspan.instrumentation.evidence.calls import CLUES, CallFacts, call
+from lastspan.instrumentation.evidence.frames import live
+from lastspan.instrumentation.spans import Where
+
+# A client that is cut off may leave its socket to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    server = Silent()
+    yield server
+    server.close()
+
+
+def plain_requests(server: Silent, timeout: float | None) -> None:
+    with requests.Session() as session:
+        session.get(server.url, timeout=timeout)
+
+
+def with_a_password(server: Silent, timeout: float | None) -> None:
+    with requests.Session() as session:
+        session.get(server.url.replace("//", "//user:secret@") + "?token=secret", timeout=timeout)
+
+
+def by_urllib3(server: Silent, timeout: float | None) -> None:
+    urllib3 = pytest.importorskip("urllib3")
+    with urllib3.PoolManager() as pool:
+        pool.request("GET", server.url, timeout=urllib3.Timeout(connect=5, read=timeout), retries=False)
+
+
+def by_urllib(server: Silent, timeout: float | None) -> None:
+    if timeout is None:
+        urllib.request.urlopen(server.url)
+    else:
+        urllib.request.urlopen(server.url, timeout=timeout)
+
+
+def by_http_client(server: Silent, timeout: float | None) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
+    connection.request("GET", "/")
+    try:
+        connection.getresponse()
+    finally:
+        connection.close()
+
+
+def by_httpx(server: Silent, timeout: float | None) -> None:
+    with pytest.importorskip("httpx").Client(trust_env=False) as client:
+        client.get(server.url, timeout=timeout)
+
+
+def by_grpc(server: Silent, timeout: float | None) -> None:
+    grpc = pytest.importorskip("grpc")
+    with grpc.insecure_channel(server.address) as channel:
+        channel.unary_unary("/a.Service/Method")(b"", timeout=timeout)
+
+
+def by_redis(server: Silent, timeout: float | None) -> None:
+    with pytest.importorskip("redis").Redis(host="127.0.0.1", port=server.port, socket_timeout=timeout) as client:
+        client.get("key")
+
+
+def by_botocore(server: Silent, timeout: float | None) -> None:
+    config = pytest.importorskip("botocore.config").Config(read_timeout=timeout, retries={"max_attempts": 0})
+    session = pytest.importorskip("botocore.session").Session()
+    session.set_credentials("key", "secret")
+    client = session.create_client("sqs", "eu-west-1", endpoint_url=f"http://{server.address}", config=config)
+    client.list_queues()
+
+
+PLAIN = [
+    plain_requests,
+    with_a_password,
+    by_urllib3,
+    by_urllib,
+    by_http_client,
+    by_httpx,
+    by_grpc,
+    by_redis,
+    by_botocore,
+]
+
+
+@pytest.mark.parametrize("timeout", [None, 700.0])
+@pytest.mark.parametrize("client", PLAIN, ids=[client.__name__ for client in PLAIN])
+def test_plain_clients(client: Callable[[Silent, float | None], None], timeout: float | None) -> None:
+    """As the application gave it, with the peer as host:port and nothing else of the URL."""
+    server = Silent()
+    expected = CallFacts(timeout, timeout is None, server.address)
+    with standing(lambda: client(server, timeout), server.close) as where:
+        found = soon(lambda: call(live(where)), lambda one: one == expected)
+        assert found == expected
+
+
+async def aiohttp_total(server: Silent, timeout: float | None) -> None:
+    aiohttp = pytest.importorskip("aiohttp")
+    limits = aiohttp.ClientTimeout(total=timeout)
+    async with aiohttp.ClientSession(timeout=limits) as session, session.get(server.url) as answer:
+        await answer.read()
+
+
+async def aiohttp_read(server: Silent, timeout: float | None) -> None:
+    aiohttp = pytest.importorskip("aiohttp")
+    limits = aiohttp.ClientTimeout(total=None, sock_read=timeout)
+    async with aiohttp.ClientSession() as session, session.get(server.url, timeout=limits) as answer:
+        await answer.read()
+
+
+async def httpx_async(server: Silent, timeout: float | None) -> None:
+    async with pytest.importorskip("httpx").AsyncClient(trust_env=False) as client:
+        await client.get(server.url, timeout=timeout)
+
+
+async def redis_async(server: Silent, timeout: float | None) -> None:
+    async with pytest.importorskip("redis.asyncio").Redis(
+        host="127.0.0.1", port=server.port, socket_timeout=timeout
+    ) as client:
+        await client.get("key")
+
+
+async def waited_for(server: Silent, timeout: float | None) -> None:
+    await asyncio.wait_for(aiohttp_total(server, 5000), timeout)
+
+
+TASKS = [aiohttp_total, aiohttp_read, httpx_async, redis_async]
+
+
+def looped(body: Callable[[], Coroutine[Any, Any, None]]) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return what runs a coroutine in a loop, and what cancels it."""
+    running: list[asyncio.AbstractEventLoop] = []
+
+    async def main() -> None:
+        running.append(asyncio.get_running_loop())
+        await body()
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except asyncio.CancelledError:
+            pass
+
+    def leave() -> None:
+        loop = running[0]
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+
+    return run, leave
+
+
+@pytest.mark.parametrize("timeout", [None, 700.0])
+@pytest.mark.parametrize("client", TASKS, ids=[client.__name__ for client in TASKS])
+def test_asyncio_clients(
+    client: Callable[[Silent, float | None], Coroutine[Any, Any, None]], timeout: float | None, silent: Silent
+) -> None:
+    """The system call is the loop's: the client's own frames tell."""
+
+    def is_expected(one: CallFacts | None) -> bool:
+        return one is not None and (one.timeout, one.is_unbounded, one.peer) == (
+            timeout,
+            timeout is None,
+            silent.address,
+        )
+
+    with standing(*looped(lambda: client(silent, timeout))) as where:
+        found = soon(lambda: call(live(where)), is_expected)
+        assert is_expected(found), found
+
+
+def test_the_default_of_aiohttp(silent: Silent) -> None:
+    """Five minutes: a call that names no timeout has one."""
+
+    async def body() -> None:
+        aiohttp = pytest.importorskip("aiohttp")
+        async with aiohttp.ClientSession() as session, session.get(silent.url):
+            pass
+
+    with standing(*looped(body)) as where:
+        found = soon(lambda: call(live(where)), lambda one: one is not None and one.local != "")
+        assert found is not None
+        assert (found.timeout, found.is_unbounded) == (300, False)
+        assert found.local.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize(("timeout", "expected"), [(700.0, 700.0), (9000.0, 5000.0), (None, 5000.0)])
+def test_of_two_timeouts_the_shorter(timeout: float | None, expected: float, silent: Silent) -> None:
+    """The client's, and that of an `asyncio.wait_for` around it."""
+    with standing(*looped(lambda: waited_for(silent, timeout))) as where:
+        found = soon(lambda: call(live(where)), lambda one: one is not None and one.timeout == expected)
+        assert found is not None
+        assert (found.timeout, found.is_unbounded) == (expected, False)
+
+
+async def within_a_block(server: Silent, _: float | None = None) -> None:
+    async with pytest.importorskip("async_timeout" if not hasattr(asyncio, "timeout") else "asyncio").timeout(900):
+        await aiohttp_total(server, None)
+
+
+def test_a_block_with_a_timeout_is_not_called_unbounded(silent: Silent) -> None:
+    """Its limit is not seen, but that there may be one."""
+    with standing(*looped(lambda: within_a_block(silent))) as where:
+        found = soon(lambda: call(live(where)), lambda one: one is not None and one.local != "")
+        assert found is not None
+        assert (found.timeout, found.is_unbounded) == (None, None)
+
+
+def test_a_stream(silent: Silent) -> None:
+    """Both ends of its connection."""
+    ports: list[int] = []
+
+    async def body() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", silent.port)
+        ports.append(writer.get_extra_info("sockname")[1])
+        try:
+            await reader.read(1)
+        finally:
+            writer.close()
+
+    with standing(*looped(body)) as where:
+        found = soon(lambda: call(live(where)), lambda one: one is not None and one.peer != "")
+        assert found == CallFacts(None, None, silent.address, f"127.0.0.1:{ports[0]}")
+
+
+def test_no_call() -> None:
+    """Where no client's frame is on the stack, nothing is said; nor of calls around the application's own code."""
+    over = threading.Event()
+    with standing(lambda: over.wait(), over.set) as where:
+        assert call(live(where)) is None
+    assert call(()) is None
+    assert call(live(Where(0, None, None))) is None
+
+
+def test_each_clue_says_something() -> None:
+    for rows in CLUES.values():
+        for clue in rows.values():
+            assert clue.timeout or clue.peer or clue.transport
