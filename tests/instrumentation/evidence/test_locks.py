@@ -442,9 +442,14 @@ def test_a_timeout_is_told(threads: Threads) -> None:
     lock, slots = threading.Lock(), threading.Semaphore(0)
     threads.hold(with_lock(lock))
     limit = 50
-    assert until(of(threads.start(lambda: lock.acquire(timeout=limit), "waiting"))).timeout == 50
+
+    def want() -> None:
+        if lock.acquire(timeout=limit):
+            lock.release()
+
+    assert until(of(threads.start(want, "waiting"))).timeout == 50
     threads.at_end.append(slots.release)
-    found = until(of(threads.start(lambda: slots.acquire(timeout=40.5), "waiting")))
+    found = until(of(threads.start(partial(slots.acquire, timeout=40.5), "waiting")))
     assert (found.timeout, found.wait, found.holder) == (40.5, "semaphore", UNKNOWN)
 
 
@@ -665,7 +670,7 @@ def test_who_waits_for_a_circle_is_told(threads: Threads) -> None:
 
 def test_a_semaphore_with_a_share_left_to_give_is_no_circle(threads: Threads) -> None:
     """One of its holders can go on."""
-    slots, lock = threading.Semaphore(2), threading.Lock()
+    slots, lock = threading.Semaphore(2), threading.Lock()  # the other share is with a thread that waits for no lock
     taken = threading.Event()
 
     def run() -> None:
@@ -682,7 +687,8 @@ def test_a_semaphore_with_a_share_left_to_give_is_no_circle(threads: Threads) ->
 
     threads.hold(with_lock(slots), "free")
     wanting = threads.start(want, "wanting")
-    threads.start(run, "running")
+    running = threads.start(run, "running")
+    until(of(running), lambda seen: seen.wait == "lock")
     found = until(of(wanting), lambda seen: seen.wait == "semaphore")
     assert found.cycle == ()
 

@@ -153,9 +153,13 @@ class Graph:
         if wait.nodes:
             return [self.actor(one) for one in wait.nodes]
         found = [holder for holder, _ in self.holders(wait)]
-        if wait.word == "semaphore" and not all(self.wait(holder) for holder in found):
+        if wait.word == "semaphore" and not all(self._is_bound(holder) for holder in found):
             return []  # one of them will give its share back
         return found
+
+    def _is_bound(self, node: Node) -> bool:
+        wait = self.wait(node)
+        return wait is not None and (wait.word in HELD or bool(wait.nodes))
 
 
 def lasting_circle(graph: Graph, start: Node) -> Generator[None, None, tuple[Node, ...]]:

@@ -329,9 +329,12 @@ def _segment(code: CodeType, span: Span, *, entering: bool = False) -> Expr | No
     lines = _lines(code.co_filename)
     if lines is None or lines[span[0] - 1][: span[2]].rstrip().endswith(b"."):
         return None
+    text = _cut(lines, span)
     try:
-        node = ast.parse(b"(" + _cut(lines, span) + b"\n)", mode="eval").body
+        node = ast.parse(b"(" + text + b"\n)", mode="eval").body if text.strip() else None
     except (SyntaxError, ValueError):
+        return None
+    if node is None:
         return None
     alias = _ALIAS.match(lines[span[1] - 1][span[3] :]) if entering else None
     return _plausible(
