@@ -6,7 +6,11 @@ import sqlite3
 import time
 
 from tests.e2e.causes.place import here, ready
-from tests.e2e.causes.way import DB, way
+from tests.e2e.causes.way import way
+
+FILE = r"(db|lock) "
+"""The statement's span: a call of a database that waits for a lock is allowed what a lock is allowed."""
+OWN = r"(job|lock) "
 
 
 def _open() -> sqlite3.Connection:
@@ -21,7 +25,7 @@ def vacuum_nightly() -> None:
     time.sleep(3600)
 
 
-@way("db_lock", span=DB, beside=(vacuum_nightly,), where="process", held_by="vacuum_nightly")
+@way("db_lock", span=FILE, bare_span=OWN, beside=(vacuum_nightly,), where="process", held_by="vacuum_nightly")
 def sqlite_locked_by_another_process() -> None:
     cursor = _open().cursor()
     cursor.execute("INSERT INTO notes VALUES ('hello')")  # <- stops here
@@ -35,7 +39,7 @@ def import_notes() -> None:
     time.sleep(3600)
 
 
-@way("db_lock", span=DB, beside=(import_notes,))
+@way("db_lock", span=FILE, bare_span=OWN, beside=(import_notes,))
 def sqlite_locked_by_another_thread() -> None:
     cursor = _open().cursor()
     cursor.execute("DELETE FROM notes")  # <- stops here
