@@ -193,7 +193,7 @@ def test_async_locks_are_the_same(live: Live, redis_server: Redis, client: redis
     async def nightly() -> None:
         async with redis.asyncio.Redis.from_url(redis_server.dsn) as connection:
             with job("nightly"):
-                async with connection.lock("orders", timeout=5) as lock:
+                async with connection.lock("orders", timeout=600) as lock:
                     await lock.extend(5)
                     assert live.holds() == [orders]
                     assert await connection.lock("orders", sleep=0.02).acquire(True, 0.1) is False

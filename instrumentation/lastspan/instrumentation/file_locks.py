@@ -11,7 +11,8 @@ import inspect
 import logging
 import os
 import time
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
+from functools import partial
 from typing import Any, Final
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
@@ -29,10 +30,6 @@ SPAN_NAME: Final = "filelock acquire"
 _FLOCK: Final = "flock"
 _EXISTENCE: Final = "lockfile"
 """Whose file exists, holds the lock; the kernel knows nothing of it."""
-
-
-_keys: Final[dict[int, str]] = {}
-"""Of locks that jobs hold, by the identity of filelock's object; it gives its file back before it goes."""
 
 
 class FileLocksInstrumentor(BaseInstrumentor):
@@ -107,10 +104,12 @@ def _try(original: Any) -> Any:
 def _release(original: Any) -> Any:
     @functools.wraps(original)
     def _release(self: Any) -> Any:
+        number = _descriptor(self)
         try:
             return original(self)
         finally:
-            _released(self)
+            if number is not None and _descriptor(self) is None:
+                held.drop((SPAN_NAME, number))
 
     return _release
 
@@ -137,7 +136,7 @@ def _attributes(acquire: Any, lock: Any, args: Any, kwargs: Any) -> dict[str, An
     key = _key_of_path(lock)
     return {
         a.LOCK_NAME: str(lock.lock_file),
-        a.LOCK_KIND: _kind(type(lock)),
+        a.LOCK_KIND: _kind(lock),
         **({} if key is None else {a.LOCK_KEY: key}),
         **limit(None if seconds < 0 else seconds),
     }
@@ -155,19 +154,23 @@ def _failed(wait: Wait, lock: Any) -> None:
 
 def _took(wait: Wait, lock: Any) -> None:
     try:
-        number, kind = _descriptor(lock), _kind(type(lock))
-        if number is None or id(lock) in _keys:  # it had it before
+        number = _descriptor(lock)
+        key = (SPAN_NAME, number)
+        if number is None or lock.lock_counter != 1:  # it had it before
             return
-        key = _keys[id(lock)] = file_key(os.fstat(number), kind)
+        kind = _kind(lock)
         lifetime = lock.lifetime if kind == _EXISTENCE and hasattr(lock, "lifetime") else None
-        held.take(wait.run, key, time.monotonic(), expires_after=lifetime)
+        # Its own descriptor is asked when somebody looks: that costs more than all else here.
+        held.take(wait.run, key, time.monotonic(), expires_after=lifetime, name=partial(_name, number, kind))
     except Exception:  # a guest never raises
         _logger.debug("lastspan: a lock was not noted", exc_info=True)
 
 
-def _released(lock: Any) -> None:
-    if id(lock) in _keys and _descriptor(lock) is None:
-        held.drop(_keys.pop(id(lock), ""))
+def _name(number: int, kind: str) -> str | None:
+    try:
+        return file_key(os.fstat(number), kind)
+    except OSError:  # closed meanwhile
+        return None
 
 
 def _descriptor(lock: Any) -> int | None:
@@ -178,11 +181,10 @@ def _descriptor(lock: Any) -> int | None:
 
 def _key_of_path(lock: Any) -> str | None:
     try:
-        return file_key(os.stat(lock.lock_file), _kind(type(lock)))
+        return file_key(os.stat(lock.lock_file), _kind(lock))
     except OSError:  # deleted meanwhile
         return None
 
 
-@functools.lru_cache(64)
-def _kind(lock_class: Hashable) -> str:
-    return _EXISTENCE if any(one.__name__ == "SoftFileLock" for one in getattr(lock_class, "__mro__", ())) else _FLOCK
+def _kind(lock: Any) -> str:
+    return _EXISTENCE if any(one.__name__ == "SoftFileLock" for one in type(lock).__mro__) else _FLOCK

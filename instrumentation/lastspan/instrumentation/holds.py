@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import socket
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -30,32 +31,43 @@ class Hold(NamedTuple):
     """Monotonic, s."""
     expires: float | None
     """Monotonic, s; None: it is kept until it is given back."""
+    name: Callable[[], str | None] | None
+    """Asked when somebody looks, where the name costs something; None: the key is it."""
 
 
 class Holds:
     """The locks that the jobs of this process hold, by key. A lock has one holder: the last who took it."""
 
     def __init__(self) -> None:
-        self._holds: dict[str, Hold] = {}
+        self._holds: dict[Hashable, Hold] = {}
 
-    def take(self, run: Run, key: str, now: float, *, owner: object = None, expires_after: float | None = None) -> None:
+    def take(
+        self,
+        run: Run,
+        key: Hashable,
+        now: float,
+        *,
+        owner: object = None,
+        expires_after: float | None = None,
+        name: Callable[[], str | None] | None = None,
+    ) -> None:
         """*run* holds *key* from *now* on, for *expires_after* seconds or until it gives it back."""
         if run.holds is None:
             run.holds = {}
         if key not in run.holds and len(run.holds) >= RUN_MAX:
             return
-        self._holds[key] = Hold(run, owner, now, None if expires_after is None else now + expires_after)
+        self._holds[key] = Hold(run, owner, now, None if expires_after is None else now + expires_after, name)
         run.holds[key] = None
         if len(self._holds) > _ALL_MAX:
             self._forget_the_oldest()
 
-    def keep(self, key: str, expires: float, *, owner: object = None) -> None:
+    def keep(self, key: Hashable, expires: float, *, owner: object = None) -> None:
         """The holder may keep *key* until *expires* (monotonic, s)."""
         hold = self._holds.get(key)
         if hold is not None and hold.owner == owner:
             self._holds[key] = hold._replace(expires=expires)
 
-    def drop(self, key: str, *, owner: object = None) -> None:
+    def drop(self, key: Hashable, *, owner: object = None) -> None:
         """*key* was given back, by whichever thread; nothing happens if somebody else has taken it meanwhile."""
         hold = self._holds.get(key)
         if hold is None or hold.owner != owner:
@@ -64,7 +76,7 @@ class Holds:
         if hold.run.holds is not None:
             hold.run.holds.pop(key, None)
 
-    def of(self, key: str) -> Hold | None:
+    def of(self, key: Hashable) -> Hold | None:
         """Return who holds *key*, as far as this process knows; perhaps not any more: see `expires`."""
         return self._holds.get(key)
 
@@ -72,12 +84,13 @@ class Holds:
         """Return what *run* holds, oldest first."""
         if not run.holds:
             return []
-        mine = ((key, self._holds.get(key)) for key in list(run.holds))
-        return [
-            key
+        mine = [(key, hold) for key in list(run.holds) if (hold := self._holds.get(key)) is not None]
+        names = [
+            str(key) if hold.name is None else hold.name()
             for key, hold in mine
-            if hold is not None and hold.run is run and (hold.expires is None or now < hold.expires)
+            if hold.run is run and (hold.expires is None or now < hold.expires)
         ]
+        return [name for name in names if name is not None]
 
     def _forget_the_oldest(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 
 
 class Run:
@@ -70,7 +71,7 @@ class Run:
         self.span_id = 0
         """0 until its span has started."""
         self.outer: Run | None = None
-        self.holds: dict[str, None] | None = None
+        self.holds: dict[Hashable, None] | None = None
         """Keys of the locks that it took and has not given back (holds.py); None: never any."""
         self.is_ours = False
         """Its span is one that we open; otherwise a framework's instrumentation opens it, as CONSUMER."""
