@@ -6,7 +6,6 @@ The program of `tests/instrumentation/programs/secrets.py` has them in spans; he
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -81,7 +80,7 @@ def queries(password):
     holder.execute("create table if not exists users (name)")
     holder.execute("begin exclusive")
     cursor = sqlite3.connect("vault.db", timeout=600).cursor()
-    cursor.execute(f"insert into users values ('{password}', ?)" if False else "insert into users values (?)", (password,))
+    cursor.execute("insert into users values (?)", (password,))
 
 
 @job("runs")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable
+from typing import Any
+from weakref import ref
 
 
 class Run:
@@ -17,6 +19,7 @@ class Run:
         "attempt",
         "expected",
         "holds",
+        "hub",
         "id",
         "is_ours",
         "max_attempts",
@@ -73,6 +76,8 @@ class Run:
         self.outer: Run | None = None
         self.holds: dict[Hashable, None] | None = None
         """Keys of the locks that it took and has not given back (holds.py); None: never any."""
+        self.hub: ref[Any] | None = None
+        """The gevent hub of the thread that it began on."""
         self.is_ours = False
         """Its span is one that we open; otherwise a framework's instrumentation opens it, as CONSUMER."""
 

@@ -16,13 +16,16 @@ from lastspan.semconv import attributes as a
 from . import clean
 from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text
 from .evidence.diagnosis import Attributes, Subject, diagnose
+from .evidence.hubs import Hubs
 from .evidence.locks import Holder, WaitedLock, find
+from .evidence.loops import Loop, Loops
 from .evidence.place import Place
+from .spans import Where
 
 if TYPE_CHECKING:
     from .run import Run
     from .settings import Settings
-    from .spans import OpenSpans, Where
+    from .spans import OpenSpans
 
 _APART: Final = 0.05
 """Two samples that are closer say nothing of CPU time, s."""
@@ -133,6 +136,11 @@ class Sampling:
         self._settings = settings
         self._process_id = process_id
         self._every = max(settings.interval / 3, settings.tick)
+        self._loops = Loops()
+        self._hubs = Hubs()
+        self._pinged: set[int] = set()
+        """Loops that were asked at this look, by id."""
+        self._pinged_at = 0.0
         self._sampled: dict[int, Sampled] = {}
 
     def of(self, span_id: int) -> Sampled | None:
@@ -153,11 +161,14 @@ class Sampling:
     ) -> Generator[None, None, Look | None]:
         """Look at a leaf, if it is time; yields where the host may want its turn. Returns what was seen."""
         sampled = self._sampled.get(span_id) or self._sampled.setdefault(span_id, Sampled(run.package))
-        if not self._is_due(sampled, now):
+        loop = where.task.get_loop() if where.task is not None else self._hubs.of(where.greenlet, run.hub)
+        lag = 0.0 if loop is None else self._lag(loop, where, now)
+        if not (self._is_due(sampled, now) or (lag >= _LAG and not sampled.loop)):
             return None
         seen = look(where)
         sampled.take(seen, now)
         yield
+        sampled.loop = {} if loop is None or lag < _LAG else self._of_loop(loop, where, run, lag)
         if sampled.taken < 2 or not seen.steps:
             return seen
         if sampled.is_busy:
@@ -187,9 +198,38 @@ class Sampling:
             sampled.searched_next = now + min(max(waited, self._settings.interval), _SEARCH_PAUSE_MAX)
             sampled.lock = yield from find(where, self._describe)
 
-    def _code_of(self, ident: int, package: str) -> str:
-        from .spans import Where
+    def _lag(self, loop: Loop, where: Where, now: float) -> float:
+        """Ask the event loop of a late job whether it runs; return for how long it does not, s."""
+        if now != self._pinged_at:
+            self._pinged, self._pinged_at = set(), now
+        if id(loop) not in self._pinged:
+            self._pinged.add(id(loop))
+            self._loops.ping(loop, now, where.thread)
+        return self._loops.lag(loop, now)
 
+    def _of_loop(self, loop: Loop, where: Where, run: Run, lag: float) -> Attributes:
+        """Tell the task or greenlet that keeps a loop from running from those that suffer."""
+        culprit, thread = self._loops.culprit(loop)
+        is_culprit = culprit is where.task if where.task is not None else where.greenlet.gr_frame is None
+        if is_culprit:
+            return {a.LOOP_LAG: lag, a.LOOP_CULPRIT: True}
+        found: Attributes = {a.LOOP_LAG: lag, a.LOOP_CULPRIT: False, a.WAIT_KIND: "loop"}
+        name = self._describe(culprit) if culprit is not None else self._describe_running(thread)
+        if name:
+            found[a.LOOP_TASK] = clean.text(name)
+        if code := self._code_of(thread or where.thread, run.package):
+            found[a.LOOP_CODE] = code
+        return found
+
+    def _describe_running(self, thread: int) -> str:
+        """Name the job of the greenlet that runs on a thread now."""
+        for entry in list(self._spans.open.values()):
+            run = entry[3]
+            if run is not None and entry[1] == thread and getattr(entry[2], "gr_frame", entry) is None:
+                return _job_text(run)
+        return ""
+
+    def _code_of(self, ident: int, package: str) -> str:
         step = look(Where(ident, None, None)).place(package)
         return "" if step is None else code_text(*step)
 
@@ -197,7 +237,7 @@ class Sampling:
         """Name the job that a thread or task runs; else the task."""
         run = self.run_of(party)
         if run is not None:
-            return f"job {run.name} {run.id or f'{run.span_id:016x}'}"
+            return _job_text(run)
         return "" if isinstance(party, int) else party.get_name()
 
     def run_of(self, party: object) -> Run | None:
@@ -282,6 +322,10 @@ class Sampling:
             found[a.LOCK_HOLDER_JOB_ID] = clean.text(run.id) if run.id else f"{run.span_id:016x}"
             found[a.LOCK_HOLDER_SPAN_ID] = f"{run.span_id:016x}"
         return found
+
+
+def _job_text(run: Run) -> str:
+    return f"job {run.name} {run.id or f'{run.span_id:016x}'}"
 
 
 def code_text(code: Any, line: int) -> str:

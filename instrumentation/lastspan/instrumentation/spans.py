@@ -129,6 +129,8 @@ class OpenSpans(SpanProcessor):
         """Let the next span that starts on this thread be *run*'s own."""
         if self._greenlet is _nothing and "gevent" in sys.modules:
             self._greenlet = sys.modules["greenlet"].getcurrent  # the main one too: the hub runs while it waits
+        if self._greenlet is not _nothing:
+            run.hub = _hub()
         self.claims[get_ident()] = run
 
     def release(self) -> Run | None:
@@ -192,6 +194,13 @@ def _fits(run: Run, kind: SpanKind | None) -> bool:
 
 def _nothing() -> None:
     """Stands where there is nothing to call yet."""
+
+
+def _hub() -> ref[Any] | None:
+    """The gevent hub of this thread, if it has one: the main greenlet does not know it."""
+    find = getattr(sys.modules.get("gevent._hub_local"), "get_hub_if_exists", _nothing)
+    hub = find()
+    return None if hub is None else ref(hub)
 
 
 def _current_span_id(parent_context: Context | None) -> int:

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 from weakref import ref
 
-Loop: TypeAlias = asyncio.AbstractEventLoop
+from .hubs import Hub
+
+Loop: TypeAlias = "asyncio.AbstractEventLoop | Hub"
 
 _FORGET_AFTER: Final = 60.0
 """A loop that nobody asked for in this time is none of a late job's any more, s."""
@@ -89,7 +91,7 @@ class Loops:
         """Return the task that keeps a loop busy (None: a callback), and the thread that runs it (0: not known)."""
         known = self._of(loop)
         try:
-            task = asyncio.current_task(loop)
+            task = None if isinstance(loop, Hub) else asyncio.current_task(loop)
         except RuntimeError:
             task = None
         return task, known.thread if known is not None else 0
