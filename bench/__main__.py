@@ -12,6 +12,7 @@ from .report import Options, Report, print_json, print_table, say
 BENCHES: Final = {
     "span": "CPU that a worker pays for each span of a job",
     "host": "how long span.end() takes while the collector is well, gone, silent or ill",
+    "diagnosis": "CPU of the watcher for late jobs: a sample, a diagnosis, the search for a lock's holder",
     "wrappers": "CPU that wrappers of lock libraries and of queries add",
     "visible": "how soon a stuck span, a killed child, a lost worker is seen",
     "receive": "CPU that the collector pays for a record, beside a naive receiver and rotel",
