@@ -66,6 +66,20 @@ def test_a_bare_environment(built: Path, tmp_path: Path, kind: str) -> None:
     assert command.stderr == "lastspan: the command needs pip install 'lastspan[collector]' (click is missing)\n"
 
 
+def test_the_official_instrumentations(built: Path, tmp_path: Path) -> None:
+    """The extra needs no compiler, and all that it brings is quiet where the libraries are missing."""
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", "pip>=25.1")  # older ones find no set while a release is half out
+    wheel = next(built.glob("*.whl"))
+    run(python, "-m", "pip", "install", "-q", "--only-binary=:all:", f"lastspan[instrumentations] @ {wheel.as_uri()}")
+
+    command = [environment / "bin" / "opentelemetry-instrument", python, "-c", "print('ran')"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ran\n", "")
+
+
 def test_the_wheel_holds_every_room_and_no_other(built: Path) -> None:
     """All portions of the namespace, typed; no `lastspan/__init__.py`, which would hide all but the first."""
     names = set(zipfile.ZipFile(next(built.glob("*.whl"))).namelist())
