@@ -274,6 +274,10 @@ async def entering(manager: Any) -> None:
         assert taken
 
 
+async def in_one_line(probe: Probe, future: Any) -> None:
+    async with probe: await future  # fmt: skip  # noqa: E701
+
+
 class Slow:
     """Its entry takes as long as the future does."""
 
@@ -311,6 +315,10 @@ def test_a_coroutine_that_is_suspended() -> None:
     assert found is not None
     assert (found.text, found.entering, found.alias) == ("manager.probe", True, "taken")
     assert [one and one.text for one in entered(frame)] == ["Probe()"]
+    coroutine.close()
+    coroutine, frame = suspended(in_one_line(Probe(), Await()))
+    assert not source.is_entering(frame)
+    assert [one and one.text for one in entered(frame)] == ["probe"]
     coroutine.close()
 
 

@@ -12,8 +12,9 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 from . import source, tasks, values
-from .frames import _current_frames, is_application, qualname
+from .frames import _current_frames, _thread, is_application, qualname
 from .held import Hold, holds_of
+from .threads import cpu_time_ns
 from .waited import HELD, Node, Wait, short_place, task_wait, wait_of
 
 _SLICE_NS: Final = 2_500_000
@@ -49,7 +50,7 @@ class Graph:
     def __init__(self, *, with_entries: bool = False) -> None:
         self._running: dict[int, asyncio.Task[Any]] = {}
         """By thread: the task that runs there."""
-        self._with_entries = with_entries
+        self.with_entries = with_entries
         self._holds: dict[object, list[tuple[Node, Hold]]] = {}
         self._waits: dict[Node, Wait | None] = {}
         self._loops: dict[int, asyncio.Task[Any]] = {}
@@ -83,12 +84,22 @@ class Graph:
         self._add(ident if task is None else task, [frame])
 
     def _add(self, node: Node, frames: list[FrameType]) -> None:
-        for hold in holds_of(frames, with_entries=self._with_entries):
+        for hold in holds_of(frames, with_entries=self.with_entries):
             self._holds.setdefault(hold.identity, []).append((node, hold))
 
     def actor(self, node: Node) -> Node:
         """Return the task that runs on a thread; or else what was given."""
         return self._running.get(node, node) if isinstance(node, int) else node
+
+    def thread(self, node: Node) -> int | None:
+        """Return the thread that a node is, or runs on; None of a task or greenlet that waits."""
+        if isinstance(node, int):
+            return node
+        return next((ident for ident, task in self._running.items() if task is node), None)
+
+    def blocker(self, node: Node) -> asyncio.Task[Any] | None:
+        """Return the task that the event loop of a task runs now."""
+        return self._loops.get(id(node.get_loop())) if isinstance(node, asyncio.Task) else None
 
     def wait(self, node: Node) -> Wait | None:
         """Return what a thread or task waits for."""
@@ -125,17 +136,18 @@ class Graph:
 
     def _stack(self, node: Node) -> list[FrameType]:
         """Return the frames of a thread, task or greenlet, innermost first."""
+        if (thread := self.thread(node)) is not None:
+            return _frames(_current_frames().get(thread))
         if isinstance(node, asyncio.Task):
-            thread = next((ident for ident, task in self._running.items() if task is node), None)
-            return _frames(_current_frames().get(thread)) if thread is not None else _task_frames(node)
-        return _frames(_current_frames().get(node) if isinstance(node, int) else node.gr_frame)
+            return _task_frames(node)
+        return _frames(getattr(node, "gr_frame", None))
 
     def holders(self, wait: Wait) -> list[tuple[Node, Hold | None]]:
         """Return who holds what is waited for, the most certain first; without the place if only the lock knows."""
         if wait.word not in HELD:
             return []
         found = self._holds.get(wait.identity, [])
-        if wait.owner is not None:
+        if wait.owner:
             if wait.owner not in _current_frames():
                 return []
             owner = self.actor(wait.owner)
@@ -148,7 +160,7 @@ class Graph:
         """Return for whom a thread or task waits."""
         wait = self.wait(node)
         if wait is None:
-            blocker = self._loops.get(id(node.get_loop())) if isinstance(node, asyncio.Task) else None
+            blocker = self.blocker(node)
             return [blocker] if blocker is not None and blocker is not node else []
         if wait.nodes:
             return [self.actor(one) for one in wait.nodes]
@@ -163,19 +175,34 @@ class Graph:
 
 
 def lasting_circle(graph: Graph, start: Node) -> Generator[None, None, tuple[Node, ...]]:
-    """Return the circle that the waiting of *start* leads into, if it is still there at a second look."""
+    """Return the circle that the waiting of *start* leads into, if none of it moves during a second look.
+
+    One look proves nothing: while it went on, those who seemed to wait may have gone on too.
+    """
     found = circle(graph, start)
     if not found:
         return ()
     yield
-    again = Graph()
+    before = [_standstill(graph, node) for node in found]
+    again = Graph(with_entries=graph.with_entries)
     yield from again.look(start)
-    is_same = circle(again, start) == found and all(_waits_alike(graph.wait(one), again.wait(one)) for one in found)
-    return found if is_same else ()
+    is_same = circle(again, start) == found
+    after = [_standstill(graph, node) for node in found]
+    return found if is_same and all(_is_same(*pair) for pair in zip(before, after, strict=True)) else ()
 
 
-def _waits_alike(one: Wait | None, other: Wait | None) -> bool:
-    return (one and one.identity) == (other and other.identity)
+def _standstill(graph: Graph, node: Node) -> object:
+    """Return what stays the same while a thread does not run, or while a task awaits the same thing."""
+    thread = graph.thread(node)
+    if thread is None and isinstance(node, asyncio.Task):
+        if (awaited := getattr(node, "_fut_waiter", None)) is not None:
+            return awaited
+        thread = graph.thread(graph.blocker(node))  # it may go on as soon as its loop does
+    return cpu_time_ns(_thread(thread)[0]) if thread is not None else object()
+
+
+def _is_same(before: object, after: object) -> bool:
+    return before == after if type(before) is int and type(after) is int else before is after
 
 
 def circle(graph: Graph, start: Node) -> tuple[Node, ...]:

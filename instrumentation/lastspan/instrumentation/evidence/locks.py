@@ -102,8 +102,8 @@ def _holder(graph: Graph, start: Node, wait: Wait) -> Holder | None:
     found = graph.holders(wait)
     if found:
         node, hold = next((one for one in found if one[0] != start), found[0])
-        return _who(graph, node, "certain" if hold is None or wait.owner is not None else hold.certainty)
-    is_leaked = wait.owner is not None or (wait.kind in _OF_THIS_PROCESS and not graph.others_busy(start))
+        return _who(graph, node, "certain" if hold is None or wait.owner else hold.certainty)
+    is_leaked = bool(wait.owner) or (wait.kind in _OF_THIS_PROCESS and not graph.others_busy(start))
     return Holder("", None, False, "", "nobody" if is_leaked else "unknown", None)
 
 

@@ -98,8 +98,17 @@ _ENTER: Final = frozenset(
 )
 _SETUP: Final = frozenset(dis.opmap[name] for name in ("SETUP_WITH", "SETUP_ASYNC_WITH") if name in dis.opmap)
 _LEAVE_BY_ERROR: Final = dis.opmap["WITH_EXCEPT_START"]
+_AWAITING: Final = frozenset(
+    dis.opmap[name]
+    for name in (
+        *("CACHE", "GET_AWAITABLE", "LOAD_CONST", "SEND", "YIELD_VALUE", "YIELD_FROM", "RESUME", "END_SEND"),
+        *("JUMP_BACKWARD_NO_INTERRUPT", "JUMP_BACKWARD"),
+    )
+    if name in dis.opmap
+)
+"""The instructions of an await: between the start of an `async with` and its body, that of `__aenter__`."""
 _AWAIT_MAX: Final = 32
-"""Bytes between the start of an `async with` and its body: the await of `__aenter__`."""
+"""Bytes that they take."""
 
 
 def expression(frame: FrameType) -> Expr | None:
@@ -205,13 +214,9 @@ def _entering(code: CodeType, place: int) -> int | None:
         return place
     if not code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
         return None
-    here = _raw_span(code, place)
-    for at in range(place, max(place - _AWAIT_MAX, -1), -2):
-        if _raw_span(code, at) != here:
-            return None
-        if operations[at] in _ENTER:
-            return at
-    return None
+    while place >= 0 and operations[place] in _AWAITING:
+        place -= 2
+    return place if place >= 0 and operations[place] == dis.opmap.get("BEFORE_ASYNC_WITH") else None
 
 
 def _raw_span(code: CodeType, place: int) -> tuple[int | None, ...]:

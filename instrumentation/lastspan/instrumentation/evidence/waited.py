@@ -34,7 +34,7 @@ class Wait(NamedTuple):
     place: str
     timeout: float | None
     owner: int | None = None
-    """The thread that holds it, if the object itself knows; 0: none."""
+    """The thread that holds it, if the object itself knows; 0: it was just let go."""
     nodes: tuple[Node, ...] = ()
     """Threads or tasks whose end is waited for."""
     entry: Entry | None = None
