@@ -58,7 +58,7 @@ _MEANS: Final = {
     "first": "the first sample of a job",
     "sample": "a sample, nothing has changed",
     "diagnosis": "the second sample, which diagnoses: cold, with the search for the lock",
-    "again": "the same, all caches warm",
+    "again": "a diagnosis alone, warm",
     "locks": "the search for a lock and its holder, among all threads",
     "slices": "its slices",
 }

@@ -20,6 +20,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
+from lastspan.instrumentation.evidence import look
+from lastspan.instrumentation.evidence.diagnosis import Subject, diagnose
 from lastspan.instrumentation.evidence.frames import _current_frames
 from lastspan.instrumentation.evidence.locks import find
 from lastspan.instrumentation.run import Run
@@ -83,7 +85,7 @@ def main(jobs: int, samples: int, seconds: float) -> None:
     for _ in range(max(samples // len(entries), 1)):
         now += Settings().interval / 3
         result["sample"] += [_look(sampling, spans, item, now) for item in entries]
-    result["again"] = _again(spans, entries, now)
+    result["again"] = [_diagnosis(spans, entry) for _, entry in entries * 4]
     result["locks"], result["slices"] = _locks(sampling, spans, entries)
     result["busy_alone"], result["busy_watched"] = _busy(tracer, spans, seconds)
     print("result", json.dumps(result), flush=True)
@@ -117,12 +119,10 @@ def _look(sampling: Sampling, spans: OpenSpans, item: tuple[int, Entry], now: fl
     return _cpu(lambda: _exhaust(sampling.sample(span_id, spans.where(entry), run, now, is_call=False)))
 
 
-def _again(spans: OpenSpans, entries: list[tuple[int, Entry]], now: float) -> list[float]:
-    """Diagnose everything once more, all caches warm."""
-    sampling = Sampling(spans, Settings(), "0")
-    for item in entries:
-        _look(sampling, spans, item, now)
-    return [_look(sampling, spans, item, now + 1) for item in entries]
+def _diagnosis(spans: OpenSpans, entry: Entry) -> float:
+    where = spans.where(entry)
+    subject = Subject(where, "", look(where).thread_id, False, 1.0)
+    return _cpu(lambda: diagnose(subject))
 
 
 def _locks(sampling: Sampling, spans: OpenSpans, entries: list[tuple[int, Entry]]) -> tuple[list[float], list[float]]:
