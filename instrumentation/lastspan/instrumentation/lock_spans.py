@@ -112,6 +112,8 @@ class LockSpans:
         known = sampled.found.get(a.LOCK_NAME) or (sampled.lock.name if sampled.lock is not None else "")
         if known:
             return clean.text(known)
+        if sampled.kind not in LOCK_WAITS:
+            return ""  # a queue or an event that has no name here: the job's own span says as much
         code, line = stand.step
         call = sampled.found.get(a.WAIT_CALL) or sampled.kind
         return clean.text(f"{call} in {os.sep.join(code.co_filename.split(os.sep)[-2:])}:{line}")
