@@ -126,6 +126,8 @@ class Graph:
 
     def others_busy(self, start: Node) -> bool:
         """Say whether another thread or task runs code of the application, which may hold a lock unseen."""
+        if values.class_name(type(threading.Lock())) != "_thread.lock":
+            return True  # gevent's, or somebody else's: greenlets that wait are not seen
         nodes: list[Node] = [self.actor(ident) for ident in _current_frames() if ident != get_ident()]
         return any(
             is_application(frame.f_code.co_filename)

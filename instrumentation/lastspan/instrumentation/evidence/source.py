@@ -378,17 +378,20 @@ def _cut(lines: list[bytes], span: Span) -> bytes:
     return b"\n".join([lines[first - 1][start:], *lines[first : last - 1], lines[last - 1][:end]])
 
 
-_files: Final[dict[str, list[bytes] | None]] = {}
-_FILES_MAX: Final = 16
+_files: Final[dict[str, tuple[int, list[bytes] | None]]] = {}
+_FILES_MAX: Final = 64
+_FILES_SIZE: Final = 4_000_000
 
 
 def _lines(filename: str) -> list[bytes] | None:
     """Return the lines of a source file in UTF-8; None without one. The last few files are remembered."""
     if filename not in _files:
-        if len(_files) >= _FILES_MAX:
+        lines = _read(filename)
+        size = sum(map(len, lines or ()))
+        while _files and (len(_files) >= _FILES_MAX or sum(row[0] for row in _files.values()) + size > _FILES_SIZE):
             del _files[next(iter(_files))]
-        _files[filename] = _read(filename)
-    return _files[filename]
+        _files[filename] = size, lines
+    return _files[filename][1]
 
 
 def _read(filename: str) -> list[bytes] | None:
@@ -425,7 +428,8 @@ def _tree(code: CodeType) -> ast.AST | None:
     return _trees.of(code, None, lambda: _guarded(_parse, code, 0))
 
 
-_PARSED_LINES_MAX: Final = 2000
+_PARSED_LINES_MAX: Final = 500
+_MODULE_LINES_MAX: Final = 1000
 _ENDS_MAX: Final = 8
 
 
@@ -434,7 +438,7 @@ def _parse(code: CodeType, _place: int) -> ast.AST | None:
     if lines is None or (code.co_name.startswith("<") and code.co_name != "<module>"):
         return None
     if code.co_name == "<module>":
-        return ast.parse(b"\n".join(lines)) if len(lines) <= _PARSED_LINES_MAX else None
+        return ast.parse(b"\n".join(lines)) if len(lines) <= _MODULE_LINES_MAX else None
     first = code.co_firstlineno
     last = max([first, *(line for _, _, line in code.co_lines() if line)])
     if last - first > _PARSED_LINES_MAX or last > len(lines):

@@ -7,7 +7,6 @@ import asyncio
 import os
 import re
 import sys
-import threading
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
@@ -53,14 +52,13 @@ class Wait(NamedTuple):
         return f"{self.short or self.word} in {self.place}"
 
 
-_LOCK: Final = type(threading.Lock())
-_RLOCK: Final = type(threading.RLock())
 HELD: Final = frozenset({"lock", "semaphore"})
 """Waits for something that somebody holds."""
 
 _KINDS: Final[dict[str, tuple[str, str]]] = {
     "_thread.lock": ("threading.Lock", "lock"),
     "_thread.RLock": ("threading.RLock", "lock"),
+    "threading._RLock": ("threading.RLock", "lock"),  # the one in Python: gevent's
     "threading.Condition": ("threading.Condition", "lock"),
     "threading.BoundedSemaphore": ("threading.BoundedSemaphore", "semaphore"),
     "threading.Semaphore": ("threading.Semaphore", "semaphore"),
@@ -153,7 +151,7 @@ def _known_wait(stack: list[FrameType], depth: int) -> Wait | None:
     if owner is MISSING or (module == "contextlib" and kind_of(owner) is None):
         return None
     base = _class_in(owner, module)
-    kind = f"{_SHOWN.get(module, module)}.{base.__name__}" if base is not None else "unknown"
+    kind = f"{_SHOWN.get(module, module)}.{_name(base)}" if base is not None else "unknown"
     if not word:
         kind, word = _kind_in(frame, owner, kind, base)
     blocking = core(owner) if word == "lock" else owner
@@ -181,7 +179,7 @@ def _kind_in(frame: FrameType, owner: object, kind: str, base: type | None) -> t
     expr = source.expression(frame)
     if expr is not None and expr.text.startswith(_TAKES_BACK) and kind_of(owner) is not None:
         return kind, "lock"
-    return kind, _WORDS.get(base.__name__ if base is not None else "", "condition")
+    return kind, _WORDS.get(_name(base) if base is not None else "", "condition")
 
 
 _TAKES_BACK: Final = ("self._acquire_restore(", "await self.acquire(", "self.acquire(")
@@ -295,11 +293,16 @@ def core(value: object) -> object:
 
 def is_free(lock: object) -> bool:
     """Say whether nobody holds the lock: then whoever seems to wait for it has just got it."""
-    if type(lock) is _LOCK:
-        return not lock.locked()
+    if _is_native(type(lock), "lock"):
+        return not lock.locked()  # type: ignore[attr-defined]
     if values.is_kind(lock, asyncio.Lock):
         return values.attribute(lock, "_locked") is False
     return _owner(lock) == 0
+
+
+def _is_native(kind: type, name: str) -> bool:
+    """Say whether a class is the interpreter's; by name: who patches `threading` takes the class itself away."""
+    return values.class_name(kind) == f"_thread.{name}"
 
 
 _OWNER: Final = re.compile(r"owner=(\d+)")
@@ -307,9 +310,8 @@ _OWNER: Final = re.compile(r"owner=(\d+)")
 
 def _owner(lock: object) -> int | None:
     """Return the thread that owns an `RLock`, which only its text tells; 0: none; None: it is another kind of lock."""
-    if not values.is_kind(lock, _RLOCK):
-        return None
-    found = _OWNER.search(_RLOCK.__repr__(lock))
+    kind = next((kind for kind in values.kinds(lock) if _is_native(kind, "RLock")), None)
+    found = _OWNER.search(str(kind.__dict__["__repr__"](lock))) if kind is not None else None
     return int(found[1]) if found else None
 
 
@@ -335,6 +337,10 @@ def task_wait(task: asyncio.Task[Any], stack: list[FrameType]) -> Wait | None:
 def is_task(value: object) -> TypeGuard[asyncio.Task[Any]]:
     """Say whether it is a task, without asking it."""
     return values.is_kind(value, asyncio.Task)  # isinstance() would ask its `__class__`
+
+
+def _name(kind: type) -> str:
+    return values.class_name(kind).rpartition(".")[2]
 
 
 def module_of(frame: FrameType) -> str:
