@@ -20,12 +20,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from multiprocessing import connection as pipes
+from pathlib import Path
 from time import sleep
 from typing import Any, TypeAlias
 
 import pytest
 import requests
 from tests.instrumentation.evidence.standing import Silent, soon, standing
+from tests.servers import Redis
 
 from lastspan.instrumentation.evidence.frames import live
 from lastspan.instrumentation.evidence.waiters import NATIVE, PACKAGES, TABLE
@@ -194,29 +196,43 @@ def executor_ends() -> Blocking:
     return block, it.set
 
 
+NATIVES: list[tuple[Callable[[], Blocking], Wait]] = [
+    (lock, Wait("lock", "lock.acquire")),
+    (lock_of_with, Wait("lock", "lock.__enter__")),
+    (simple_queue, Wait("queue", "SimpleQueue.get")),
+    (sleeping, Wait("sleep", "time.sleep")),
+    (sleeping_by_its_own_name, Wait("sleep", "time.sleep")),
+]
+
 THREADS: list[tuple[Callable[[], Blocking], Wait]] = [
     (event, Wait("event", "Event.wait", None, True)),
     (event_with_timeout, Wait("event", "Event.wait", 900, False)),
     (condition, Wait("condition", "Condition.wait_for", None, True)),
     (semaphore, Wait("semaphore", "Semaphore.acquire", 900, False)),
     (barrier, Wait("barrier", "Barrier.wait", None, True)),
-    (lock, Wait("lock", "lock.acquire")),
-    (lock_of_with, Wait("lock", "lock.__enter__")),
     (thread, Wait("thread", "Thread.join", None, True, "exporter")),
     # the call of the application, not the condition inside of it
     (get_of_queue, Wait("queue", "Queue.get", None, True)),
     (get_of_priority_queue, Wait("queue", "Queue.get", 900, False)),
     (put_into_queue, Wait("queue", "Queue.put", None, True)),
     (join_of_queue, Wait("queue", "Queue.join", None, True)),
-    (simple_queue, Wait("queue", "SimpleQueue.get")),
-    (sleeping, Wait("sleep", "time.sleep")),
-    (sleeping_by_its_own_name, Wait("sleep", "time.sleep")),
     (future, Wait("future", "Future.result", None, True, "pool_0")),
     (futures, Wait("future", "futures.wait", 900, False)),
     (futures_completed, Wait("future", "futures.as_completed", None, True)),
     (mapped, Wait("future", "Executor.map")),
     (executor_ends, Wait("thread", "ThreadPoolExecutor.shutdown", None, True)),
 ]
+
+
+COLUMNS = pytest.mark.skipif(sys.version_info < (3, 11), reason="a native call is told by its columns, new in 3.11")
+"""The kernel still tells that it sleeps, or reads a socket."""
+
+
+@COLUMNS
+@pytest.mark.parametrize(("scenario", "expected"), NATIVES, ids=[one.__name__ for one, _ in NATIVES])
+def test_native_calls(scenario: Callable[[], Blocking], expected: Wait) -> None:
+    """Calls without a frame of their own: by the line that makes them."""
+    check(scenario(), expected)
 
 
 @pytest.mark.parametrize(("scenario", "expected"), THREADS, ids=[one.__name__ for one, _ in THREADS])
@@ -286,6 +302,7 @@ def test_a_lock_of_processes() -> None:
     check((block, it.release), Wait("lock", "SemLock.__enter__", None, True))
 
 
+@COLUMNS
 def test_a_descriptor() -> None:
     """`select` and its relatives, called by the application itself."""
     reads, writes = os.pipe()
@@ -293,6 +310,7 @@ def test_a_descriptor() -> None:
     os.close(reads)
 
 
+@COLUMNS
 def test_a_socket() -> None:
     """Of no known protocol."""
     one, other = socket.socketpair()
@@ -565,6 +583,131 @@ def test_asyncio_clients(
         found = soon(lambda: seen(where), lambda one: one is not None and (one.kind, one.call) == (kind, call))
         assert found is not None
         assert (found.kind, found.call) == (kind, call)
+
+
+# --- other jobs, locks and pools --------------------------------------------------------------------------------------
+
+
+GIVE_UP = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
+
+def of_celery(server: Redis) -> Awaited:
+    celery = pytest.importorskip("celery")
+    app = celery.Celery(broker="memory://", backend=server.dsn)
+    app.conf.result_backend_transport_options = {"retry_policy": GIVE_UP}
+    return "celery", "7f1c", lambda: app.AsyncResult("7f1c").get(timeout=900, disable_sync_subtasks=False)
+
+
+def of_a_celery_group(server: Redis) -> Awaited:
+    result = pytest.importorskip("celery.result")
+    app = pytest.importorskip("celery").Celery(broker="memory://", backend=server.dsn)
+    app.conf.result_backend_transport_options = {"retry_policy": GIVE_UP}
+    both = result.ResultSet([app.AsyncResult("7f1d"), app.AsyncResult("7f1e")], app=app)
+    return "celery", "7f1d", lambda: both.join(timeout=900, disable_sync_subtasks=False)
+
+
+def of_rq(server: Redis) -> Awaited:
+    job = pytest.importorskip("rq.job").Job("7f1c", connection=client_of(server))
+    return "rq", "7f1c", lambda: job.latest_result(timeout=900)
+
+
+def of_huey(server: Redis) -> Awaited:
+    huey = pytest.importorskip("huey").RedisHuey("lastspan", url=server.dsn)
+    task = huey.task()(time.sleep).s(1)
+    result = pytest.importorskip("huey.api").Result(huey, task)
+    return "huey", str(task.id), lambda: result.get(blocking=True, timeout=900)
+
+
+def of_dramatiq(server: Redis) -> Awaited:
+    dramatiq = pytest.importorskip("dramatiq")
+    backend = pytest.importorskip("dramatiq.results.backends").RedisBackend(url=server.dsn)
+    message = dramatiq.Message(queue_name="q", actor_name="a", args=(), kwargs={}, options={}, message_id="7f1c")
+    return "dramatiq", "7f1c", lambda: message.get_result(backend=backend, block=True, timeout=900_000)
+
+
+Awaited: TypeAlias = "tuple[str, str, Callable[[], object]]"
+"""Framework, job id, what waits for that job."""
+SYSTEMS = [of_celery, of_a_celery_group, of_rq, of_huey, of_dramatiq]
+
+
+def client_of(server: Redis) -> Any:
+    return pytest.importorskip("redis").Redis.from_url(server.dsn)
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=[one.__name__ for one in SYSTEMS])
+def test_other_jobs(system: Callable[[Redis], Awaited], redis_server: Redis) -> None:
+    """The framework and the id of the job that is waited for, and its timeout."""
+    name, job_id, block = system(redis_server)
+
+    def leave() -> None:
+        redis_server.stop()
+
+    try:
+        with standing(block, leave) as where:
+            found = soon(lambda: seen(where), lambda one: one is not None and one.kind == "job")
+            assert found is not None
+            assert (found.kind, found.job_system, found.job_id) == ("job", name, job_id)
+            assert (found.timeout, found.is_unbounded) == (900, False)
+    finally:
+        redis_server.start()
+
+
+def test_a_queue_in_redis(redis_server: Redis) -> None:
+    """A blocking pop: what is waited for is an item; the queue's name, not the timeout that Redis is sent."""
+    client = client_of(redis_server)
+    expected = Wait("queue", "ListCommands.blpop", None, True, "orders")
+    check((lambda: client.blpop("orders"), lambda: client_of(redis_server).rpush("orders", "1")), expected)
+
+
+def test_a_lock_in_redis(redis_server: Redis) -> None:
+    """By its name, though it sleeps and asks again."""
+    client = client_of(redis_server)
+    held = client.lock("nightly")
+    held.acquire()
+
+    def block() -> None:
+        with client.lock("nightly", blocking_timeout=900):
+            pass
+
+    check((block, held.release), Wait("redis_lock", "Lock.acquire", 900, False, "nightly"))
+
+
+def test_a_file_lock(tmp_path: Path) -> None:
+    """By its path."""
+    filelock = pytest.importorskip("filelock")
+    path = str(tmp_path / "app.lock")
+    held = filelock.FileLock(path)
+    held.acquire()
+
+    def block() -> None:
+        with filelock.FileLock(path):
+            pass
+
+    with standing(block, held.release) as where:
+        found = soon(lambda: seen(where), lambda one: one is not None and one.target != "")
+        assert found is not None
+        assert (found.kind, found.call, found.target, found.peer) == (
+            "file_lock",
+            "BaseFileLock.acquire",
+            path,
+            path,
+        )
+
+
+def test_a_pool_of_sqlalchemy() -> None:
+    """A free connection, not the database."""
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    pool = pytest.importorskip("sqlalchemy.pool").QueuePool
+    limits = {"poolclass": pool, "pool_size": 1, "max_overflow": 0, "pool_timeout": 900}
+    engine = sqlalchemy.create_engine("sqlite://", connect_args={"check_same_thread": False}, **limits)
+    held = engine.connect()
+
+    def block() -> None:
+        with engine.connect():
+            pass
+
+    check((block, held.close), Wait("pool", "QueuePool._do_get", 900, False))
+    engine.dispose()
 
 
 # --- the table --------------------------------------------------------------------------------------------------------

@@ -194,6 +194,7 @@ _GEVENT: Final[dict[str, dict[str, Waiter]]] = {
 
 # --- locks ------------------------------------------------------------------------------------------------------------
 
+_LOCK_FILE: Final = "{canonical_path|self._context.lock_file}"
 _REDIS_LOCK: Final = Waiter("redis_lock", "blocking_timeout", "{self.name}")
 
 _LOCKS: Final[dict[str, dict[str, Waiter]]] = {
@@ -203,12 +204,10 @@ _LOCKS: Final[dict[str, dict[str, Waiter]]] = {
     "redlock": {"RedLock.acquire": Waiter("redis_lock", "", "{self.resource}")},
     "pottery.redlock": {"Redlock.acquire": Waiter("redis_lock", _TIMED, "{self.key}")},
     "filelock._api": {
-        "BaseFileLock.acquire": Waiter("file_lock", _TIMED, "{self._context.lock_file}", "{self._context.lock_file}"),
+        "BaseFileLock.acquire": Waiter("file_lock", _TIMED, _LOCK_FILE, _LOCK_FILE),
     },
     "filelock.asyncio": {
-        "BaseAsyncFileLock.acquire": Waiter(
-            "file_lock", _TIMED, "{self._context.lock_file}", "{self._context.lock_file}"
-        ),
+        "BaseAsyncFileLock.acquire": Waiter("file_lock", _TIMED, _LOCK_FILE, _LOCK_FILE),
     },
     "filelock._read_write": _many("ReadWriteLock.acquire_read ReadWriteLock.acquire_write", _FILE_LOCK),
     "fasteners.process_lock": {
@@ -273,7 +272,6 @@ _JOBS: Final[dict[str, dict[str, Waiter]]] = {
 # --- pools ------------------------------------------------------------------------------------------------------------
 
 _POOLS: Final[dict[str, dict[str, Waiter]]] = {
-    "sqlalchemy.util.queue": _many("Queue.get AsyncAdaptedQueue.get", Waiter("pool", _TIMED, is_final=True)),
     "sqlalchemy.pool.impl": {"QueuePool._do_get": Waiter("pool", "self._timeout", is_final=True)},
     "psycopg_pool.pool": _many(
         "ConnectionPool.getconn ConnectionPool._getconn", Waiter("pool", _TIMED, "{self.name}", is_final=True)

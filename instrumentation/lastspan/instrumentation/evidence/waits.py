@@ -138,7 +138,8 @@ def _row_of_self(candidates: list[_Row], frame: FrameType) -> tuple[str, Waiter]
     classes = {_type_name(kind)[1] for kind in values.kinds(owner)}
     for name, waiter, called in candidates:
         of_class = name.rpartition(".")[0]
-        if of_class in classes or (owner is values.MISSING and (not of_class or of_class.endswith("<locals>"))):
+        is_alone = len(candidates) == 1 or not of_class or of_class.endswith("<locals>")
+        if of_class in classes or (owner is values.MISSING and is_alone):
             return called, waiter
     return None
 
