@@ -152,3 +152,16 @@ def test_a_thread_that_idles_waits_for_nothing() -> None:
         made.job()
         made.watch(40)
         assert set(names(made.said)) == {"nightly"}
+
+
+def test_a_lock_that_was_never_released_is_nobodys() -> None:
+    """Its holder has ended: no job is said to hold it, the one that waits least of all."""
+    ledger = Ledger()
+    with worker() as made:
+        leak = threading.Thread(target=ledger.lock.acquire)
+        leak.start()
+        leak.join()
+        with waiting(made, ledger.book, ledger.lock.release):
+            [record, *_] = lock_spans(made.watch(20))
+            assert record.attributes[a.LOCK_HOLDER_CERTAINTY] == "nobody"
+            assert a.LOCK_HOLDER_JOB_ID not in record.attributes

@@ -241,7 +241,9 @@ class Sampling:
         return "" if isinstance(party, int) else party.get_name()
 
     def run_of(self, party: object) -> Run | None:
-        """Return the job of a thread (by its ident) or a task."""
+        """Return the job of a thread (by its ident) or a task; None: of none that is known."""
+        if party is None:
+            return None
         for entry in reversed(list(self._spans.open.values())):
             fiber, run = entry[2], entry[3]
             if run is not None and (fiber is party or (fiber is None and entry[1] == party)):
