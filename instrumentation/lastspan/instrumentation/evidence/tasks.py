@@ -26,6 +26,8 @@ from types import (
 )
 from typing import Any, Final, TypeAlias
 
+from . import values
+
 Work: TypeAlias = "asyncio.Task[Any] | concurrent.futures.Future[Any] | None"
 """Where a chain ends: a task that runs now, work of an executor, or None: nothing that has frames."""
 
@@ -40,7 +42,6 @@ _worker: Final = getattr(concurrent.futures.thread, "_worker", None)
 _WORK_ITEM: Final = concurrent.futures.thread.__file__
 _ASYNCIO: Final = os.path.dirname(asyncio.__file__) + os.sep
 _LOOP: Final = (_ASYNCIO, selectors.__file__)
-_OPTIMIZED: Final = 0x1  # inspect.CO_OPTIMIZED
 
 
 def chain(task: asyncio.Task[Any]) -> tuple[list[FrameType], Work]:
@@ -281,18 +282,9 @@ def _plain(thing: object, name: str) -> Any:
 
 
 def variable(frame: FrameType, name: str) -> Any:
-    """Read one variable of a function; None: it has none of that name.
-
-    Before Python 3.13 the reading leaves a copy of all variables in the frame, which keeps them alive: it is emptied.
-    """
+    """Read one variable of a function; None: it has none of that name, or it cannot be read."""
     code = frame.f_code
     if name not in code.co_varnames and name not in code.co_freevars and name not in code.co_cellvars:
         return None
-    if sys.version_info >= (3, 13):
-        return frame.f_locals.get(name)
-    if not code.co_flags & _OPTIMIZED or "locals" in code.co_names or frame.f_trace is not None:
-        return None
-    values = frame.f_locals
-    value = values.get(name)
-    values.clear()
-    return value
+    value = values.variable(frame, name)
+    return None if value is values.MISSING else value
