@@ -371,6 +371,40 @@ def decorator() -> Pair:
     return hold, want
 
 
+def rebound() -> Pair:
+    one, two = threading.Lock(), threading.Lock()
+
+    def hold(work: Callable[[], None]) -> None:
+        with two:
+            work()
+
+    def want() -> None:
+        lock = one
+        with lock:  # what it holds is not what it is called by now
+            lock = two
+            with lock:  # waits
+                pass
+
+    return hold, want
+
+
+def rebound_and_acquired() -> Pair:
+    one, two = threading.Lock(), threading.Lock()
+
+    def hold(work: Callable[[], None]) -> None:
+        with two:
+            work()
+
+    def want() -> None:
+        lock = one
+        lock.acquire()
+        lock = two
+        lock.acquire()  # waits
+        two.release()
+
+    return hold, want
+
+
 def of_processes() -> Pair:
     lock = multiprocessing.get_context("spawn").Lock()
 
@@ -418,6 +452,8 @@ HELD = [
     (same_call, "lock_for(key)", "unknown", "likely"),
     (own_context_manager, "guard.lock", "threading.Lock", "likely"),
     (decorator, "lock", "threading.Lock", "certain"),
+    (rebound, "lock", "threading.Lock", "certain"),
+    (rebound_and_acquired, "lock", "threading.Lock", "certain"),
     (of_processes, "lock", "multiprocessing.Lock", "certain"),
 ]
 
@@ -435,6 +471,27 @@ def test_who_holds_it(scene: Callable[[], Pair], name: str, kind: str, certainty
     assert (found.holder.thread, found.holder.ident, found.holder.certainty) == ("holder", holder.ident, certainty)
     assert (found.holder.task, found.holder.key) == (False, holder.ident)
     assert f"work, {HERE}:" in found.holder.code
+
+
+def test_a_name_that_means_another_object_by_now_is_no_evidence(threads: Threads) -> None:
+    """Its holder is not known then."""
+    lock, other = threading.Lock(), threading.Lock()
+
+    def hold(work: Callable[[], None]) -> None:
+        mine = lock
+        with mine:
+            work()
+            mine = other
+
+    def hold_other(work: Callable[[], None]) -> None:
+        mine = other
+        with mine:
+            mine = lock
+            work()
+
+    threads.hold(hold)
+    threads.hold(hold_other, "other")
+    assert until(of(threads.start(partial(take, lock), "waiting"))).holder == UNKNOWN
 
 
 def test_a_timeout_is_told(threads: Threads) -> None:

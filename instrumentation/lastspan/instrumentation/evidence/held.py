@@ -55,13 +55,16 @@ def holds_of(frames: Iterable[FrameType], *, with_entries: bool = False) -> list
 
 def _managed(expr: Expr, frame: FrameType, *, with_entries: bool) -> Iterator[Hold]:
     """Yield the locks that a context manager stands for; or else the call that made it."""
+    if expr.rebound:
+        return  # what it is called now is not what was entered
     manager = values.evaluate(expr.node, frame)
     if manager is MISSING and expr.alias:
         manager = values.variable(frame, expr.alias)
     is_seen = False
     for lock, certainty in _locks_in(manager, 0):
         is_seen = True
-        yield Hold(id(core(lock)), certainty, expr, frame.f_code)
+        if not is_free(core(lock)):
+            yield Hold(id(core(lock)), certainty, expr, frame.f_code)
     if with_entries and not is_seen and (called := entry(expr.node, frame)) is not None:
         yield Hold(called, "likely", expr, frame.f_code)
 

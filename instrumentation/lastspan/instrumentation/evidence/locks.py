@@ -74,6 +74,8 @@ def find(where: Where, describe: Callable[[int | asyncio.Task[Any]], str]) -> Ge
         yield
     holder = _holder(graph, start, wait)
     circle = yield from lasting_circle(graph, start)
+    if circle and ((now := _wait_at(where)) is None or now.identity != wait.identity):
+        circle = ()  # it was seen before, or after, what is told here
     return WaitedLock(
         wait.name,
         wait.kind,

@@ -13,8 +13,9 @@ import os
 import re
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Final, Generic, TypeAlias, TypeVar
@@ -58,6 +59,8 @@ class Expr:
     """It is the item of a `with` statement whose `__enter__` or `__aenter__` runs."""
     alias: str = ""
     """The name after `as`, in a `with` statement."""
+    rebound: bool = False
+    """The block gives one of its names to another object: it need not mean what was entered."""
 
 
 class Cache(Generic[T]):
@@ -245,14 +248,41 @@ def _line(code: CodeType, place: int) -> int:
 def _entered_at(code: CodeType, place: int) -> tuple[Expr | None, ...]:
     if place < 0 or _LEAVE_BY_ERROR not in code.co_code[::2]:
         return ()
-    return tuple(_guarded(_item, code, at) for at in _entries(code, place))
+    return tuple(_block(code, at, end) for at, end in _entries(code, place))
 
 
-def _entries(code: CodeType, place: int) -> Iterator[int]:
-    """Yield where the `with` blocks around *place* were entered, innermost first."""
+def _block(code: CodeType, at: int, end: int) -> Expr | None:
+    expr = _guarded(_item, code, at)
+    if expr is None:
+        return None
+    is_rebound = not _names(expr.node).isdisjoint(_stored(code, at + 2, end))
+    return replace(expr, rebound=is_rebound) if is_rebound else expr
+
+
+def _names(node: ast.AST) -> set[str]:
+    """Return the names and attributes in an expression."""
+    found = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    return found | {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
+
+
+def _stored(code: CodeType, first: int, end: int) -> Iterator[str]:
+    """Yield the local variables and attributes that are given a value between two places."""
+    operations = code.co_code
+    for at in range(first, min(end, len(operations)), 2):
+        name, argument = dis.opname[operations[at]], operations[at + 1]
+        if name == "STORE_ATTR" and argument < len(code.co_names):
+            yield code.co_names[argument]
+        elif name.startswith("STORE_FAST"):  # since 3.13 there are pairs, with two numbers in one
+            for index in (argument,) if name == "STORE_FAST" else (argument >> 4, argument & 15):
+                if index < len(code.co_varnames):
+                    yield code.co_varnames[index]
+
+
+def _entries(code: CodeType, place: int) -> Iterator[tuple[int, int]]:
+    """Yield where the `with` blocks around *place* were entered, and where they end; innermost first."""
     operations = code.co_code
     if sys.version_info < (3, 11):
-        yield from reversed([at for at, end in _setups(operations) if at < place < end])
+        yield from reversed([(at, end) for at, end in _setups(operations) if at < place < end])
         return
     table = dis._parse_exception_table(code)  # type: ignore[attr-defined]
     seen: set[int] = set()
@@ -263,7 +293,9 @@ def _entries(code: CodeType, place: int) -> Iterator[int]:
         # An exception in the body would go to the block's handler, and from there to the handler of the block around.
         if operations[handler + 2] == _LEAVE_BY_ERROR:
             body = min(row.start for row in table if row.target == handler)
-            yield next((at for at in range(body - 2, body - _AWAIT_MAX, -2) if operations[at] in _ENTER), body - 2)
+            end = max(row.end for row in table if row.target == handler and row.start < handler)
+            at = next((at for at in range(body - 2, body - _AWAIT_MAX, -2) if operations[at] in _ENTER), body - 2)
+            yield at, end
         place = handler
 
 
@@ -526,10 +558,21 @@ def _lock_calls(code: CodeType, _place: int) -> tuple[tuple[tuple[int, int], str
     if tree is None:
         return ()
     found = []
+    rebound = _given_twice(tree, code)
     for node in _inside(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         if node.func.attr in ("acquire", "release") and (of := _plausible(code, node.func.value)) is not None:
             end = (node.end_lineno or node.lineno, node.end_col_offset or 0)
-            found.append((end, node.func.attr, of))
+            if rebound.isdisjoint(_names(of.node)):
+                found.append((end, node.func.attr, of))
     return tuple(sorted(found, key=lambda one: one[0]))
+
+
+def _given_twice(tree: ast.AST, code: CodeType) -> set[str]:
+    """Return the names that mean more than one object in a function."""
+    given = Counter(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    for node in _inside(tree):
+        if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+            given[node.id if isinstance(node, ast.Name) else node.attr] += 1
+    return {name for name, count in given.items() if count > 1}
