@@ -710,6 +710,61 @@ def test_a_pool_of_sqlalchemy() -> None:
     engine.dispose()
 
 
+# --- gevent -----------------------------------------------------------------------------------------------------------
+
+GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import queue, threading, time
+import gevent, gevent.event, gevent.lock, gevent.queue
+from lastspan.instrumentation.evidence.frames import live
+from lastspan.instrumentation.evidence.waits import wait
+from lastspan.instrumentation.spans import Where
+
+ident = monkey.get_original("_thread", "get_ident")()
+event, items, room = gevent.event.Event(), gevent.queue.Queue(), gevent.lock.Semaphore(0)
+lock, plain = threading.Lock(), queue.Queue()
+lock.acquire()
+other = gevent.spawn(event.wait)
+result = gevent.event.AsyncResult()
+
+def an_event(): event.wait()
+def an_item(): items.get()
+def room_(): room.acquire()
+def a_lock(): lock.acquire()
+def a_plain_item(): plain.get()
+def a_sleep(): time.sleep(900)
+def a_greenlet(): other.join()
+def greenlets(): gevent.joinall([other])
+def a_result(): result.get()
+
+for stands in (an_event, an_item, room_, a_lock, a_plain_item, a_sleep, a_greenlet, greenlets, a_result):
+    greenlet = gevent.spawn(stands)
+    gevent.sleep(0)
+    found = wait(live(Where(ident, None, greenlet)))
+    print(stands.__name__, found.kind if found else None, found.call if found else None)
+"""
+
+
+@COLUMNS
+def test_greenlets(tmp_path: Path) -> None:
+    """What gevent's own functions wait for, compiled or not, patched in or called by name."""
+    pytest.importorskip("gevent")
+    program = tmp_path / "greenlets.py"  # a file: the lines tell which native function is called
+    program.write_text(GREENLETS)
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines() == [
+        "an_event event Event.wait",
+        "an_item queue Queue.get",
+        "room_ semaphore Semaphore.acquire",
+        "a_lock lock LockType.acquire",
+        "a_plain_item queue Queue.get",
+        "a_sleep sleep gevent.sleep",
+        "a_greenlet task Greenlet.join",
+        "greenlets task gevent.joinall",
+        "a_result future AsyncResult.get",
+    ], done.stderr
+
+
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
@@ -745,4 +800,5 @@ OF_OTHER_VERSIONS = {
     ("asyncio.tasks", "_AsCompletedIterator._wait_for_one"),
     ("asyncio.runners", "Runner.run"),
     ("threading", "_RLock.acquire"),
+    ("asyncio.selector_events", "BaseSelectorEventLoop.sock_recvfrom"),
 }

@@ -180,6 +180,7 @@ _GEVENT: Final[dict[str, dict[str, Waiter]]] = {
     "gevent.queue": _many("Queue.get Queue.put SimpleQueue.get SimpleQueue.put JoinableQueue.join", _QUEUE),
     "gevent.lock": _many("RLock.acquire DummySemaphore.acquire", _LOCK),
     "gevent.thread": _many("LockType.acquire", _LOCK),
+    "gevent._semaphore": _many("Semaphore.acquire", _SEMAPHORE),
     "gevent.subprocess": _many("Popen.wait Popen.communicate", Waiter("process", _TIMED, _PID)),
     "gevent.select": _many("select poll.poll", _SOCKET),
     "gevent._socket3": {
@@ -194,7 +195,7 @@ _GEVENT: Final[dict[str, dict[str, Waiter]]] = {
 
 # --- locks ------------------------------------------------------------------------------------------------------------
 
-_LOCK_FILE: Final = "{canonical_path|self._context.lock_file}"
+_LOCK_FILE: Final = "{canonical_path|canonical|lock_filename|self._context.lock_file}"
 _REDIS_LOCK: Final = Waiter("redis_lock", "blocking_timeout", "{self.name}")
 
 _LOCKS: Final[dict[str, dict[str, Waiter]]] = {

@@ -312,8 +312,10 @@ def _native(frame: FrameType) -> Wait | None:
 
 
 def _native_name(call: str) -> str:
-    """A function with its module, a method with its class."""
-    return ".".join(call.removeprefix("builtins.").split(".")[-2:])
+    """A function with its library, a method with its class."""
+    call = call.removeprefix("builtins.")
+    module, _, name = call.rpartition(".")
+    return f"{module.partition('.')[0]}.{name}" if module in sys.modules else ".".join(call.split(".")[-2:])
 
 
 _SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -349,6 +351,9 @@ def _calls(node: ast.expr, frame: FrameType, *, is_entering: bool) -> Iterator[s
     function = values.evaluate(node.func, frame)
     if type(function) in (BuiltinFunctionType, BuiltinMethodType):
         yield _function_name(function)
+    elif _type_name(type(function))[1] == "cython_function_or_method":
+        compiled: Any = function
+        yield f"{_public(compiled.__module__)}.{compiled.__qualname__}"
     if isinstance(node.func, ast.Attribute):
         yield from _methods(_receiver(node.func.value, frame), node.func.attr)
 
