@@ -50,6 +50,13 @@ class Clue:
 
 def call(frames: tuple[FrameType, ...], package: str = "") -> CallFacts | None:
     """Return what the frames of a client say about its call; None: they say nothing."""
+    try:
+        return _call(frames, package)
+    except Exception:  # a guest never raises; what others keep in their objects is theirs
+        return None
+
+
+def _call(frames: tuple[FrameType, ...], package: str) -> CallFacts | None:
     clues = list(_clues(frames, package))
     limits = _in_force(clues)
     peer, local = _addresses(clues)

@@ -40,6 +40,13 @@ class Session:
 
 def session(frames: tuple[FrameType, ...], package: str = "") -> Session | None:
     """Return the session that a stack waits for: from the driver's frames, or the application's line that calls it."""
+    try:
+        return _session(frames, package)
+    except Exception:  # a guest never raises; what others keep in their objects is theirs
+        return None
+
+
+def _session(frames: tuple[FrameType, ...], package: str) -> Session | None:
     for depth, frame in enumerate(reversed(frames)):
         if depth >= _FRAMES_MAX:
             return None

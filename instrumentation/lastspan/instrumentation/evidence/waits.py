@@ -55,6 +55,13 @@ class Wait:
 
 def wait(frames: tuple[FrameType, ...], package: str = "") -> Wait | None:
     """Return what the innermost known call on a stack waits for; None: no known call waits."""
+    try:
+        return _wait(frames, package)
+    except Exception:  # a guest never raises; what others keep in their objects is theirs
+        return None
+
+
+def _wait(frames: tuple[FrameType, ...], package: str) -> Wait | None:
     found: _Found | None = None
     for index in range(len(frames) - 1, -1, -1):
         if is_application(frames[index].f_code.co_filename, package):
