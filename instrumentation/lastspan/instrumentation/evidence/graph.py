@@ -17,7 +17,7 @@ from .held import Hold, holds_of
 from .threads import cpu_time_ns
 from .waited import HELD, Node, Wait, short_place, task_wait, wait_of
 
-_SLICE_NS: Final = 2_500_000
+_SLICE_NS: Final = 2_000_000
 _DEPTH_MAX: Final = 128
 _TASKS_MAX: Final = 10_000
 _CIRCLE_MAX: Final = 16

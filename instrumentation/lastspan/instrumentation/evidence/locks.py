@@ -59,6 +59,7 @@ def find(where: Where, describe: Callable[[int | asyncio.Task[Any]], str]) -> Ge
     """
     if not _can_read_frames() or _wait_at(where) is None:
         return None
+    yield
     yield from learn()
     start: Node = where.greenlet if _is_switched_out(where) else where.task or where.thread
     graph = Graph()
