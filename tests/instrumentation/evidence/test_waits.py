@@ -531,9 +531,9 @@ CLIENTS: list[tuple[Callable[[Silent], object], str, str]] = [
     (by_urllib3, "http", "urllib3.request"),
     (by_httpx, "http", "httpx.get"),
     (by_redis, "db", "redis.get"),
-    (by_pymysql, "connect", "Connection.__init__"),
-    (by_psycopg2, "connect", "psycopg2.connect"),
-    (by_psycopg, "connect", "Connection.connect"),
+    (by_pymysql, "db", "Connection.__init__"),
+    (by_psycopg2, "db", "psycopg2.connect"),
+    (by_psycopg, "db", "Connection.connect"),
 ]
 
 
@@ -569,8 +569,8 @@ async def by_aiomysql(server: Silent) -> object:
 ASYNC_CLIENTS: list[tuple[Callable[[Silent], Coroutine[Any, Any, object]], str, str]] = [
     (by_aiohttp, "http", "aiohttp.request"),
     (by_httpx_async, "http", "httpx.get"),
-    (by_asyncpg, "connect", "asyncpg.connect"),
-    (by_aiomysql, "connect", "aiomysql._connect"),
+    (by_asyncpg, "db", "asyncpg.connect"),
+    (by_aiomysql, "db", "aiomysql._connect"),
 ]
 
 

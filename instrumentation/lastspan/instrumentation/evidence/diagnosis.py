@@ -247,6 +247,8 @@ def _timeout(waits: Wait | None, facts: CallFacts | None, kernel: Kernel) -> tup
         return kernel.call.timeout, False
     about = kernel.about
     set_on_socket = None if about is None else about.receive_timeout
+    if kernel.call.name == "connect":  # the kernel gives up after two minutes; the client was given no limit
+        return set_on_socket, set_on_socket is None
     return set_on_socket, bool(is_unbounded(kernel.call, about))
 
 

@@ -359,15 +359,15 @@ _CALLS: Final[dict[str, dict[str, Waiter]]] = {
         "OpenerDirector.open": Waiter("http", _TIMED),
         "AbstractHTTPHandler.do_open": Waiter("http", peer="{req.host}"),
     },
-    "psycopg2": {"connect": Waiter("connect")},
-    "psycopg.connection": {"Connection.connect": Waiter("connect")},
-    "psycopg.connection_async": {"AsyncConnection.connect": Waiter("connect")},
-    "asyncpg.connect_utils": _many("_connect _connect_addr", Waiter("connect", _TIMED)),
-    "asyncpg.connection": {"connect": Waiter("connect", _TIMED)},
+    "psycopg2": {"connect": Waiter("db")},
+    "psycopg.connection": {"Connection.connect": Waiter("db")},
+    "psycopg.connection_async": {"AsyncConnection.connect": Waiter("db")},
+    "asyncpg.connect_utils": _many("_connect _connect_addr", Waiter("db", _TIMED)),
+    "asyncpg.connection": {"connect": Waiter("db", _TIMED)},
     "pymysql.connections": _many(
-        "Connection.connect Connection.__init__", Waiter("connect", peer="{self.host}:{self.port}")
+        "Connection.connect Connection.__init__", Waiter("db", peer="{self.host}:{self.port}")
     ),
-    "aiomysql.connection": _many("_connect Connection._connect", Waiter("connect", peer="{self._host}:{self._port}")),
+    "aiomysql.connection": _many("_connect Connection._connect", Waiter("db", peer="{self._host}:{self._port}")),
     "tenacity.nap": {"sleep": Waiter("sleep", "seconds")},
     "tenacity.asyncio": {"_portable_async_sleep": Waiter("sleep", "seconds")},
     **dict.fromkeys(("backoff._sync", "backoff._async"), _many("retry_target retry_exception", _SLEEP)),
