@@ -9,10 +9,13 @@ import sysconfig
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_all
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.instrumentation.evidence.standing import soon, standing
 
 from lastspan.instrumentation.evidence import Look, cpu_time_ns, is_application, look, qualname, stack_text
 from lastspan.instrumentation.evidence.frames import live
@@ -319,3 +322,36 @@ def test_a_look_in_the_middle_of_garbage_does_not_stop_the_process() -> None:
     """A collection inside `sys._current_frames` may wait for the lock that it holds: none takes place meanwhile."""
     done = subprocess.run([sys.executable, "-c", GARBAGE], capture_output=True, text=True, timeout=60)
     assert done.stdout == "alive\n", done.stderr
+
+
+@pytest.mark.parametrize("form", ["result", "map", "wait", "two deep"])
+def test_on_into_the_thread_of_an_executor(form: str) -> None:
+    """A thread that waits for work of an executor stands where that work stands; the thread is the one that does it."""
+    leave = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="outer") as outer, ThreadPoolExecutor(1, "inner") as inner:
+
+        def work() -> None:
+            leave.wait()
+
+        forms: dict[str, Callable[[], object]] = {
+            "result": lambda: inner.submit(work).result(),
+            "map": lambda: list(inner.map(lambda _: work(), range(2))),
+            "wait": lambda: wait_for_all([inner.submit(work), inner.submit(work)]),
+            "two deep": lambda: outer.submit(lambda: inner.submit(work).result()).result(),
+        }
+        with standing(forms[form], leave.set) as where:
+            seen = soon(lambda: look(where), lambda one: "work" in functions(one))
+            assert "work" in functions(seen)
+            assert seen.thread_name.startswith("inner")
+            assert "_worker" not in functions(seen)[1:]
+
+
+def test_work_that_has_not_begun_is_not_followed() -> None:
+    """Queued behind other work: the thread stands where it waits for the result."""
+    leave = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(leave.wait)
+        with standing(lambda: pool.submit(int).result(), leave.set) as where:
+            seen = soon(lambda: look(where), lambda one: "result" in functions(one))
+            assert "result" in functions(seen)
+            assert seen.thread_name == "runner"

@@ -786,7 +786,7 @@ def test_a_result_that_is_awaited_inside_the_lock_it_needs(threads: Threads) -> 
             found = until(of(threads.start(run, "submitter")), lambda seen: bool(seen.cycle))
         finally:
             lock.release()
-        assert found.wait == "future"
+        assert found.wait == "lock"  # where the work stands that it waits for
         assert [line.split(" ")[1] for line in found.cycle] == ["submitter", "pool_0"]
 
 

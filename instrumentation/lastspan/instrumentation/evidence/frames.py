@@ -23,6 +23,8 @@ Step: TypeAlias = "tuple[CodeType, int]"
 """One frame: its code, and the line where it stands."""
 
 _DEPTH_MAX: Final = 128
+_FOLLOWED_MAX: Final = 4
+"""Executors whose work waits for work of an executor."""
 _STACK_TEXT_MAX: Final = 8192
 
 
@@ -89,14 +91,26 @@ def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
         if where.greenlet.dead:
             return [], where.thread, "its greenlet has ended"
         frame = where.greenlet.gr_frame  # None: it is the one that runs on its thread now
-    frame = frame or _current_frames().get(where.thread)
+    current = _current_frames()
+    frame = frame or current.get(where.thread)
     if frame is None:
         return [], where.thread, "its thread has ended"
     frames = _thread_frames(frame)
     if (main := tasks.main_task(frames)) is not None:
         awaited, thread = _task_frames(main, where.thread)
         return [*frames, *awaited][-_DEPTH_MAX:], thread, ""
-    return frames, where.thread, ""
+    return *_followed(frames, where.thread, current), ""
+
+
+def _followed(frames: list[FrameType], thread: int, current: dict[int, FrameType]) -> tuple[list[FrameType], int]:
+    """Follow a thread that waits for work of an executor into the thread which does that work."""
+    for _ in range(_FOLLOWED_MAX):
+        work = tasks.work_waited_for(frames)
+        ident = None if work is None else tasks.executor_thread(work, current)
+        if ident is None or ident == thread:
+            break
+        frames, thread = [*frames, *tasks.within(_thread_frames(current.get(ident)), work)], ident
+    return frames[-_DEPTH_MAX:], thread
 
 
 def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameType], int | None]:

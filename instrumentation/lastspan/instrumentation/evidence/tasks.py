@@ -39,6 +39,9 @@ _OPAQUE: Final = frozenset({"async_generator_asend", "async_generator_athrow", "
 """What the interpreter wraps around a coroutine or generator, with no attribute that leads to it."""
 _Gathering: Final = getattr(asyncio.tasks, "_GatheringFuture", None)
 _worker: Final = getattr(concurrent.futures.thread, "_worker", None)
+_FUTURES: Final = concurrent.futures._base.__file__
+_OPEN: Final = frozenset({"PENDING", "RUNNING"})
+"""`Future._state`; `done()` takes a lock."""
 _WORK_ITEM: Final = concurrent.futures.thread.__file__
 _ASYNCIO: Final = os.path.dirname(asyncio.__file__) + os.sep
 _LOOP: Final = (_ASYNCIO, selectors.__file__)
@@ -114,6 +117,27 @@ def executor_thread(future: concurrent.futures.Future[Any], frames: dict[int, Fr
         if _plain(variable(item, "self"), "future") is future:
             return int(ident)
     return None
+
+
+def work_waited_for(frames: list[FrameType]) -> concurrent.futures.Future[Any] | None:
+    """Return the work of an executor that a thread waits for: one future's, or the first that is open of many."""
+    for frame in frames[:-_WAITING_MAX:-1]:
+        code = frame.f_code
+        if code.co_filename != _FUTURES or (name := _WAITS.get(code.co_name)) is None:
+            continue
+        found = variable(frame, name)
+        futures = found if isinstance(found, (list, tuple, set, frozenset)) else (found,)
+        open_ones = (
+            one for one in tuple(futures) if isinstance(one, concurrent.futures.Future) and one._state in _OPEN
+        )
+        return next(open_ones, None)
+    return None
+
+
+_WAITING_MAX: Final = 8
+"""How deep below the call for a result its own wait may be, in frames."""
+_WAITS: Final = {"result": "self", "exception": "self", "wait": "fs"}
+"""By function of concurrent.futures that waits: the variable that holds what for."""
 
 
 def within(frames: list[FrameType], work: Work) -> list[FrameType]:
