@@ -40,7 +40,7 @@ ANNOUNCED_MAX: Final = 2000
 
 _WINDOW_MIN: Final = 30.0
 _ROWS_A_TURN: Final = 32
-_OVERSLEPT: Final = 2.0
+OVERSLEPT: Final = 2.0
 """A watcher that wakes so much too late was kept from running, s."""
 
 
@@ -133,7 +133,7 @@ class Announcer:
 
         *now* is monotonic (s), *wall_ns* for display. Without *may_announce* only the books are kept.
         """
-        if self.lag >= _OVERSLEPT:
+        if self.lag >= OVERSLEPT:
             self._note_overslept(now)
         waits = frozenset(self._lock_spans.end(wall_ns))
         yield from self._ended(now, wall_ns, waits)

@@ -6,6 +6,7 @@ A watcher that is a greenlet sleeps as long as the job that blocks the hub.
 from __future__ import annotations
 
 import _thread
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -52,9 +53,9 @@ class Turns:
             self._sleep(0)
             self._began = time.perf_counter()
 
-    def begin(self) -> None:
-        """A turn begins now: we have just slept."""
-        self._began = time.perf_counter()
+    def begin(self, *, is_late: bool = False) -> None:
+        """A turn begins now: we have just slept. *is_late*: for too long; the host had its turns, this is ours."""
+        self._began = math.inf if is_late else time.perf_counter()
 
 
 class Signal:

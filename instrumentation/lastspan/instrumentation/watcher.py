@@ -11,7 +11,7 @@ from typing import Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from .announce import Announcer
+from .announce import OVERSLEPT, Announcer
 from .export import Exporter
 from .heartbeat import Heartbeat
 from .native import Signal, Turns, start_thread
@@ -87,7 +87,8 @@ class Watcher:
                     farewell.set()
 
     def _look(self) -> None:
-        self._turns.begin()
+        # Each turn may cost us seconds where native code keeps the interpreter: then all is said in one.
+        self._turns.begin(is_late=self._announcer.lag >= OVERSLEPT)
         now = time.monotonic()
         if self._has_metrics and self._heartbeat is None:
             self._heartbeat = Heartbeat(lambda: self._announcer.open_runs(time.monotonic()))

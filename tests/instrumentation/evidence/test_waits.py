@@ -31,7 +31,7 @@ from tests.servers import Redis
 
 from lastspan.instrumentation.evidence.frames import live
 from lastspan.instrumentation.evidence.waiters import NATIVE, PACKAGES, TABLE
-from lastspan.instrumentation.evidence.waits import Wait, wait
+from lastspan.instrumentation.evidence.waits import Wait, named, wait
 from lastspan.instrumentation.spans import Where
 from lastspan.semconv.vocabulary import WAITS
 
@@ -49,6 +49,27 @@ def seen(where: Where) -> Wait | None:
 def check(blocking: Blocking, expected: Wait) -> None:
     with standing(*blocking) as where:
         assert soon(lambda: seen(where), lambda found: found == expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"), [("thing.join()", "task"), ("thing.acquire(True)", "lock"), ("thing.paint()", None)]
+)
+def test_by_its_name_alone(line: str, kind: str | None, tmp_path: Path) -> None:
+    """Of a frame that is known to wait, though nothing of its object can be read."""
+    program = tmp_path / "program.py"
+    program.write_text(f"def wait(thing):\n    {line}\n    return 0\n")
+    namespace: dict[str, Any] = {}
+    exec(compile(program.read_text(), str(program), "exec"), namespace)
+    found: list[Wait | None] = []
+
+    class Thing:
+        def join(self, *_: object) -> None:
+            found.append(named(sys._getframe(1)))
+
+        acquire = paint = join
+
+    namespace["wait"](Thing())
+    assert [one.kind for one in found if one is not None] == ([] if kind is None else [kind])
 
 
 # --- threads ----------------------------------------------------------------------------------------------------------
@@ -183,7 +204,8 @@ def futures_completed() -> Blocking:
 def mapped() -> Blocking:
     it = threading.Event()
     executor = concurrent.futures.ThreadPoolExecutor(1)
-    return lambda: list(executor.map(lambda _: it.wait(), [1])), it.set
+    executor.submit(it.wait)  # work that has begun is followed to where it stands
+    return lambda: list(executor.map(abs, [1])), it.set
 
 
 def executor_ends() -> Blocking:

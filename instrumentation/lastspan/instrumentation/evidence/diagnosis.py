@@ -24,7 +24,7 @@ from .processes import at_other_end, process
 from .sessions import Session, session
 from .syscalls import SystemCall, system_call, watched
 from .threads import thread_state
-from .waits import Wait, wait
+from .waits import Wait, named, wait
 
 Attributes: TypeAlias = "dict[str, Any]"
 
@@ -95,7 +95,7 @@ def diagnose(subject: Subject) -> Attributes:
     if not frames:
         return {}
     try:
-        waits = wait(frames, subject.package)
+        waits = wait(frames, subject.package) or (named(frames[-1]) if _is_switched_out(subject.where) else None)
         facts = call(frames, subject.package)
         used = session(frames, subject.package)
     finally:
@@ -115,6 +115,11 @@ def diagnose(subject: Subject) -> Attributes:
     if used is not None:
         found[a.DB_SESSION] = clean.text(used.id) or None
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _is_switched_out(where: Where) -> bool:
+    """A greenlet that does not run: it waits, whatever its line calls."""
+    return where.greenlet is not None and not where.greenlet.dead and where.greenlet.gr_frame is not None
 
 
 def _kernel(thread_id: int | None) -> Kernel:

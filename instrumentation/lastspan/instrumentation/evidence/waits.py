@@ -12,7 +12,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
@@ -316,6 +316,30 @@ def _native(frame: FrameType) -> Wait | None:
         if (known := _native_row(call)) is not None:
             return Wait(known.kind, _native_name(call))
     return None
+
+
+def named(frame: FrameType) -> Wait | None:
+    """Return what a call waits for by its name alone: of a frame that is known to wait, as that of a greenlet."""
+    try:
+        expression = source.expression(frame)
+    except Exception:  # a guest never raises
+        return None
+    node = expression.node if expression is not None else None
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return None
+    kind = _BY_METHOD.get(node.func.attr)
+    return None if kind is None else Wait(kind, node.func.attr)
+
+
+_BY_METHOD: Final[Mapping[str, str]] = {
+    "acquire": "lock",
+    "join": "task",
+    "joinall": "task",
+    "wait": "event",
+    "get": "queue",
+    "put": "queue",
+    "sleep": "sleep",
+}
 
 
 def _native_name(call: str) -> str:
