@@ -24,6 +24,7 @@ from opentelemetry.instrumentation.pymysql import PyMySQLInstrumentor
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
 from sqlalchemy.ext.asyncio import create_async_engine
+from tests.instrumentation.evidence.blocked import connection as connection_to_nobody
 from tests.instrumentation.live import Live, instrumented
 from tests.instrumentation.live import live as live
 from tests.servers import MariaDB, Postgres
@@ -206,3 +207,10 @@ def test_a_session_of_mysql(mariadb: MariaDB) -> None:
         (told,) = sessions(this_run())
         assert told.split(" ")[:3] == ["mysql", mariadb.address, str(id)]
         connection.close()
+
+
+def test_without_hooks_all_connections_are_told(live: Live) -> None:
+    """Nothing was noted: whichever of the process's connections it is, its address is known at the server too."""
+    with connection_to_nobody() as (ours, _), job("alone"):
+        local = "{}:{}".format(*ours.getsockname())
+        assert local in [text.rpartition(" ")[2] for text in sessions(this_run())]

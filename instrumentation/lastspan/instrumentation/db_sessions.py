@@ -89,13 +89,14 @@ def sessions(run: Run) -> list[str]:
     """Return the database sessions of *run*: "system server id address", `-` for what is not known.
 
     Those that were noted. Where it is the only job of the process also the process's other connections to ports of
-    databases: of these only the addresses are known.
+    databases, or, if none was noted, all: of these only the addresses are known, and databases know them too.
     """
     found = [_text(session) for connection in connections(run) if (session := session_of(connection)) is not None]
     agent = lastspan.agent()
     if agent is not None and len(agent.spans.runs) == 1:
         known = {text.rpartition(" ")[2] for text in found}
-        found += [text for text in _of_sockets(sockets()) if text.rpartition(" ")[2] not in known]
+        others = _of_sockets(sockets(), only_databases=bool(found))
+        found += [text for text in others if text.rpartition(" ")[2] not in known]
     return found[:SESSIONS_MAX]
 
 
@@ -107,11 +108,14 @@ def _word(text: str) -> str:
     return clean.text("".join(text.split())) or "-"
 
 
-def _of_sockets(seen: Iterable[Descriptor]) -> Iterator[str]:
-    for one in seen:
-        system = _PORTS.get(one.peer.rpartition(":")[2]) if one.kind == "tcp" else None
-        if system is not None and one.local:
-            yield " ".join(_word(part) for part in (system, one.peer, "", one.local))
+def _of_sockets(seen: Iterable[Descriptor], *, only_databases: bool) -> Iterator[str]:
+    ours = [one for one in seen if one.kind == "tcp" and one.local and (_system(one) or not only_databases)]
+    for one in sorted(ours, key=lambda one: _system(one) == ""):
+        yield " ".join(_word(part) for part in (_system(one), one.peer, "", one.local))
+
+
+def _system(socket: Descriptor) -> str:
+    return _PORTS.get(socket.peer.rpartition(":")[2], "")
 
 
 # --- on the job's thread -----------------------------------------------------------------------------------------
