@@ -24,13 +24,13 @@ from opentelemetry.instrumentation.pymysql import PyMySQLInstrumentor
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.instrumentation.evidence.blocked import connection as connection_to_nobody
 from tests.instrumentation.live import Live, instrumented
 from tests.instrumentation.live import live as live
 from tests.servers import MariaDB, Postgres
 
 from lastspan.instrumentation import job
-from lastspan.instrumentation.db_sessions import DbSessionsInstrumentor, connections, sessions
+from lastspan.instrumentation.db_sessions import DbSessionsInstrumentor, _of_sockets, connections, sessions
+from lastspan.instrumentation.evidence.descriptors import Descriptor
 from lastspan.instrumentation.lock_waits import current_run
 from lastspan.instrumentation.run import Run
 
@@ -209,8 +209,20 @@ def test_a_session_of_mysql(mariadb: MariaDB) -> None:
         connection.close()
 
 
-def test_without_hooks_all_connections_are_told(live: Live) -> None:
-    """Nothing was noted: whichever of the process's connections it is, its address is known at the server too."""
-    with connection_to_nobody() as (ours, _), job("alone"):
-        local = "{}:{}".format(*ours.getsockname())
-        assert local in [text.rpartition(" ")[2] for text in sessions(this_run())]
+@pytest.mark.parametrize(
+    ("only_databases", "expected"),
+    [
+        (True, ["postgresql 10.0.0.7:5432 - 10.0.0.9:40312"]),
+        # nothing was noted: whichever it is, its address is known at the server too; ports of databases come first
+        (False, ["postgresql 10.0.0.7:5432 - 10.0.0.9:40312", "- 10.0.0.7:25432 - 10.0.0.9:40311"]),
+    ],
+)
+def test_the_connections_of_the_process(only_databases: bool, expected: list[str]) -> None:
+    """Known by their addresses alone; neither sockets of other kinds nor listening ones."""
+    seen = [
+        Descriptor(3, "tcp", "10.0.0.7:25432", "10.0.0.9:40311"),
+        Descriptor(4, "tcp", "10.0.0.7:5432", "10.0.0.9:40312"),
+        Descriptor(5, "unix", "/run/postgresql/.s.PGSQL.5432"),
+        Descriptor(6, "tcp", "", ""),
+    ]
+    assert list(_of_sockets(seen, only_databases=only_databases)) == expected
