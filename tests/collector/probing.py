@@ -62,12 +62,12 @@ def in_background(work: Callable[[], Any], *, cancel: Callable[[], Any]) -> Iter
             thread.join(0.05)
 
 
-def until(check: Callable[[], Any], what: str) -> Any:
+def until(check: Callable[[], Any], what: str, *, pause_s: float = 0.02) -> Any:
     """Return what *check* returns as soon as that is true."""
     deadline = time.monotonic() + PATIENCE_S
     while not (found := check()):
         assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
+        time.sleep(pause_s)
     return found
 
 
