@@ -18,7 +18,7 @@ from lastspan.instrumentation.clean import statement, text
 from ..model import DatabaseWait, Session
 from .dsn import tls_context
 from .metadata_locks import MetadataLock, blockers
-from .target import APPLICATION_NAME, MAX_SESSIONS, ProbeError, Target, seconds, traceparent
+from .target import APPLICATION_NAME, MAX_SESSIONS, ProbeError, Target, in_slices, seconds, traceparent
 
 _ROW_LOCKS_BY_INFORMATION_SCHEMA: Final = """
 select r.trx_mysql_thread_id as waiter, b.trx_mysql_thread_id as blocker,
@@ -144,7 +144,8 @@ class MysqlSource:
         statements = await self._last_statements([str(row["id"]) for row in processes if not row["info"]])
         if any(id not in seen for id in waiting.ids()[:MAX_SESSIONS]):
             self._hidden[_NEEDS_PROCESS] = None
-        found = [_session(server, row, waiting, ages, statements) for row in processes if row["id"] != self._own_id]
+        others = (row for row in processes if str(row["id"]) != self._own_id)
+        found = await in_slices(others, lambda row: _session(server, row, waiting, ages, statements))
         return [*found, *self._unseen(server, waiting, seen)]
 
     async def _row_locks(self, waiting: _Waiting) -> None:
@@ -268,7 +269,7 @@ async def connect(target: Target) -> MysqlSource:
             user=dsn.user or None,
             password=dsn.password,
             unix_socket=dsn.options.get("unix-socket"),
-            ssl=None if dsn.options.get("unix-socket") else tls_context(dsn),
+            ssl=None if dsn.options.get("unix-socket") else await asyncio.to_thread(tls_context, dsn),
             connect_timeout=target.timeout_s,
             charset="utf8mb4",
             autocommit=True,

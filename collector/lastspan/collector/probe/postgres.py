@@ -11,7 +11,7 @@ from typing import Any, Final
 from lastspan.instrumentation.clean import statement, text
 
 from ..model import DatabaseWait, Session
-from .target import APPLICATION_NAME, MAX_SESSIONS, ProbeError, Target, address_of, seconds, traceparent
+from .target import APPLICATION_NAME, MAX_SESSIONS, ProbeError, Target, address_of, in_slices, seconds, traceparent
 
 _OLDEST: Final = 10
 _HIDDEN: Final = "<insufficient privilege>"
@@ -126,7 +126,8 @@ class PostgresSource:
         for row in prepared:
             holders.setdefault(row["pid"], []).append(_prepared_id(row))
         found = {id: session for row in prepared for id, session in [(_prepared_id(row), _prepared(server, row))]}
-        return [*(_session(server, row, holders) for row in rows if row["pid"] != 0), *found.values()]
+        live = (row for row in rows if row["pid"] != 0)
+        return [*await in_slices(live, lambda row: _session(server, row, holders)), *found.values()]
 
     async def _look(self, pids: list[int], ends: list[str]) -> tuple[list[Any], list[Any]]:
         await self._connection.execute(self._begin)

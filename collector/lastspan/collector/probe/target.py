@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from ..model import DatabaseWait, Session
 from .dsn import Dsn
 
+Row = TypeVar("Row")
+
 APPLICATION_NAME: Final = "lastspan"
 MAX_SESSIONS: Final = 500
 """Rows of one look."""
+_SLICE: Final = 20
 _TRACEPARENT: Final = re.compile(r"traceparent\s*=\s*'?\s*(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})", re.IGNORECASE)
 
 
@@ -58,6 +62,16 @@ class ProbeError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+async def in_slices(rows: Iterable[Row], make: Callable[[Row], Session]) -> list[Session]:
+    """Return a session for each row, and let the receiver go on now and then: queries are long, and cleaned here."""
+    made = []
+    for number, row in enumerate(rows, start=1):
+        made.append(make(row))
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)
+    return made
 
 
 def traceparent(query: str) -> str:
