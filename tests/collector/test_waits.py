@@ -101,6 +101,9 @@ def test_a_circle_is_followed_once(yard: Yard) -> None:
         ({"lock_holder_job_id": "id-2", "lock_holder_certainty": "likely"}, "id-2", "likely"),
         # By what the holder says of itself.
         ({"lock_key": "a"}, "id-2", "certain"),
+        # By its process, which runs this job alone; a process that nobody knows.
+        ({"lock_holder_pid": 102, "lock_holder_certainty": "certain"}, "id-2", "certain"),
+        ({"lock_holder_pid": 999, "lock_holder_certainty": "certain"}, None, "certain"),
         # A span that is not known, an id that is not known: what was told is told on.
         ({"lock_holder_job_id": "gone", "lock_holder_certainty": "certain"}, "gone", "certain"),
         # Nobody says that it holds this one.

@@ -100,7 +100,7 @@ def _of_lock(job: JobRow, lock: Lock, wait: Wait, leaf: Leaf, known: Known) -> B
 
 
 def _holder(job: JobRow, lock: Lock, known: Known) -> JobRow | None:
-    """The job that holds a lock: by its span, by its id, or because it says so."""
+    """The job that holds a lock: by its span, by its id, because it says so, or by its process."""
     if lock.holder_span_id is not None:
         found = known.by_span(_trace(lock.holder_trace_id) or job.span.key[:16], lock.holder_span_id)
         if found is not None:
@@ -111,7 +111,12 @@ def _holder(job: JobRow, lock: Lock, known: Known) -> JobRow | None:
             return found
     holders = known.holders(lock.key) if lock.key else ()
     others = [other for other in holders if other is not job]
-    return others[0] if others else holders[0] if holders else None
+    if others or holders:
+        return others[0] if others else holders[0]
+    process = job.span.process
+    if lock.holder_pid is None or process is None:
+        return None
+    return known.in_process(process.resource.host, lock.holder_pid)
 
 
 def _trace(text: str | None) -> bytes | None:

@@ -140,6 +140,14 @@ class Known:
 
     # --- processes ------------------------------------------------------------------------------------------------
 
+    def in_process(self, host: str, pid: int) -> JobRow | None:
+        """Return the job of a process, if it runs just one."""
+        process = self._tracker.processes.with_pid(host, pid)
+        if process is None:
+            return None
+        jobs = [row.job for row in process.spans if row.open and row.job is not None and row.job.span is row]
+        return jobs[0] if len(jobs) == 1 else None
+
     def seen_by_parent(self, process: ProcessRow) -> Child | None:
         """Return what a process's parent last told of it."""
         pid = process.resource.pid

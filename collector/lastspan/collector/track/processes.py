@@ -34,6 +34,8 @@ class Processes:
         """Processes whose silence has changed and whose jobs must be judged."""
         self.blind = False
         self._workers: dict[str, WorkerRow] = {}
+        self._by_pid: dict[tuple[str, int], ProcessRow] = {}
+        """By host and pid: the newest."""
         self._voters = 0
         """Processes that should be heard: running, and not declared silent."""
         self._quiet_hosts: Counter[str] = Counter()
@@ -71,6 +73,10 @@ class Processes:
                 if other.silence is not Silence.NONE:
                     self.changed.append(other)
 
+    def with_pid(self, host: str, pid: int) -> ProcessRow | None:
+        """Return the process of a host that has this pid."""
+        return self._by_pid.get((host, pid))
+
     def overslept(self, gap_ns: int, now_ns: int) -> None:
         """Note that we did not listen for *gap_ns* until now: the silence of that time is ours."""
         self._deaf = [*((until, gap) for until, gap in self._deaf if gap > gap_ns), (now_ns, gap_ns)]
@@ -81,6 +87,8 @@ class Processes:
         self._vote(row, -1)
         self.rows.pop(row.id, None)
         self._leave_worker(row)
+        if (where := _where(row)) is not None and self._by_pid.get(where) is row:
+            del self._by_pid[where]
         row.spans = []
 
     # --- silence ------------------------------------------------------------------------------------------------
@@ -197,6 +205,8 @@ class Processes:
         self.rows[id] = row
         self._vote(row, +1)
         self._join_worker(row)
+        if (where := _where(row)) is not None:
+            self._by_pid[where] = row
         self._arm(row, now_ns)
         return row
 
@@ -239,3 +249,8 @@ def _is_parent(parent: ProcessRow, child: ProcessRow) -> bool:
     if pid is not None and pid in parent.children:
         return True
     return child.resource.parent_pid is not None and child.resource.parent_pid == parent.resource.pid
+
+
+def _where(row: ProcessRow) -> tuple[str, int] | None:
+    resource = row.resource
+    return None if resource.pid is None or not resource.host else (resource.host, resource.pid)
