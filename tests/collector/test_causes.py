@@ -181,11 +181,11 @@ def _said(job: JobView) -> tuple[object, ...]:
         # Late by a default alone wakes nobody …
         (HTTP, "warning"),
         ({"wait_kind": "lock", "lock_name": "x"}, "warning"),
-        (PG | {"wait_kind": "socket", "wait_unbounded": True, "wait_idle": 200.0}, "warning"),
+        # A database that computes is silent, for however long.
+        (PG | {"wait_kind": "socket", "wait_unbounded": True, "wait_idle": 690.0}, "warning"),
         # … unless the evidence alone is proof: a circle, a holder that is dead, a peer silent for five minutes.
         ({"wait_kind": "lock", "lock_cycle": ["a waits for b", "b waits for a"]}, "page"),
         ({"wait_kind": "lock", "lock_holder_certainty": "nobody"}, "page"),
-        (PG | {"wait_kind": "socket", "wait_unbounded": True, "wait_idle": 301.0}, "page"),
         (HTTP | {"wait_kind": "socket", "wait_unbounded": True, "wait_idle": 301.0}, "page"),
         # The peer has sent something: slow, not silent.
         (HTTP | {"wait_kind": "socket", "wait_unbounded": True, "wait_idle": 1.0}, "warning"),

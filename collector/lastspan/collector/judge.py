@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .model import Basis, Severity, State
+from .model import Basis, Kind, Severity, State
 from .policy import Allowance, Policy
 from .track import JobRow, Silence, SpanRow
 
@@ -128,7 +128,9 @@ def _proves_itself(last: Leaf) -> bool:
     stood_ns = last.age_ns
     if evidence is not None and evidence.stack_age_ns is not None:
         stood_ns = min(stood_ns, evidence.stack_age_ns)
-    return last.span.call.unbounded and stood_ns >= _PEER_SILENT_NS
+    # A database that computes is silent by nature.
+    call = last.span.call
+    return call.unbounded and call.kind is Kind.HTTP and stood_ns >= _PEER_SILENT_NS
 
 
 def _due(now_ns: int, leaves: tuple[Leaf, ...], moving_until_ns: int | None) -> int | None:
@@ -136,7 +138,7 @@ def _due(now_ns: int, leaves: tuple[Leaf, ...], moving_until_ns: int | None) -> 
     for leaf in leaves:
         start_ns = leaf.span.start_ns
         due_ns = _earlier(due_ns, start_ns + leaf.allowance.allowed_ns, now_ns)
-        if leaf.span.call.unbounded:
+        if leaf.span.call.unbounded and leaf.span.call.kind is Kind.HTTP:
             due_ns = _earlier(due_ns, start_ns + _PEER_SILENT_NS, now_ns)
     return due_ns if moving_until_ns is None else _earlier(due_ns, moving_until_ns, now_ns)
 

@@ -6,7 +6,6 @@ from ..blockers import blocker
 from .case import Case, Cause
 from .words import at_place, holder, join, look_at, open_for, session, short, stands_at, took, who
 
-_PEER_SILENT_NS = 300_000_000_000
 _SQLITE = "sqlite"
 _WAITS = frozenset({None, "db", "connect", "socket", "dns", "sleep", "http"})
 """What a thread that asks a database may be seen to wait for; other waits speak for themselves."""
@@ -36,9 +35,8 @@ def find(case: Case) -> Cause | None:
     if case.is_busy and kind is None and not _is_sqlite(case) and (case.evidence.cpu_ratio or 0.0) > 0.5:
         return None  # it computes: what the database sent, perhaps
     sure = 0.9 if kind == "db" or case.last.late else 0.8
-    proven = case.is_unbounded and case.silent_ns >= _PEER_SILENT_NS
     system = case.call.attribute("db.system.name")
-    return Cause("db_query", sure, "db", join(system, case.peer), _query_words, _query_advice, proven=proven)
+    return Cause("db_query", sure, "db", join(system, case.peer), _query_words, _query_advice)
 
 
 def _seen_words(case: Case) -> str:

@@ -31,8 +31,7 @@ def find_socket(case: Case) -> Cause | None:
     if case.wait.kind not in _NETWORK:
         return None
     target = case.peer or case.wait.target or place(case)
-    proven = case.is_unbounded and case.silent_ns >= _PEER_SILENT_NS
-    return Cause("socket_wait", 0.85, "socket", target, _socket_words, _socket_advice, proven=proven)
+    return Cause("socket_wait", 0.85, "socket", target, _socket_words, _socket_advice)
 
 
 def _is_precise(kind: str) -> bool:
