@@ -182,12 +182,14 @@ def test_who_holds_is_known_while_it_holds() -> None:
     assert len(owners) == 0
 
 
-def test_a_child_may_speak_first() -> None:
-    """What a child's record says of its job counts, whichever comes first."""
+def test_only_the_jobs_own_record_speaks_of_what_it_has() -> None:
+    """A child's record, in whatever order it comes, neither adds nor takes away."""
     held, worker = Held(), Process()
     held.tell(worker, worker.http(2, 1, job_db_sessions=["postgresql db:5432 31 10.0.0.2:9"]))
-    owners = held.tracker.owners
-    assert owners.of_session("db:5432", "31") == owners.of_address("10.0.0.2:9") == (row(held, 1),)
+    assert held.tracker.owners.of_session("db:5432", "31") == ()
+    held.tell(worker, worker.job(1, job_db_sessions=["postgresql db:5432 32 10.0.0.2:9"]))
+    held.tell(worker, worker.http(2, 1))
+    assert held.tracker.owners.of_session("db:5432", "32") == (row(held, 1),)
 
 
 def test_late_news_of_what_is_held_is_ignored() -> None:

@@ -159,7 +159,7 @@ def facts(yard: Yard, *, server: str = "db:5432", holder: dict[str, Any] | None 
     ],
 )
 def test_the_waiting_session_is_found(yard: Yard, span: dict[str, Any], waits: dict[str, Any], server: str) -> None:
-    yard.job(1)
+    yard.job(1, **{name: value for name, value in span.items() if name.startswith("job_")})
     yard.span(2, 1, **PG, **span)
     facts(yard, server=server, **waits)
     assert yard.held.job("id-1").cause == "db_lock"

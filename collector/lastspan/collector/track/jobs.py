@@ -88,9 +88,9 @@ class Jobs:
             self._nest(job, told.outer_span_id)
 
     def own(self, row: SpanRow, told: SpanOpen) -> None:
-        """Take what a job has; only its own record can say that it has nothing."""
+        """Take what a job has; only its own record speaks of that."""
         job = row.job
-        if job is not None and (told.owned is not None or (job.owned is not None and job.span is row)):
+        if job is not None and job.span is row and (told.owned is not None or job.owned is not None):
             self.owners.tell(job, told.owned)
 
     def _nest(self, job: JobRow, outer_span_id: bytes) -> None:
