@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.collector.records import Process, job_key, span_id
@@ -181,6 +182,64 @@ def test_explain_tells_the_story(collector: Served, ref: str) -> None:
     places = [shown.stdout.find(words) for words in story]
     assert -1 not in places, story[places.index(-1)]
     assert places == sorted(places)
+
+
+def test_explain_draws_whom_it_waits_for(tmp_path: Path) -> None:
+    """A tree from the job to the one that all wait for; then what is better changed."""
+    served, worker = Served(tmp_path, grpc="off"), Process()
+    other = Process(id="00000000000000bb", pid=200, worker_id="worker-2")
+    lock = {"wait_kind": "redis_lock", "lock_key": "redis:c/0:nightly", "lock_name": "nightly"}
+    served.post(worker.body(worker.job(1, age=70.0, job_holds=["x"]), worker.span(2, 1, name="wait", age=65.0, **lock)))
+    code: dict[str, Any] = {
+        "code_function_name": "close",
+        "code_file_path": "/srv/billing/month.py",
+        "code_line_number": 12,
+    }
+    served.post(other.body(other.job(3, name="tasks.month", job_holds=["redis:c/0:nightly"], **code)))
+    served.until(lambda: served.api("/api/v1/jobs")["counts"]["stuck"] == 1)
+    shown = lastspan("explain", "id-1", "--url", served.web)
+    assert "held by job id-3 (tasks.month, pid 200), which stands at billing/month.py:12" in " ".join(
+        shown.stdout.split()
+    )
+    tree = shown.stdout.partition("Who waits for whom\n")[2].splitlines()
+    assert tree[0].startswith("tasks.charge  id-1")
+    assert tree[1].startswith("└── redis_lock nightly")
+    assert "← tasks.month id-3 running" in tree[1]
+    assert "holds  " in shown.stdout
+    assert "Better changed before it hangs again" in shown.stdout
+    served.stop()
+
+
+def test_check_says_what_is_heard(collector: Served) -> None:
+    """Both services, and nothing that is not fine."""
+    shown = lastspan("check", "--url", collector.web)
+    assert shown.returncode == 0, shown.stdout
+    assert "billing / test: 1 running" in shown.stdout
+    status = collector.api("/api/v1/status")
+    assert {heard["service"] for heard in status["services"]} == {"billing", ""}
+    assert status["received"]["lastspan.span.open"] == 6
+
+
+def test_check_of_a_lone_collector(tmp_path: Path) -> None:
+    """It hears nobody: that is a finding, and how to be heard is said."""
+    served = Served(tmp_path, grpc="off")
+    shown = lastspan("check", "--url", served.web)
+    assert shown.returncode == 1
+    assert "OTEL_LASTSPAN_ENDPOINT" in shown.stdout
+    live = lastspan("check", "--live", "--url", served.web)
+    assert (live.returncode, live.stdout.startswith("Nothing is found")) == (0, True)
+    served.stop()
+
+
+def test_check_live_lists_what_will_hang(collector: Served) -> None:
+    """As a table, with an exit status for scripts; the same at the API."""
+    shown = lastspan("check", "--live", "--url", collector.web)
+    assert shown.returncode == 1
+    assert "call_without_timeout" in shown.stdout
+    findings = collector.api("/api/v1/lint")["findings"]
+    call = next(finding for finding in findings if finding["rule"] == "call_without_timeout")
+    assert (call["job_name"], call["where"], call["peer"]) == ("tasks.charge", "shop/tasks.py:42", "api.example:443")
+    assert any(finding["rule"] == "call_without_timeout" for finding in collector.jobs()["id-1"]["lint"])
 
 
 def test_explain_an_unknown_job(collector: Served) -> None:

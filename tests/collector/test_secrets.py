@@ -1,0 +1,62 @@
+"""What a worker tells of its code does not become a label: /metrics is read by more people than the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.collector.held import Held
+from tests.collector.records import Process
+
+from lastspan.collector.model import Session
+
+SECRET = "hunter2"
+
+PLANTED = (
+    "code_stacktrace",
+    "db_query_text",
+    "evidence_unseen",
+    "job_progress_message",
+    "lock_cycle",
+    "stack_unseen",
+    "thread_name",
+    "thread_syscall",
+    "url_full",
+    "wait_call",
+    "wait_local",
+)
+"""Attributes with room for more than a name."""
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_is_more_than_a_name_is_no_label(name: str) -> None:
+    held, worker = Held(), Process()
+    value: Any = [SECRET] if name == "lock_cycle" else SECRET
+    evidence: dict[str, Any] = {"wait_kind": "lock", "lock_name": "x", "job_progress_done": 1.0, name: value}
+    held.tell(worker, worker.job(1, age=9000.0, **evidence))
+    held.tell(worker, worker.job(2, age=9000.0), worker.span(3, 2, age=8000.0, **evidence))
+    page = held.metrics()
+    assert "lastspan_stuck_job_info{" in page
+    assert SECRET not in page
+
+
+def test_what_a_probe_reads_is_no_label() -> None:
+    """Queries, application names, comments: in the API at most, and never the query."""
+    held, worker = Held(), Process()
+    held.tell(worker, worker.job(1, age=100.0))
+    held.tell(worker, worker.span(2, 1, age=90.0, db_system_name="postgresql", db_session="30", wait_peer="db:5432"))
+    planted: dict[str, Any] = {"query": SECRET, "traceparent": SECRET}
+    waits = Session("db:5432", "30", blocked_by=("31",), locks="orders", **planted)
+    holds = Session("db:5432", "31", state="idle in transaction", **planted)
+    held.pipeline.database_facts("db:5432", [waits, holds])
+    assert held.job("id-1").cause == "db_lock"
+    assert SECRET not in held.metrics()
+    assert SECRET not in repr(held.job("id-1"))
+
+
+def test_labels_are_cut() -> None:
+    """A name of a megabyte is no label of one."""
+    held, worker = Held(), Process()
+    long = {"wait_kind": "lock", "lock_name": "n" * 4000, "lock_holder_thread": "t" * 4000, "wait_peer": "p" * 4000}
+    held.tell(worker, worker.job(1, age=9000.0, **long))
+    assert max(map(len, held.metrics().splitlines())) < 2500
