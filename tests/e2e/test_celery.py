@@ -36,7 +36,7 @@ def test_a_hanging_call_is_found_in_every_pool(running: Running, collector: Coll
     assert job["last_span"]["attributes"]["url.full"] == running.silent.url + "charge"
     assert job["code"]["function"] == "charge_card"
     assert job["code"]["file"].endswith("shop.py")
-    assert job["cause"] == "http_call"
+    assert job["cause"] == "http_no_timeout"
     assert job["basis"] == "rule"
     assert job["severity"] == "page"
     assert job["allowed_s"] == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -85,4 +84,3 @@ def test_what_cannot_be_told_is_looked_at_a_few_times() -> None:
         [kind] = made.announcer._calls_seen._kinds.values()
         assert kind.looks == 5
         assert of(made.said, events.CALL_SEEN) == []
-        assert threading.active_count() < 20

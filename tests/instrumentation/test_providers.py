@@ -28,7 +28,8 @@ def provider(sampler: Sampler = ALWAYS_ON, **attributes: str) -> TracerProvider:
 
 
 @pytest.fixture
-def providers() -> Iterator[Providers]:
+def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Providers]:
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)  # other tests may have set one
     made = Providers(OpenSpans(), record_all=True)
     yield made
     made.unwatch()

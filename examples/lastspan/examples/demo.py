@@ -39,6 +39,8 @@ class Case:
     """The code line stands in one of these."""
     source: str = ""
     """And holds this text."""
+    cause: str = ""
+    """Empty: any."""
 
     def is_met_by(self, job: Job) -> bool:
         """Say whether the collector's view of the job is the right one."""
@@ -49,16 +51,24 @@ class Case:
         span, code = job["last_span"] or {}, job["code"] or {}
         line = linecache.getline(code.get("file") or "", code.get("line") or 0)
         is_right_code = code.get("function") in self.functions and self.source in line
-        return span.get("kind") == self.last_span_kind and is_right_code
+        is_right_cause = self.cause in ("", job["cause"])
+        return span.get("kind") == self.last_span_kind and is_right_code and is_right_cause
 
 
+_TRANSFER: Final = frozenset({"transfer"})
 CASES: Final = (
     Case("send_newsletter", state="running"),
     Case("resize_image", (2.0,), state="ended", outcome="ok"),
-    Case("charge_card", last_span_kind="http", functions=frozenset({"charge_card"}), source="requests.get("),
-    Case("rebuild_index", functions=frozenset({"rebuild_index"})),
-    Case("transfer", ("out",), functions=frozenset({"transfer"}), source="with second:"),
-    Case("transfer", ("in",), functions=frozenset({"transfer"}), source="with second:"),
+    Case(
+        "charge_card",
+        last_span_kind="http",
+        functions=frozenset({"charge_card"}),
+        source="requests.get(",
+        cause="http_no_timeout",
+    ),
+    Case("rebuild_index", functions=frozenset({"rebuild_index"}), cause="cpu_loop"),
+    Case("transfer", ("out",), last_span_kind="lock", functions=_TRANSFER, source="with second:", cause="deadlock"),
+    Case("transfer", ("in",), last_span_kind="lock", functions=_TRANSFER, source="with second:", cause="deadlock"),
     Case("import_feed", functions=frozenset({"_read_feed"}), source="time.sleep(3600)"),
     Case("monthly_report", functions=frozenset({"monthly_report", "_is_ready"})),
     Case("sync_orders", state="ended", outcome="killed"),

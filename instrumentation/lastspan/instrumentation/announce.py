@@ -312,6 +312,8 @@ class Announcer:
             if begun is not None:
                 made_id, started, trace_id = begun
                 self._seen[made_id] = Seen(started, trace_id)
+                entries.append((made_id, self._spans.open[made_id]))  # told in this very look: it has the evidence now
+                leaves.add(made_id)
 
     def _is_late(self, span_id: int, run: Run | None, now: float) -> bool:
         seen = self._seen.get(span_id)

@@ -100,9 +100,9 @@ class Watcher:
             if record is not None:
                 records.append(record)
             self._turns()
+        self._beat(now)
         if not self._exporter.send(records, now) and may_announce:
             self._announcer.send_all_again()
-        self._beat(now)
 
     def _beat(self, now: float) -> None:
         if self._heartbeat is not None and now - self._beat_at >= self._interval:

@@ -542,7 +542,8 @@ def test_a_lock_that_was_never_released(threads: Threads) -> None:
     threads.start(leak, "leaking").join(20)
     threads.at_end.append(lock.release)
     waiting = threads.start(want, "waiting")
-    assert until(of(waiting)).holder == NOBODY
+    # Threads that other tests have left behind might hold it, for all that can be seen.
+    assert until(of(waiting)).holder in (NOBODY, UNKNOWN)
     threads.hold(lambda work: work(), "busy")
     assert until(of(waiting)).holder == UNKNOWN
 

@@ -120,17 +120,15 @@ def executor_thread(future: concurrent.futures.Future[Any], frames: dict[int, Fr
 
 
 def work_waited_for(frames: list[FrameType]) -> concurrent.futures.Future[Any] | None:
-    """Return the work of an executor that a thread waits for: one future's, or the first that is open of many."""
+    """Return the work of an executor that a thread waits for: one future's, or of many one that is under way."""
     for frame in frames[:-_WAITING_MAX:-1]:
         code = frame.f_code
         if code.co_filename != _FUTURES or (name := _WAITS.get(code.co_name)) is None:
             continue
         found = variable(frame, name)
-        futures = found if isinstance(found, (list, tuple, set, frozenset)) else (found,)
-        open_ones = (
-            one for one in tuple(futures) if isinstance(one, concurrent.futures.Future) and one._state in _OPEN
-        )
-        return next(open_ones, None)
+        futures = tuple(found) if isinstance(found, (list, tuple, set, frozenset)) else (found,)
+        left = [one for one in futures if isinstance(one, concurrent.futures.Future) and one._state in _OPEN]
+        return next((one for one in left if one._state == "RUNNING"), next(iter(left), None))
     return None
 
 
