@@ -39,9 +39,11 @@ def held() -> Held:
         # A rule outranks the default.
         ("tasks.ruled", 19, {}, "running", "rule", None),
         ("tasks.ruled", 21, {}, "stuck", "rule", "page"),
-        # The window of movement is no longer than what is allowed.
-        ("tasks.ruled", 30, {"job_movement_age": 19.0}, "overdue", "rule", "warning"),
-        ("tasks.ruled", 30, {"job_movement_age": 21.0}, "stuck", "rule", "page"),
+        # The window of movement is no longer than what is allowed, and no shorter than two reports.
+        ("tasks.ruled", 50, {"job_movement_age": 29.0}, "overdue", "rule", "warning"),
+        ("tasks.ruled", 50, {"job_movement_age": 31.0}, "stuck", "rule", "page"),
+        # One that has never moved has no news to come.
+        ("tasks.ruled", 21, {"job_movement_age": 21.0}, "stuck", "rule", "page"),
     ],
 )
 def test_a_job_on_its_own(
@@ -183,3 +185,18 @@ def test_jobs_that_stop_at_one_thing_share_an_incident(held: Held) -> None:
     held.wait(46)
     assert held.job("id-1").state == "lost"
     assert held.job("id-1").incident == first
+
+
+def test_a_job_that_moves_is_given_time_to_say_so() -> None:
+    """Allowed less than a report's interval: its progress is news every 15 s only, so it is overdue, not stuck."""
+    held, worker = Held(rules=[{"match": {"job_name": "*"}, "allowed": "5s"}]), Process()
+    told: dict[str, Any] = {"job_progress_total": 100.0, "report_interval": 15.0}
+    held.tell(worker, worker.job(1, age=2.0, job_movement_age=0.5, job_progress_done=1.0, job_progress_age=0.5, **told))
+    held.wait(15)
+    held.tell(
+        worker, worker.job(1, age=17.0, job_movement_age=0.5, job_progress_done=9.0, job_progress_age=0.5, **told)
+    )
+    held.wait(14)
+    assert held.job("id-1").state == "overdue"
+    held.wait(20)
+    assert held.job("id-1").state == "stuck"

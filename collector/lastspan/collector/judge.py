@@ -11,6 +11,7 @@ from .track import JobRow, Silence, SpanRow
 _SECOND = 1_000_000_000
 _MIN_WINDOW_NS = 30 * _SECOND
 _WINDOW_INTERVALS = 3
+_NEWS_INTERVALS = 2
 _PEER_SILENT_NS = 300 * _SECOND
 """A call without timeout whose thread has not moved for so long proves itself."""
 _DEFAULT_INTERVAL_NS = 15 * _SECOND
@@ -108,7 +109,10 @@ def _moving_until(job: JobRow, allowed_ns: int) -> int:
     if job.moved_ns is None:
         return -(1 << 62)
     interval_ns = job.span.process.interval_ns if job.span.process is not None else _DEFAULT_INTERVAL_NS
-    return job.moved_ns + min(max(_WINDOW_INTERVALS * interval_ns, _MIN_WINDOW_NS), allowed_ns)
+    window_ns = min(max(_WINDOW_INTERVALS * interval_ns, _MIN_WINDOW_NS), allowed_ns)
+    if job.moved_ns - job.span.start_ns > _SECOND:  # it has moved before: the news of more takes a report to come
+        window_ns = max(window_ns, _NEWS_INTERVALS * interval_ns)
+    return job.moved_ns + window_ns
 
 
 def _severity(state: State, allowance: Allowance, late: bool, last: Leaf) -> Severity | None:

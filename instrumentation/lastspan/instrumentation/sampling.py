@@ -268,7 +268,7 @@ class Sampling:
             a.THREAD_CPU_RATIO: sampled.cpu_ratio,
             a.THREAD_RUNQUEUE_RATIO: sampled.queue_ratio,
         }
-        stand = sampled.place.stand(run.package if run is not None else "")
+        stand = sampled.place.stand(run.package if run is not None else "", is_busy=sampled.is_busy)
         if stand is not None:
             (code, line), lines, _ = stand
             found |= {
@@ -294,7 +294,7 @@ class Sampling:
             return None
         lock, found = sampled.lock, sampled.found
         return (
-            sampled.place.stand(package),
+            sampled.place.stand(package, is_busy=sampled.is_busy),
             sampled.is_busy,
             sampled.kind,
             found.get(a.WAIT_PEER),

@@ -31,6 +31,13 @@ RULES: Final[list[dict[str, Any]]] = [
     *({"match": {"kind": kind}, "allowed": "10s"} for kind in ("http", "db", "lock")),
     {"match": {"job_name": "*"}, "allowed": "30s"},
 ]
+_AS_SHIPPED: Final = {
+    "OTEL_LASTSPAN_INTERVAL": "15",
+    "OTEL_LASTSPAN_ANNOUNCE_AFTER": "5",
+    "OTEL_LASTSPAN_JOB_ANNOUNCE_AFTER": "1",
+    "OTEL_LASTSPAN_REFRESH": "60",
+}
+"""The workers' defaults: with an interval of a second, three seconds without a core would be silence."""
 _DEPLOY_SECONDS: Final = 120.0
 """How often a Celery worker is replaced, as by a deploy."""
 _CRON_SECONDS: Final = 7.0
@@ -85,8 +92,11 @@ class Load:
         self._collector = collector
         self._environ = {
             **running.worker_environ(collector.otlp),
+            **_AS_SHIPPED,
             **replace(ground.place, folder=str(folder)).environ(),
             "OTEL_SERVICE_NAME": "healthy",
+            # A third of the default: silence for 15 s. A busy machine may well give a process no turn for three.
+            "OTEL_LASTSPAN_INTERVAL": "5",
             "PYTHONPATH": str(ROOT),
         }
         self._shop = make_app(broker=None, folder=self._environ["BROKER_FOLDER"])

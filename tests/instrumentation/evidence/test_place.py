@@ -55,6 +55,17 @@ def test_where_it_stands(looks: list[list[Step]], expected: tuple[str, int, str]
     assert (stand.step[0].co_name, stand.step[1], stand.lines) == expected
 
 
+def test_code_that_computes_is_where_its_loop_is() -> None:
+    """Met twice in one helper by chance: the loop that calls it is the place, if other looks saw it elsewhere."""
+    place = Place()
+    for steps in ([(JOB, 5), (OTHER, 30)], [(JOB, 6), (HELPER, 20)], [(JOB, 6), (HELPER, 20)]):
+        place.take(((MAIN, 1), *steps))
+    still, busy = place.stand(""), place.stand("", is_busy=True)
+    assert still is not None
+    assert busy is not None
+    assert (still.step[0].co_name, busy.step[0].co_name, busy.lines) == ("helper", "job", "5-6")
+
+
 def test_what_is_long_ago_counts_no_more() -> None:
     """A loop that is entered after other work is the place, once the work is some looks ago."""
     place = Place()

@@ -34,8 +34,8 @@ class Processes:
         """Processes whose silence has changed and whose jobs must be judged."""
         self.blind = False
         self._workers: dict[str, WorkerRow] = {}
-        self._by_pid: dict[tuple[str, int], ProcessRow] = {}
-        """By host and pid: the newest."""
+        self._by_pid: dict[tuple[str, int], ProcessRow] | None = None
+        """By host and pid: the newest. None: nobody has asked yet, so it costs nothing."""
         self._voters = 0
         """Processes that should be heard: running, and not declared silent."""
         self._quiet_hosts: Counter[str] = Counter()
@@ -75,6 +75,8 @@ class Processes:
 
     def with_pid(self, host: str, pid: int) -> ProcessRow | None:
         """Return the process of a host that has this pid."""
+        if self._by_pid is None:
+            self._by_pid = {where: row for row in self.rows.values() if (where := _where(row)) is not None}
         return self._by_pid.get((host, pid))
 
     def overslept(self, gap_ns: int, now_ns: int) -> None:
@@ -87,7 +89,7 @@ class Processes:
         self._vote(row, -1)
         self.rows.pop(row.id, None)
         self._leave_worker(row)
-        if (where := _where(row)) is not None and self._by_pid.get(where) is row:
+        if self._by_pid and (where := _where(row)) is not None and self._by_pid.get(where) is row:
             del self._by_pid[where]
         row.spans = []
 
@@ -205,7 +207,7 @@ class Processes:
         self.rows[id] = row
         self._vote(row, +1)
         self._join_worker(row)
-        if (where := _where(row)) is not None:
+        if self._by_pid is not None and (where := _where(row)) is not None:
             self._by_pid[where] = row
         self._arm(row, now_ns)
         return row

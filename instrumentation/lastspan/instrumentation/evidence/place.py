@@ -43,16 +43,19 @@ class Place:
         """The last two looks saw the same stack."""
         return len(self._seen) < 2 or self._seen[-1] == self._seen[-2]
 
-    def stand(self, package: str) -> Stand | None:
-        """Return the innermost application line that the looks share; None where nothing was seen."""
+    def stand(self, package: str, *, is_busy: bool = False) -> Stand | None:
+        """Return the innermost application line that the looks share; None where nothing was seen.
+
+        Code that computes (*is_busy*) is not still because two looks have met it at one line: the loop is the place.
+        """
         if not self._seen or not self._seen[-1]:
             return None
         steps = self._seen[-1]
-        depth = len(steps) if self.is_still else self._shared()
+        depth = len(steps) if self.is_still and not is_busy else self._shared()
         index = _application_index(steps[:depth], package)
         at = max(depth - 1, 0) if index is None else index
         lines = self._lines(at)
-        shown = f"{lines[0]}-{lines[-1]}" if len(lines) > 1 and not self.is_still else ""
+        shown = f"{lines[0]}-{lines[-1]}" if len(lines) > 1 and (is_busy or not self.is_still) else ""
         return Stand(steps[at], shown, index is not None)
 
     def _shared(self) -> int:
