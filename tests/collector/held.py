@@ -23,7 +23,10 @@ class Held:
         self.now_ns = 1_000_000 * SECOND
         checked = check(settings, "test")
         self.pipeline = Pipeline(
-            limits=checked.limits(), policy=checked.policy(), clock=lambda: self.now_ns, stopwatch=lambda: 0
+            limits=checked.limits(),
+            policy=checked.policy(checked.learner()),
+            clock=lambda: self.now_ns,
+            stopwatch=lambda: 0,
         )
         self.tracker = self.pipeline.tracker
         self.tick()

@@ -43,7 +43,14 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
         ({"web": "9417"}, 'web: "9417" is not an address; write HOST:PORT (port 0: any free one) or off'),
         ({"web": "host:99999"}, 'web: "host:99999" is not an address; write HOST:PORT (port 0: any free one) or off'),
         ({"log_level": "loud"}, 'log_level: "loud" is none of debug, info, warning, error'),
-        ({"data_dir": "/var/lib"}, "data_dir: keeping the state on disk is not there yet; leave it out"),
+        (
+            {"rules": [{"match": {"attributes": {"http.body": "x"}}, "allowed": 5}]},
+            "rules[0].match.attributes: workers do not send http.body; docs/semconv.md lists what they do",
+        ),
+        ({"learning": {"factor": 0.5}}, "learning.factor: 0.5 is less than 1"),
+        ({"learning": {"quantile": 1.5}}, "learning.quantile: 1.5 is not between 0.5 and 1"),
+        ({"learning": {"min_runs": 2}}, "learning.min_runs: 2 is less than hint_runs"),
+        ({"learning": {"fcator": 3}}, "learning.fcator: is not a setting"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_fix(settings: dict[str, Any], message: str) -> None:
@@ -88,7 +95,6 @@ def test_print_config_is_a_config(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--web", "nowhere"], 'lastspan: settings: web: "nowhere" is not an address'),
-        (["--data-dir", "/tmp"], "lastspan: settings: data_dir: keeping the state on disk is not there yet"),
         (["--config", "none.yaml"], "lastspan: none.yaml: cannot be read: No such file or directory"),
         (["--wbe", "x"], "No such option"),
     ],

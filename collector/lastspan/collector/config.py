@@ -11,8 +11,10 @@ import msgspec
 import yaml
 
 from lastspan.semconv import duration
+from lastspan.semconv.attributes import CALL_ATTRIBUTES
 
 from . import probe
+from .learn import Learner, Learning
 from .policy import Defaults, Match, Policy, Rule
 from .track import Limits
 
@@ -82,10 +84,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes of stacks that are kept in all."""
     postgres: list[ProbeSetting] = []
     mysql: list[ProbeSetting] = []
+    learning: Learning = Learning()
+    """What finished runs teach: `enabled: false` switches it off; the others are constants."""
     data_dir: str | None = None
+    """Where the state is kept; None: it is forgotten at the end."""
+    data_sync: str | float = "1s"
+    """What is written reaches the disk after so long at most; 0: at each write."""
     log_level: str = "info"
 
-    def policy(self) -> Policy:
+    def learner(self) -> Learner:
+        """Return what learns."""
+        return Learner(self.learning)
+
+    def policy(self, learner: Learner | None = None) -> Policy:
         """Return how long spans may be open."""
         defaults = Defaults(
             **{
@@ -98,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             Rule(rule.match, _duration(f"rules[{index}].allowed", rule.allowed), _text(index, rule))
             for index, rule in enumerate(self.rules)
         )
-        return Policy(tuple(rules), defaults)
+        return Policy(tuple(rules), defaults, learner)
 
     def limits(self) -> Limits:
         """Return what bounds the memory."""
@@ -185,6 +196,7 @@ _SIMPLE = (
     "evidence_max",
     "evidence_total",
     "data_dir",
+    "data_sync",
     "log_level",
 )
 """What can be set by the environment too."""
@@ -221,8 +233,9 @@ def _check_values(settings: Settings) -> None:
     _check_probes(settings.probes())
     for name in ("otlp_grpc", "otlp_http", "web"):
         split_address(name, getattr(settings, name))
-    if settings.data_dir is not None:
-        raise ConfigError("data_dir: keeping the state on disk is not there yet; leave it out")
+    _duration("data_sync", settings.data_sync)
+    _check_rules(settings.rules)
+    _check_learning(settings.learning)
     if not 1 <= settings.silent_after <= 1000:
         raise ConfigError(f"silent_after: {settings.silent_after:g} is not between 1 and 1000 report intervals")
     if settings.log_level not in LOG_LEVELS:
@@ -296,6 +309,31 @@ def _positive(key: str, value: str | float) -> int:
     return duration_ns
 
 
+def _check_rules(rules: list[RuleSetting]) -> None:
+    for index, rule in enumerate(rules):
+        for name in rule.match.attributes or ():
+            if name not in CALL_ATTRIBUTES:
+                raise ConfigError(
+                    f"rules[{index}].match.attributes: workers do not send {name}; docs/semconv.md lists what they do"
+                )
+
+
+def _check_learning(learning: Learning) -> None:
+    for name in ("factor", "hint_runs", "recent_runs", "deploy_runs", "max_keys"):
+        if getattr(learning, name) < 1:
+            raise ConfigError(f"learning.{name}: {getattr(learning, name):g} is less than 1")
+    for name in ("quantile", "new_normal"):
+        if not 0.5 <= getattr(learning, name) < 1:
+            raise ConfigError(f"learning.{name}: {getattr(learning, name):g} is not between 0.5 and 1")
+    for name in ("tail", "caution", "floor_job_s", "floor_span_s"):
+        if getattr(learning, name) < 0:
+            raise ConfigError(f"learning.{name}: {getattr(learning, name):g} is less than 0")
+    if learning.half_life_days <= 0:
+        raise ConfigError(f"learning.half_life_days: {learning.half_life_days:g} is not more than 0")
+    if learning.min_runs < learning.hint_runs:
+        raise ConfigError(f"learning.min_runs: {learning.min_runs} is less than hint_runs")
+
+
 def _duration(key: str, value: str | float) -> int:
     try:
         return round(duration.parse(value) * 1e9)
@@ -304,7 +342,9 @@ def _duration(key: str, value: str | float) -> int:
 
 
 def _text(index: int, rule: RuleSetting) -> str:
-    match = ", ".join(f"{key}={value}" for key, value in msgspec.to_builtins(rule.match).items() if value is not None)
+    told = {name: value for name, value in msgspec.to_builtins(rule.match).items() if value is not None}
+    told |= told.pop("attributes", {})
+    match = ", ".join(f"{name}={value}" for name, value in told.items())
     return f"rules[{index}]: {match or 'everything'}"
 
 

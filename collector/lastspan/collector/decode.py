@@ -198,8 +198,8 @@ class Decoder:
         count = row[layout.STARTED if outcome is None else layout.ENDED]
         if origin.process_id is None or count is None:
             raise RecordError("missing", f"{a.PROCESS_ID if origin.process_id is None else 'a count'} is missing")
-        buckets, total = parts.sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
-        return Durations(origin, name, queue, row[layout.SPAN_NAME], outcome, count, buckets, total)
+        runs, total = parts.sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
+        return Durations(origin, name, queue, row[layout.SPAN_NAME], outcome, count, runs, total)
 
     def _job_ended(self, shape: Shape, record: Any, resource: Resource) -> JobEnded:
         row = shape.row

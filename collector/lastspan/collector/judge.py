@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .model import Basis, Kind, Severity, State
-from .policy import Allowance, Policy
+from .policy import Allowed, Policy
 from .track import JobRow, Silence, SpanRow
 
 _SECOND = 1_000_000_000
@@ -22,7 +22,7 @@ class Leaf(msgspec.Struct, frozen=True, gc=False):
 
     span: SpanRow
     age_ns: int
-    allowance: Allowance
+    allowance: Allowed
     own: bool
     """The allowance is the span's own; False: its job's."""
 
@@ -36,7 +36,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """What a job is, by what measure, and where it is."""
 
     state: State
-    allowance: Allowance
+    allowance: Allowed
     """What decided: the last span's, or the job's."""
     late: bool
     """Something is open for longer than it may."""
@@ -52,7 +52,7 @@ def judge(job: JobRow, policy: Policy, now_ns: int) -> Verdict:
     end, span, process = job.end, job.span, job.span.process
     if end is not None:
         now_ns = min(now_ns, end.at_ns)
-    allowance = policy.job(job.type, span.name, span.expected_ns)
+    allowance = policy.job(job.type, span.name, span.expected_ns, span.call)
     itself = Leaf(span, max(0, now_ns - span.start_ns), allowance, True)
     leaves = _leaves(job, policy, allowance, now_ns) if job.inside is not None else ()
     last = itself if not leaves else leaves[0] if len(leaves) == 1 else max(leaves, key=lambda leaf: _rank(job, leaf))
@@ -73,7 +73,7 @@ def judge(job: JobRow, policy: Policy, now_ns: int) -> Verdict:
     return Verdict(state, deciding, late, last, _severity(state, deciding, late, last), due_ns)
 
 
-def _leaves(job: JobRow, policy: Policy, of_job: Allowance, now_ns: int) -> list[Leaf]:
+def _leaves(job: JobRow, policy: Policy, of_job: Allowed, now_ns: int) -> list[Leaf]:
     spans = list(job.members())
     if len(spans) > 1:
         parents = {span.parent_id for span in spans}
@@ -81,9 +81,9 @@ def _leaves(job: JobRow, policy: Policy, of_job: Allowance, now_ns: int) -> list
     return [_leaf(span, job, policy, of_job, now_ns) for span in spans]
 
 
-def _leaf(span: SpanRow, job: JobRow, policy: Policy, of_job: Allowance, now_ns: int) -> Leaf:
+def _leaf(span: SpanRow, job: JobRow, policy: Policy, of_job: Allowed, now_ns: int) -> Leaf:
     type = job.type if span.job is None else span.job.type
-    own = policy.allowed(type, span.name, span.policy_kind, span.expected_ns)
+    own = policy.allowed(type, span.name, span.policy_kind, span.expected_ns, span.call)
     return Leaf(span, max(0, now_ns - span.start_ns), own or of_job, own is not None)
 
 
@@ -115,7 +115,7 @@ def _moving_until(job: JobRow, allowed_ns: int) -> int:
     return job.moved_ns + window_ns
 
 
-def _severity(state: State, allowance: Allowance, late: bool, last: Leaf) -> Severity | None:
+def _severity(state: State, allowance: Allowed, late: bool, last: Leaf) -> Severity | None:
     if state in (State.RUNNING, State.ENDED):
         return None
     if state is State.LOST:

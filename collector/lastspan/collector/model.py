@@ -223,8 +223,8 @@ class Durations(msgspec.Struct, frozen=True):
     outcome: str | None
     """None: `count` is of the started ones."""
     count: int
-    buckets: tuple[int, ...]
-    """How many took at most each of `DURATION_BOUNDS`, not cumulated; the last: longer."""
+    runs: tuple[tuple[int, int], ...]
+    """(bucket of `sketch`, how many), in the order of the buckets."""
     sum_seconds: float
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from itertools import islice, zip_longest
 from sys import intern
 from typing import Any
@@ -15,7 +14,8 @@ from lastspan.semconv import attributes as a
 
 from . import layout, proto
 from .evidence import Evidence, Lock, Loop, Owned, OwnSession, Wait
-from .model import DURATION_BOUNDS, OUTCOMES, Child, Overslept, Resource, Status
+from .model import OUTCOMES, Child, Overslept, Resource, Status
+from .sketch import Runs, rescaled
 from .values import MAX_BRIEF, RecordError
 
 _MAX_CHILDREN = 4096
@@ -104,20 +104,15 @@ def overslept(row: list[Any]) -> Overslept | None:
     return None if for_ns is None else Overslept(for_ns, row[layout.OVERSLEPT_CODE] or "")
 
 
-def sketch(format: str | None, body: bytes) -> tuple[tuple[int, ...], float]:
-    """Return counts by `DURATION_BOUNDS`, and the sum of seconds, of an OTLP exponential histogram."""
-    counts = [0] * (len(DURATION_BOUNDS) + 1)
+def sketch(format: str | None, body: bytes) -> tuple[Runs, float]:
+    """Return the runs and the sum of seconds of an OTLP exponential histogram."""
     if format != SKETCH_EXPONENTIAL_HISTOGRAM:
-        return tuple(counts), 0.0
+        return (), 0.0
     try:
         point = ExponentialHistogramDataPoint.FromString(body)
     except DecodeError:
         raise RecordError("bad_sketch", "the body is not an ExponentialHistogramDataPoint") from None
     if not -10 <= point.scale <= 20 or not 0 <= point.sum < 1e18:
         raise RecordError("bad_sketch", f"scale {point.scale}, sum {point.sum}")
-    counts[0] += point.zero_count
-    for index, count in enumerate(point.positive.bucket_counts, start=point.positive.offset):
-        # The middle of the bucket (base^index, base^(index+1)], where base = 2^(2^-scale).
-        exponent = (index + 0.5) * 2.0**-point.scale
-        counts[bisect_left(DURATION_BOUNDS, 2.0 ** max(-64.0, min(64.0, exponent)))] += count
-    return tuple(counts), point.sum
+    positive = point.positive
+    return rescaled(point.scale, positive.offset, positive.bucket_counts, point.zero_count), point.sum

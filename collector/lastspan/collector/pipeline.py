@@ -83,7 +83,7 @@ class Pipeline:
     ) -> None:
         self.clock = clock
         self.policy = policy
-        self.tracker = Tracker(limits)
+        self.tracker = Tracker(limits, policy.learner)
         self.databases = DatabaseFacts()
         self.lint = Lint(policy)
         self.facts = Facts(judged_ns=clock())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import TypeAlias
 
 import msgspec
 
-from .model import Basis, JobType, Kind
+from .learn import Key, Learned, Learner
+from .model import NO_CALL, Basis, Call, JobType, Kind
 
 _CACHE = 20_000
 
@@ -19,13 +21,15 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue: str | None = None
     span_name: str | None = None
     kind: Kind | None = None
+    attributes: dict[str, str] | None = None
+    """Live attributes of the call, by their stable names."""
 
     @property
     def of_jobs(self) -> bool:
         """Whether it names no span, so that it is about the job as a whole."""
-        return self.span_name is None and self.kind is None
+        return self.span_name is None and self.kind is None and not self.attributes
 
-    def fits(self, type: JobType, span_name: str, kind: Kind) -> bool:
+    def fits(self, type: JobType, span_name: str, kind: Kind, call: Call) -> bool:
         """Whether a span of a job is meant."""
         if self.of_jobs and kind is not Kind.JOB:
             return False
@@ -35,6 +39,7 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and _fits(self.job_name, type.name)
             and _fits(self.queue, type.queue)
             and _fits(self.span_name, span_name)
+            and all(_has(call, name, pattern) for name, pattern in (self.attributes or {}).items())
         )
 
 
@@ -56,6 +61,17 @@ class Allowance(msgspec.Struct, frozen=True, gc=False):
     """Which rule decided, for people."""
 
 
+Allowed: TypeAlias = Allowance | Learned
+"""`Learned` has the same three fields, and the numbers behind them."""
+
+
+class _Open(msgspec.Struct, frozen=True):
+    """No rule decides: what is learned, else the default."""
+
+    key: Key
+    default: Allowance | None
+
+
 class Defaults(msgspec.Struct, frozen=True):
     """Allowed durations by kind, in nanoseconds."""
 
@@ -68,11 +84,15 @@ class Defaults(msgspec.Struct, frozen=True):
 
 
 class Policy:
-    """Answers how long; remembers its answers, for there are few different questions."""
+    """Answers how long; remembers which rule decides, for there are few different questions."""
 
-    def __init__(self, rules: tuple[Rule, ...] = (), defaults: Defaults | None = None) -> None:
+    def __init__(
+        self, rules: tuple[Rule, ...] = (), defaults: Defaults | None = None, learner: Learner | None = None
+    ) -> None:
         defaults = defaults or Defaults()
+        self.learner = learner
         self._rules = rules
+        self._by_call = any(rule.match.attributes for rule in rules)
         self._by_kind = {
             Kind.JOB: defaults.job_ns,
             Kind.HTTP: defaults.http_ns,
@@ -80,33 +100,51 @@ class Policy:
             Kind.LOCK: defaults.lock_ns,
             Kind.OTHER: defaults.other_ns,
         }
-        self._cache: dict[tuple[JobType, str, Kind], Allowance | None] = {}
+        self._cache: dict[tuple[JobType, str, Kind, Call], Allowance | _Open] = {}
 
-    def allowed(self, type: JobType, span_name: str, kind: Kind, expected_ns: int | None = None) -> Allowance | None:
+    def allowed(
+        self, type: JobType, span_name: str, kind: Kind, expected_ns: int | None = None, call: Call = NO_CALL
+    ) -> Allowed | None:
         """Return how long a span may be open; None: as long as its job."""
         if expected_ns is not None:
             return Allowance(expected_ns, Basis.DECLARED, "declared in the code")
-        key = (type, span_name, kind)
-        if key in self._cache:
-            return self._cache[key]
-        if len(self._cache) >= _CACHE:
-            self._cache.clear()
-        allowance = self._cache[key] = self._ask(type, span_name, kind)
-        return allowance
+        key = (type, span_name, kind, call if self._by_call else NO_CALL)
+        found = self._cache.get(key)
+        if found is None:
+            if len(self._cache) >= _CACHE:
+                self._cache.clear()
+            found = self._cache[key] = self._ask(*key)
+        return self._learned(found) if isinstance(found, _Open) else found
 
-    def job(self, type: JobType, span_name: str, expected_ns: int | None = None) -> Allowance:
+    def job(self, type: JobType, span_name: str, expected_ns: int | None = None, call: Call = NO_CALL) -> Allowed:
         """Return how long a job may run."""
-        allowance = self.allowed(type, span_name, Kind.JOB, expected_ns)
+        allowance = self.allowed(type, span_name, Kind.JOB, expected_ns, call)
         assert allowance is not None  # a job has a default
         return allowance
 
-    def _ask(self, type: JobType, span_name: str, kind: Kind) -> Allowance | None:
+    def _ask(self, type: JobType, span_name: str, kind: Kind, call: Call) -> Allowance | _Open:
         for rule in self._rules:
-            if rule.match.fits(type, span_name, kind):
+            if rule.match.fits(type, span_name, kind, call):
                 return Allowance(rule.allowed_ns, Basis.RULE, rule.text)
         default_ns = self._by_kind[kind]
-        return None if default_ns is None else Allowance(default_ns, Basis.DEFAULT, f"default for {kind.value}")
+        key = Key(type.environment, type.service, type.name, None if kind is Kind.JOB else span_name)
+        return _Open(
+            key, None if default_ns is None else Allowance(default_ns, Basis.DEFAULT, f"default for {kind.value}")
+        )
+
+    def _learned(self, open: _Open) -> Allowed | None:
+        learned = None if self.learner is None else self.learner.find(open.key)
+        if learned is None:
+            return open.default
+        if learned.is_hint and (open.default is None or open.default.allowed_ns >= learned.allowed_ns):
+            return open.default
+        return learned
 
 
 def _fits(pattern: str | None, value: str) -> bool:
     return pattern is None or fnmatchcase(value, pattern)
+
+
+def _has(call: Call, name: str, pattern: str) -> bool:
+    value = call.attribute(name)
+    return value is not None and fnmatchcase(str(value), pattern)

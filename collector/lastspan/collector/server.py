@@ -42,7 +42,7 @@ class Collector:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.pipeline = Pipeline(limits=settings.limits(), policy=settings.policy())
+        self.pipeline = Pipeline(limits=settings.limits(), policy=settings.policy(settings.learner()))
         self._probes = Probes(
             settings.probes(),
             connector=connector,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 
 import msgspec
 
 from ..model import DURATION_BOUNDS, Durations, JobType, State
+from ..sketch import Runs, middle, packed, since
 from .rows import DurationRow, JobRow, ProcessRow, Trouble
 
 OTHER = "other"
@@ -48,8 +50,12 @@ class Incident(msgspec.Struct, eq=False):
 class Counts:
     """All series and incidents."""
 
-    def __init__(self, *, max_types: int) -> None:
+    def __init__(self, *, max_types: int, max_duration_rows: int) -> None:
         self._max_types = max_types
+        self._max_duration_rows = max_duration_rows
+        self.duration_rows = 0
+        """Cumulative counts that are kept for comparison, of all processes."""
+        self.durations_refused = 0
         self.series: dict[tuple[str, str, str, str], Series] = {}
         self.incidents: dict[str, Incident] = {}
 
@@ -111,26 +117,42 @@ class Counts:
         """Count an end that the process itself could not count: it was killed, lost or shut down."""
         self.of_job(job).ended[outcome] += 1
 
-    def durations(self, process: ProcessRow, told: Durations) -> None:
-        """Count what is new in a process's cumulative counts."""
-        if told.span_name is not None:
-            return
-        if process.durations is None:
-            process.durations = {}
-        key = (told.job_name, told.queue, told.outcome)
-        if key not in process.durations and len(process.durations) >= self._max_types:
-            return
-        last = process.durations.setdefault(key, DurationRow())
-        if told.count <= last.count:
-            return  # late, or told twice
-        resource = process.resource
-        series = self.of(resource.environment, resource.service, told.job_name, told.queue)
-        if told.outcome is None:
-            series.started += told.count - last.count
-        else:
-            series.ended[told.outcome] += told.count - last.count
-            _add(series, told, last)
-        last.count, last.buckets, last.sum_seconds = told.count, told.buckets, told.sum_seconds
+    def durations(self, process: ProcessRow, told: Durations) -> Runs:
+        """Count what is new in a process's cumulative counts; return the runs that are new."""
+        if told.span_name is not None and told.outcome != "ok":
+            return ()  # nothing is learned from these
+        last = self._last(process, told)
+        if last is None or told.count <= last.count:
+            return ()  # there is no room; or it is late, or told twice
+        resource, news = process.resource, since(told.runs, last.runs)
+        if told.span_name is None:
+            series = self.of(resource.environment, resource.service, told.job_name, told.queue)
+            if told.outcome is None:
+                series.started += told.count - last.count
+            else:
+                series.ended[told.outcome] += told.count - last.count
+                _add(series, news, max(0.0, told.sum_seconds - last.sum_seconds))
+        last.count, last.runs, last.sum_seconds = told.count, packed(told.runs), told.sum_seconds
+        return news
+
+    def _last(self, process: ProcessRow, told: Durations) -> DurationRow | None:
+        rows = process.durations
+        if rows is None:
+            rows = process.durations = {}
+        key = (told.job_name, told.queue, told.span_name, told.outcome)
+        row = rows.get(key)
+        if row is None:
+            if len(rows) >= self._max_types or self.duration_rows >= self._max_duration_rows:
+                self.durations_refused += 1
+                return None
+            row = rows[key] = DurationRow()
+            self.duration_rows += 1
+        return row
+
+    def forget_durations(self, process: ProcessRow) -> None:
+        """Let go of what a process told, with the process."""
+        self.duration_rows -= len(process.durations or ())
+        process.durations = None
 
     def _join(self, job: JobRow, trouble: Trouble) -> None:
         incident = self.incidents.get(trouble.incident)
@@ -148,8 +170,7 @@ class Counts:
                 del self.incidents[name]
 
 
-def _add(series: Series, told: Durations, last: DurationRow) -> None:
-    before = last.buckets or (0,) * len(told.buckets)
-    for index, (now, then) in enumerate(zip(told.buckets, before, strict=True)):
-        series.buckets[index] += max(0, now - then)
-    series.sum_seconds += max(0.0, told.sum_seconds - last.sum_seconds)
+def _add(series: Series, news: Runs, seconds: float) -> None:
+    for bucket, count in news:
+        series.buckets[bisect_left(DURATION_BOUNDS, middle(bucket))] += count
+    series.sum_seconds += seconds

@@ -34,7 +34,7 @@ class Jobs:
         """Those that ended lately, for show."""
         self.index = Index(max_tombstones=limits.max_tombstones)
         self.owners = Owners()
-        self.counts = Counts(max_types=limits.max_types)
+        self.counts = Counts(max_types=limits.max_types, max_duration_rows=limits.max_duration_rows)
         self.wheel: Wheel[JobRow] = Wheel()
         self.touched: list[JobRow] = []
         """Those of which something has changed that may change the verdict."""

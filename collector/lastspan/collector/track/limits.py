@@ -13,6 +13,8 @@ class Limits(msgspec.Struct, frozen=True):
     max_open_spans: int = 1_000_000
     max_processes: int = 200_000
     max_types: int = 2000
+    max_duration_rows: int = 200_000
+    """Cumulative counts of durations that are kept for comparison, about 400 bytes each."""
     max_ended: int = 10_000
     max_tombstones: int = 500_000
     evidence_bytes: int = 16_384

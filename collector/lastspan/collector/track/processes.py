@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..model import Origin, ProcessState, Resource, Status
 from .rows import ProcessRow, Silence, WorkerRow
@@ -24,10 +24,18 @@ class Processes:
     (`blind`) and declare none of them lost.
     """
 
-    def __init__(self, *, silent_after: float, forget_after_ns: int, limit: int) -> None:
+    def __init__(
+        self,
+        *,
+        silent_after: float,
+        forget_after_ns: int,
+        limit: int,
+        forgotten: Callable[[ProcessRow], None] = lambda row: None,
+    ) -> None:
         self._silent_after = silent_after
         self._forget_after_ns = forget_after_ns
         self._limit = limit
+        self._forgotten = forgotten
         self.rows: dict[str, ProcessRow] = {}
         self.wheel: Wheel[ProcessRow] = Wheel()
         self.changed: list[ProcessRow] = []
@@ -92,6 +100,7 @@ class Processes:
         if self._by_pid and (where := _where(row)) is not None and self._by_pid.get(where) is row:
             del self._by_pid[where]
         row.spans = []
+        self._forgotten(row)
 
     # --- silence ------------------------------------------------------------------------------------------------
 

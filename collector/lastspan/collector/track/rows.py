@@ -193,7 +193,7 @@ class ProcessRow(msgspec.Struct, gc=False, eq=False):
     """Slot of the wheel in which its silence is looked at next."""
     quiet_since_ns: int | None = None
     """When it was first overdue; not yet silent."""
-    durations: dict[tuple[str, str, str | None], DurationRow] | None = None
+    durations: dict[DurationKey, DurationRow] | None = None
     foreign: bool = False
 
 
@@ -201,8 +201,13 @@ class DurationRow(msgspec.Struct, gc=False, eq=False):
     """The last cumulative counts that a process told."""
 
     count: int = 0
-    buckets: tuple[int, ...] = ()
+    runs: bytes = b""
+    """By duration; see `sketch.packed`."""
     sum_seconds: float = 0.0
+
+
+DurationKey = tuple[str, str, str | None, str | None]
+"""Job name, queue, span name (None: the job), outcome (None: the counts of starts)."""
 
 
 class WorkerRow(msgspec.Struct, eq=False):

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ..evidence import Evidence
+from ..learn import Key, Learner, Learning
 from ..model import (
     NO_SEQUENCE,
     CallSeen,
@@ -42,13 +43,17 @@ _MINUTE_NS = 60_000_000_000
 class Tracker:
     """Open spans, jobs and processes."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, learner: Learner | None = None) -> None:
         self.limits = limits
+        self.learner = learner or Learner(Learning(enabled=False))
         self._spans = Spans(limits)
         self._jobs = Jobs(limits, self._spans)
         self._foreign = Foreign(self._spans, self._jobs)
         self.processes = Processes(
-            silent_after=limits.silent_after, forget_after_ns=limits.lost_keep_ns, limit=limits.max_processes
+            silent_after=limits.silent_after,
+            forget_after_ns=limits.lost_keep_ns,
+            limit=limits.max_processes,
+            forgotten=self._jobs.counts.forget_durations,
         )
         # What others look at, under one roof.
         self.spans = self._spans.open
@@ -114,7 +119,11 @@ class Tracker:
         process = self.processes.hear(told.origin, now_ns)
         if process is None:
             return PROCESS_CAP
-        self.counts.durations(process, told)
+        news = self.counts.durations(process, told)
+        if news and told.outcome == "ok":
+            resource = process.resource
+            key = Key(resource.environment, resource.service, told.job_name, told.span_name)
+            self.learner.take(key, news, version=told.origin.resource.service_version, now_ns=now_ns)
         return None
 
     def _call_seen(self, told: CallSeen, now_ns: int) -> None:

@@ -1,0 +1,199 @@
+"""What finished runs teach, and what does not teach."""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import tracemalloc
+
+import pytest
+
+from lastspan.collector.learn import Key, Learned, Learner, Learning
+from lastspan.collector.sketch import lower, upper
+
+SECOND = 1_000_000_000
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
+JOB = Key("prod", "shop", "tasks.charge", None)
+VERSIONS = ("v0", "v1", "v2", "v3")
+CALL = JOB._replace(span_name="GET")
+
+
+def bucket(seconds: float) -> int:
+    return math.ceil(math.log2(seconds) * 8) - 1
+
+
+class Taught:
+    """A learner, its clock, and runs that come one after the other."""
+
+    def __init__(self, **constants: object) -> None:
+        self.learner = Learner(Learning(**constants))  # type: ignore[arg-type]
+        self.now_ns = 1000 * DAY
+
+    def runs(self, number: int, seconds: float, *, key: Key = JOB, version: str = "1", every: float = 60.0) -> None:
+        for _ in range(number):
+            self.now_ns += int(every * SECOND)
+            self.learner.take(key, [(bucket(seconds), 1)], version=version, now_ns=self.now_ns)
+
+    def allowed(self, key: Key = JOB) -> float:
+        learned = self.learner.find(key)
+        assert learned is not None
+        return learned.allowed_ns / SECOND
+
+
+def test_few_runs_teach_nothing_some_give_a_hint_many_decide() -> None:
+    taught = Taught()
+    taught.runs(2, 60)
+    assert taught.learner.find(JOB) is None
+    taught.runs(1, 60)
+    hint = taught.learner.find(JOB)
+    assert hint is not None
+    assert (hint.is_hint, round(hint.factor), round(hint.allowed_ns / SECOND / 192)) == (True, 3, 1)
+    assert hint.rule == "learned: the longest of 3 runs is 1 min 4 s × 3"
+    taught.runs(17, 60)
+    learned = taught.learner.find(JOB)
+    assert learned is not None
+    assert (learned.is_hint, learned.factor) == (False, 12)  # 3 × (1 + 60 / 20)
+    taught.runs(5980, 60, every=1)
+    learned = taught.learner.find(JOB)
+    assert learned is not None
+    assert 3.0 <= learned.factor < 3.05
+    assert learned.rule.startswith("learned: p99 of 5,8"), learned.rule
+    assert learned.rule.endswith(" runs is 1 min 4 s × 3.03"), learned.rule
+
+
+def test_a_short_call_is_allowed_the_floor() -> None:
+    taught = Taught()
+    taught.runs(200, 0.05, key=CALL)
+    assert taught.allowed(CALL) == 15
+    learned = taught.learner.find(CALL)
+    assert learned is not None
+    assert learned.rule.endswith("× 3.91, but at least 15 s"), learned.rule
+
+
+def test_the_more_runs_differ_the_more_is_allowed() -> None:
+    """Of two jobs with the same p99, the one whose slowest runs differ more is allowed more."""
+    chance = random.Random(1)
+    even, wild = Taught(), Taught()
+    for _ in range(3000):
+        even.runs(1, 30 * math.exp(chance.gauss(0, 0.2)))
+        wild.runs(1, 5 * math.exp(chance.gauss(0, 1.0)))
+    one, other = even.learner.find(JOB), wild.learner.find(JOB)
+    assert one is not None
+    assert other is not None
+    assert one.factor == pytest.approx(3, rel=0.05)
+    assert 5 < other.factor < 12
+
+
+def test_hung_runs_that_end_do_not_teach() -> None:
+    """Now and then a run hangs for hours and then ends well: what is allowed stays."""
+    taught = Taught()
+    taught.runs(500, 10)
+    before = taught.allowed()
+    for _ in range(30):
+        taught.runs(1, 7200)
+        taught.runs(15, 10)
+    assert taught.allowed() == pytest.approx(before, rel=0.1)
+
+
+def test_an_incident_in_which_all_hang_and_recover_does_not_teach() -> None:
+    """40 jobs wait for one lock, end together after an hour, and then all is well."""
+    taught = Taught()
+    taught.runs(500, 10)
+    before = taught.allowed()
+    taught.runs(40, 3600, every=0.1)
+    taught.runs(500, 10, every=10)
+    assert taught.allowed() == pytest.approx(before, rel=0.1)
+    assert taught.learner.rows[JOB].aside is None
+
+
+def test_a_new_normal_is_learned_within_some_thirty_runs() -> None:
+    """From now on all runs take ten times as long: not a hang, for they go on to come one after the other."""
+    taught = Taught()
+    taught.runs(2000, 10)
+    taught.runs(30, 100, every=100)
+    assert taught.allowed() > 100
+
+
+def test_after_a_deploy_runs_teach_at_once() -> None:
+    taught = Taught()
+    taught.runs(2000, 10)
+    taught.runs(4, 100, version="2", every=100)
+    assert taught.allowed() > 200
+
+
+def test_two_versions_that_take_turns_are_one_deploy() -> None:
+    taught = Taught()
+    taught.runs(1000, 10)
+    for _ in range(300):
+        taught.runs(1, 10, version="2")
+        taught.runs(1, 10, version="1")
+    assert taught.learner.rows[JOB].runs.total > 600
+
+
+def test_the_past_fades() -> None:
+    """A job that became quick is allowed less in the end."""
+    taught = Taught()
+    taught.runs(100, 1000)
+    before = taught.allowed()
+    taught.runs(1000, 10, every=86_400 / 20)
+    assert taught.allowed() < before / 10
+
+
+def test_the_same_runs_again_change_nothing() -> None:
+    """What is allowed hangs on the runs, not on how they were told: one by one or together."""
+    single, together = Taught(), Taught()
+    single.runs(100, 20, every=0)
+    together.learner.take(JOB, [(bucket(20), 100)], version="1", now_ns=together.now_ns)
+    assert single.learner.rows[JOB].runs.total == together.learner.rows[JOB].runs.total == 100
+    assert together.allowed() == pytest.approx(single.allowed(), rel=0.05)
+
+
+def test_keys_are_capped_and_the_excess_is_counted() -> None:
+    taught = Taught(max_keys=10)
+    for number in range(15):
+        taught.runs(2, 5, key=JOB._replace(job_name=f"job-{number}"))
+    assert (len(taught.learner.rows), taught.learner.refused) == (10, 10)
+    taught.now_ns += 60 * DAY
+    taught.runs(1, 5, key=CALL)
+    assert list(taught.learner.rows) == [CALL], "old ones make room"
+
+
+def test_switched_off_nothing_is_learned() -> None:
+    taught = Taught(enabled=False)
+    taught.runs(100, 5)
+    assert taught.learner.rows == {}
+
+
+def test_a_key_takes_no_more_than_two_kibibytes() -> None:
+    """The worst: durations of many octaves, runs put aside, four versions."""
+    learner, chance, keys = Learner(), random.Random(1), 300
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(keys):
+            key = Key("prod", "shop", sys.intern("tasks.charge"), f"SELECT something FROM table_{number}")
+            for index in range(200):
+                learner.take(key, [(chance.randrange(-70, 90), 1)], version=VERSIONS[index % 4], now_ns=index * HOUR)
+            learner.take(key, [(150 + index, 1) for index in range(20)], version=VERSIONS[0], now_ns=200 * HOUR)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown / keys <= 2048
+
+
+def test_bounds() -> None:
+    """A run just within what is allowed teaches; one beyond is put aside."""
+    taught = Taught(caution=0.0)
+    taught.runs(200, 100)
+    learned: Learned | None = taught.learner.find(JOB)
+    assert learned is not None
+    row, total = taught.learner.rows[JOB], taught.learner.rows[JOB].runs.total
+    limit = bucket(learned.allowed_ns / SECOND)
+    assert lower(limit) < learned.allowed_ns / SECOND <= upper(limit) * 1.001
+    taught.runs(1, lower(limit))
+    assert row.runs.total == pytest.approx(total + 1, rel=0.02)
+    assert row.aside is None
+    taught.runs(1, upper(limit) * 1.01)
+    assert row.aside == {limit + 1: 1}
