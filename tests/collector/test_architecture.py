@@ -36,6 +36,7 @@ CORE = (
     "graph",
     "lint",
     "track",
+    "journal",
 )
 FORBIDDEN = {
     "asyncio",
@@ -80,6 +81,7 @@ MAY_KNOW = {
     "sketch": set(),
     "learn": {"model", "sketch"},
     "track": {"evidence", "learn", "model", "sketch"},
+    "journal": {"model", "track"},
     "policy": {"learn", "model"},
     "judge": {"model", "policy", "track"},
     "known": {"databases", "evidence", "judge", "model", "policy", "track"},

@@ -168,7 +168,7 @@ def test_switched_off_nothing_is_learned() -> None:
 
 def test_a_key_takes_no_more_than_two_kibibytes() -> None:
     """The worst: durations of many octaves, runs put aside, four versions."""
-    learner, chance, keys = Learner(), random.Random(1), 300
+    learner, chance, keys = Learner(), random.Random(1), 40
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]

@@ -39,7 +39,7 @@ def cli() -> None:
 @click.option("--otlp-http", metavar="HOST:PORT", help="OTLP/HTTP (127.0.0.1:4318).")
 @click.option("--web", metavar="HOST:PORT", help="API, metrics, pages (127.0.0.1:9417).")
 @click.option("--config", metavar="FILE", help="Settings in YAML (lastspan.yaml, if it is there).")
-@click.option("--data-dir", metavar="DIR", help="Keep the state on disk (not there yet).")
+@click.option("--data-dir", metavar="DIR", help="Keep the state there; without it, it is forgotten at the end.")
 @click.option("--silent-after", type=float, metavar="N", help="Report intervals until a process is silent (3).")
 @click.option("--max-body", type=int, metavar="BYTES", help="Of a request, also after decompression (16 MiB).")
 @click.option("--max-open-spans", type=int, metavar="N", help="New spans beyond it are refused (1000000).")

@@ -111,6 +111,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         return Policy(tuple(rules), defaults, learner)
 
+    def sync_s(self) -> float:
+        """Return after how long at most what is written reaches the disk."""
+        return _duration("data_sync", self.data_sync) / 1e9
+
     def limits(self) -> Limits:
         """Return what bounds the memory."""
         return Limits(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -25,15 +25,17 @@ from .graph import MAX_NODES, Graph, graph
 from .judge import Verdict, judge
 from .known import Known, evidence_of, server_of
 from .lint import Finding, Lint, is_unbounded
-from .model import SUSPECT, CallSeen, DatabaseWait, Kind, Session, State
+from .model import SUSPECT, CallSeen, DatabaseWait, Kind, Session, Signal, SpanFinished, State
 from .policy import Policy
-from .track import JobRow, Limits, Tracker, Trouble
+from .track import JobRow, Limits, ProcessOver, ProcessRow, Saved, Silent, Tracker, Trouble, settled
 from .values import RequestError
 
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], int]
 """Nanoseconds; monotonic."""
+Memory = Callable[[Sequence[Signal | Saved], int], None]
+"""Takes what was observed or concluded, and when."""
 
 SLICE = 100
 """Judgements between two returns to the event loop: two milliseconds if all are of suspects."""
@@ -87,6 +89,8 @@ class Pipeline:
         self.databases = DatabaseFacts()
         self.lint = Lint(policy)
         self.facts = Facts(judged_ns=clock())
+        self.memory: Memory | None = None
+        """What is told of all that changes the state; None: it is forgotten at the end."""
         self._decoder = Decoder()
         self._stopwatch = stopwatch
         self._ticked_ns: int | None = None
@@ -112,14 +116,20 @@ class Pipeline:
         self.facts.dropped[transport, reason] += 1
 
     def _take(self, batch: Batch, transport: str) -> Answer:
-        now_ns, tracker = self.clock(), self.tracker
+        now_ns, tracker, observed = self.clock(), self.tracker, []
         for signal in batch.signals:
             if isinstance(signal, CallSeen):
                 self.lint.take(signal, now_ns)
+            elif type(signal) is SpanFinished and not tracker.wants(signal):
+                continue
             reason = tracker.observe(signal, now_ns)
-            if reason is not None:
+            if reason is None:
+                observed.append(signal)
+            else:
                 batch.rejected[reason] += 1
                 batch.complaint = batch.complaint or f"no room ({reason}): {len(tracker.spans)} spans are open"
+        if self.memory is not None and observed:
+            self.memory(observed, now_ns)
         for record, count in batch.received.items():
             self.facts.received[transport, record] += count
         for reason, count in batch.rejected.items():
@@ -198,7 +208,7 @@ class Pipeline:
             yield
         changed, tracker.processes.changed = tracker.processes.changed, []
         for process in changed:
-            tracker.look_at(process, now_ns)
+            self._look_at(process, now_ns)
             yield
         touched = tracker.take_touched()
         self.facts.backlog = len(touched)
@@ -209,6 +219,13 @@ class Pipeline:
         for job in tracker.wheel.pop(now_ns):
             self._judge(job, known)
             yield
+
+    def _look_at(self, process: ProcessRow, now_ns: int) -> None:
+        silence, outcome = process.silence, self.tracker.look_at(process, now_ns)
+        if self.memory is not None:
+            self.memory([Silent(process.id, silence)], now_ns)
+            if outcome is not None:
+                self.memory([ProcessOver(process.id, outcome)], now_ns)
 
     def _judge(self, job: JobRow, known: Known) -> Verdict:
         now_ns = known.now_ns
@@ -223,11 +240,16 @@ class Pipeline:
     def _settle(self, job: JobRow, verdict: Verdict, known: Known) -> None:
         before = job.state
         trouble = self._trouble(job, verdict, known) if verdict.state in SUSPECT else None
+        is_new = trouble is not None and before is not verdict.state
+        is_new = is_new and (before not in SUSPECT or verdict.state is State.STUCK)
+        is_changed = before is not verdict.state or trouble is not job.trouble
         self.tracker.settle(job, verdict.state, trouble)
+        if is_new and trouble is not None:
+            self.tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
+        if is_changed and self.memory is not None:
+            self.memory([settled(job, known.now_ns, counted=is_new)], known.now_ns)
         if before is verdict.state:
             return
-        if trouble is not None and (before not in SUSPECT or verdict.state is State.STUCK):
-            self.tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
         self._changes += 1
         if self._changes <= _TOLD:
             _tell(job, verdict, before, trouble)

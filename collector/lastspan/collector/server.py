@@ -9,12 +9,15 @@ import ipaddress
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from .config import ConfigError, Settings, split_address
+from .memory import Memory
 from .pipeline import TICK_NS, Pipeline
 from .probe import Probes, connector
 from .publish.web import web_app
@@ -42,7 +45,14 @@ class Collector:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.pipeline = Pipeline(limits=settings.limits(), policy=settings.policy(settings.learner()))
+        # Monotonic, but counted from the epoch: what is older than this machine's last start has an age too.
+        began_ns = time.time_ns() - time.monotonic_ns()
+        self.pipeline = Pipeline(
+            limits=settings.limits(),
+            policy=settings.policy(settings.learner()),
+            clock=lambda: began_ns + time.monotonic_ns(),
+        )
+        self.memory = self._memory()
         self._probes = Probes(
             settings.probes(),
             connector=connector,
@@ -57,9 +67,18 @@ class Collector:
         """Ask it to end; harmless twice."""
         self._stop.set()
 
+    def _memory(self) -> Memory | None:
+        settings = self._settings
+        if settings.data_dir is None:
+            logger.warning("no data_dir: all that is known here is forgotten when this collector ends")
+            return None
+        return Memory(Path(settings.data_dir), self.pipeline, sync_s=settings.sync_s())
+
     async def run(self, ready: Callable[[str], None]) -> None:
         """Listen, work, and return after `stop`; *ready* gets the line that says where it listens."""
         settings, budget = self._settings, Budget(self._settings.max_in_flight)
+        if self.memory is not None:
+            self.memory.restore()
         sockets = {name: _bind(name, getattr(settings, name)) for name in ("otlp_http", "web")}
         grpc, grpc_address = await self._grpc(budget)
         apps = {
@@ -72,17 +91,22 @@ class Collector:
             while not server.started:
                 await asyncio.sleep(0.005)
         tick = asyncio.create_task(self._tick())
+        keep = asyncio.create_task(self._keep())
         gc.freeze()  # what is there now stays: collections need not look at it
         ready(f"ready grpc={grpc_address} http={_address(sockets['otlp_http'])} web={_address(sockets['web'])}")
         stopped = asyncio.create_task(self._stop.wait())
-        await asyncio.wait([stopped, tick], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stopped, tick, keep], return_when=asyncio.FIRST_COMPLETED)
         logger.info("stopping")
         await self._end(servers, tasks, grpc)
         stopped.cancel()
-        if tick.done():
-            tick.result()  # it ends by a defect only
-        tick.cancel()
+        for task in (tick, keep):
+            if task.done():
+                task.result()  # it ends by a defect only
+            task.cancel()
         await self._probes.stop()
+        if self.memory is not None:
+            await asyncio.gather(keep, return_exceptions=True)
+            await self.memory.close()
 
     async def _grpc(self, budget: Budget) -> tuple[Any, str]:
         address = split_address("otlp_grpc", self._settings.otlp_grpc)
@@ -105,6 +129,12 @@ class Collector:
                 await asyncio.sleep(0)
             self._probes.look()
             await asyncio.sleep(TICK_NS / 1e9)
+
+    async def _keep(self) -> None:
+        if self.memory is None:
+            await self._stop.wait()
+        else:
+            await self.memory.run()
 
     async def _end(self, servers: dict[str, Any], tasks: list[asyncio.Task[None]], grpc: Any) -> None:
         for server, _ in servers.values():

@@ -9,7 +9,7 @@ import msgspec
 
 from ..model import DURATION_BOUNDS, Durations, JobType, State
 from ..sketch import Runs, middle, packed, since
-from .rows import DurationRow, JobRow, ProcessRow, Trouble
+from .rows import DurationKey, DurationRow, JobRow, ProcessRow, Trouble
 
 OTHER = "other"
 """Name of what is beyond a limit."""
@@ -148,6 +148,14 @@ class Counts:
             row = rows[key] = DurationRow()
             self.duration_rows += 1
         return row
+
+    def put_durations(self, process: ProcessRow, key: DurationKey, row: DurationRow) -> None:
+        """Bring back what a process last told."""
+        rows = process.durations
+        if rows is None:
+            rows = process.durations = {}
+        self.duration_rows += key not in rows
+        rows[key] = row
 
     def forget_durations(self, process: ProcessRow) -> None:
         """Let go of what a process told, with the process."""

@@ -39,6 +39,19 @@ class Generations(Generic[K, V]):
         if now_ns - self._since_ns >= self._keep_ns or len(self._young) >= self._limit:
             self._old, self._young, self._since_ns = self._young, {}, now_ns
 
+    def items(self, *, young: bool) -> list[tuple[K, V]]:
+        """Return what is in one of the two generations."""
+        return list((self._young if young else self._old).items())
+
+    def age_ns(self, now_ns: int) -> int:
+        """Return for how long the young generation has been filled."""
+        return 0 if self._since_ns is None else now_ns - self._since_ns
+
+    def load(self, items: dict[K, V], *, young: bool, since_ns: int) -> None:
+        """Take in what was in one of the generations."""
+        (self._young if young else self._old).update(items)
+        self._since_ns = since_ns
+
     def __contains__(self, key: K) -> bool:
         return key in self._young or key in self._old
 

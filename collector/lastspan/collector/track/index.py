@@ -16,7 +16,8 @@ class Index:
 
     def __init__(self, *, max_tombstones: int) -> None:
         self._by_id: dict[str, JobRow | list[JobRow]] = {}
-        self._over: Generations[_Attempt, bool] = Generations(keep_ns=TOMBSTONE_NS, limit=max_tombstones)
+        self.over: Generations[_Attempt, bool] = Generations(keep_ns=TOMBSTONE_NS, limit=max_tombstones)
+        """Attempts that have ended."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -68,24 +69,24 @@ class Index:
     def end_attempt(self, told: JobEnded, now_ns: int) -> bool:
         """Remember that an attempt has ended; return whether that was known."""
         attempt = (told.system, told.job_id, told.attempt, told.pid, told.origin.resource.worker_id)
-        known = attempt in self._over
-        self._over.put(attempt, True, now_ns)
+        known = attempt in self.over
+        self.over.put(attempt, True, now_ns)
         return known
 
     def is_over(self, told: SpanOpen, process: ProcessRow) -> bool:
         """Whether a parent said that the attempt a span belongs to has ended, in this process."""
-        if told.job_id is None or not len(self._over):
+        if told.job_id is None or not len(self.over):
             return False
         system, pid, worker_id = told.type.system, process.resource.pid, process.resource.worker_id
         return any(
-            (system, told.job_id, attempt, told_pid, worker_id) in self._over
+            (system, told.job_id, attempt, told_pid, worker_id) in self.over
             for attempt in {told.attempt, None}
             for told_pid in {pid, None}
         )
 
     def forget(self, now_ns: int) -> None:
         """Let go of attempts that ended long ago."""
-        self._over.forget(now_ns)
+        self.over.forget(now_ns)
 
 
 def _fits(ours: object, theirs: object) -> bool:

@@ -96,9 +96,13 @@ class Jobs:
     def _nest(self, job: JobRow, outer_span_id: bytes) -> None:
         outer = self.open.get(job.span.key[:16] + outer_span_id)
         if outer is not None and outer is not job:
-            job.outer = outer
-            outer.attach(job.span)
-            self.touch(outer)
+            self.nest(job, outer)
+
+    def nest(self, job: JobRow, outer: JobRow) -> None:
+        """Have a job run in another one."""
+        job.outer = outer
+        outer.attach(job.span)
+        self.touch(outer)
 
     def touch(self, job: JobRow) -> None:
         """Have a job judged at the next tick."""
@@ -145,7 +149,7 @@ class Jobs:
             self.touch(job.outer)
             job.outer = None
         if shown:
-            self._show(job)
+            self._keep_for_show(job)
         else:
             self.index.remove(job)
             job.span.job = None
@@ -164,7 +168,12 @@ class Jobs:
         if killed and inner.span.process is span.process:
             self.end(inner, end, now_ns, killed=True)
 
-    def _show(self, job: JobRow) -> None:
+    def show(self, job: JobRow) -> None:
+        """Show a job that has ended."""
+        self.index.add(job)
+        self._keep_for_show(job)
+
+    def _keep_for_show(self, job: JobRow) -> None:
         self.ended[job.span.key] = job
         while len(self.ended) > self._limits.max_ended:
             _, oldest = self.ended.popitem(last=False)
@@ -182,9 +191,8 @@ class Jobs:
         row.job = job
         if told.key is not None:
             self._spans.closed.put(told.key, True, now_ns)
-        self.index.add(job)
         self.counts.ended(job, told.outcome)
-        self._show(job)
+        self.show(job)
 
     def _release(self, job: JobRow) -> None:
         """Cut the circle of an ended job."""

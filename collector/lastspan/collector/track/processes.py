@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from ..model import Origin, ProcessState, Resource, Status
+from ..model import Child, Origin, ProcessState, Resource, Status
 from .rows import ProcessRow, Silence, WorkerRow
 from .wheel import HORIZON_NS, Wheel
 
@@ -63,20 +63,24 @@ class Processes:
             row.interval_ns = min(max(origin.interval_ns, _MIN_INTERVAL_NS), _MAX_INTERVAL_NS)
             self._arm(row, now_ns)
         if origin.resource is not row.resource:
-            self._describe(row, origin.resource)
+            self._move(row, origin.resource)
         if row.quiet_since_ns is not None or row.silence is not Silence.NONE:
             self._speak(row, now_ns)
         return row
 
     def told(self, row: ProcessRow, state: ProcessState, now_ns: int) -> None:
         """Take what a process says of itself and of its children."""
-        self._vote(row, -1)
-        row.status = state.status
-        self._vote(row, +1)
+        self.describe(row, status=state.status, children=state.children)
         if state.overslept is not None:
             row.overslept, row.overslept_at_ns = state.overslept, now_ns
-        if state.children != row.children:
-            row.children = state.children
+
+    def describe(self, row: ProcessRow, *, status: Status, children: dict[int, Child]) -> None:
+        """Note a process's status and its children."""
+        self._vote(row, -1)
+        row.status = status
+        self._vote(row, +1)
+        if children != row.children:
+            row.children = children
             for other in self._family(row):
                 if other.silence is not Silence.NONE:
                     self.changed.append(other)
@@ -121,7 +125,7 @@ class Processes:
             self.forget(row)
         else:
             self._quiet(row, now_ns)
-            self._declare(row, self._meaning(row))
+            self.declare(row, self._meaning(row))
             if silent_ns > self._forget_after_ns:
                 self.changed.append(row)  # given up
             self.wheel.arm(row, now_ns + min(row.interval_ns, HORIZON_NS), now_ns)
@@ -161,7 +165,8 @@ class Processes:
         self.blind = quiet >= _BLIND_PROCESSES and len(self._quiet_hosts) >= _BLIND_HOSTS and quiet * 2 > self._voters
         return self.blind
 
-    def _declare(self, row: ProcessRow, silence: Silence) -> None:
+    def declare(self, row: ProcessRow, silence: Silence) -> None:
+        """Say what the silence of a process means; its jobs are to be judged anew."""
         if silence is row.silence:
             return
         if row.silence is Silence.NONE:
@@ -225,7 +230,7 @@ class Processes:
         quiet_after = max(self._silent_after - 1, self._silent_after / 2)
         self.wheel.arm(row, row.heard_ns + int(quiet_after * row.interval_ns), now_ns)
 
-    def _describe(self, row: ProcessRow, resource: Resource) -> None:
+    def _move(self, row: ProcessRow, resource: Resource) -> None:
         quiet_since_ns = row.quiet_since_ns
         self._unquiet(row)
         self._leave_worker(row)

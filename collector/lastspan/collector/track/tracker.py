@@ -65,6 +65,11 @@ class Tracker:
         self.owners = self._jobs.owners
 
     @property
+    def rooms(self) -> tuple[Spans, Jobs]:
+        """What is behind it, for those who save and restore it."""
+        return self._spans, self._jobs
+
+    @property
     def evidence_bytes(self) -> int:
         """How much is kept of what was seen of threads."""
         return self._spans.evidence_bytes
@@ -97,9 +102,12 @@ class Tracker:
         self._bury(told.key, told.outcome, now_ns)
 
     def _span_finished(self, told: SpanFinished, now_ns: int) -> None:
-        # Of all the world's finished spans only those leave a trace here that we knew, or that may be announced later.
-        if told.foreign or told.key in self.spans:
+        if self.wants(told):
             self._bury(told.key, told.outcome, now_ns)
+
+    def wants(self, told: SpanFinished) -> bool:
+        """Of all the world's finished spans only those leave a trace that we knew, or that may be announced later."""
+        return told.foreign or told.key in self.spans
 
     def _process_state(self, told: ProcessState, now_ns: int) -> str | None:
         process = self.processes.hear(told.origin, now_ns)
@@ -112,7 +120,7 @@ class Tracker:
             process.state_sequence = sequence
             self.processes.told(process, told, now_ns)
             if told.status is Status.STOPPED:
-                self._end_process(process, "shutdown", now_ns)
+                self.end_process(process, "shutdown", now_ns)
         return None
 
     def _durations(self, told: Durations, now_ns: int) -> str | None:
@@ -240,7 +248,7 @@ class Tracker:
                 job.attach(row)
                 self._jobs.touch(job)
 
-    def _end_process(self, process: ProcessRow, outcome: str, now_ns: int) -> None:
+    def end_process(self, process: ProcessRow, outcome: str, now_ns: int) -> None:
         """End all jobs of a process, and forget its other spans."""
         for row in process.spans:
             job = row.job
@@ -268,16 +276,20 @@ class Tracker:
         """Take a verdict into the counts."""
         self._jobs.settle(job, state, trouble)
 
-    def look_at(self, process: ProcessRow, now_ns: int) -> None:
-        """Draw the consequences of a process's silence."""
+    def look_at(self, process: ProcessRow, now_ns: int) -> str | None:
+        """Draw the consequences of a process's silence; return the outcome if its jobs ended by it."""
+        outcome = None
         if process.silence is Silence.SHUTDOWN:
-            self._end_process(process, "shutdown", now_ns)
+            outcome = "shutdown"
         elif process.silence is Silence.LOST and self._is_given_up(process, now_ns):
-            self._end_process(process, "lost", now_ns)
+            outcome = "lost"
+        if outcome is not None:
+            self.end_process(process, outcome, now_ns)
         else:
             for row in process.spans:
                 if row.open and row.job is not None and row.job.span is row:
                     self._jobs.touch(row.job)
+        return outcome
 
     def forget(self, now_ns: int) -> None:
         """Let go of what was kept for show or as a tombstone for long enough."""
