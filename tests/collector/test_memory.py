@@ -31,12 +31,14 @@ class Kept(Held):
         super().__init__(**settings)
         self.now_ns = at_ns
         self.wall_shift_ns = wall_shift_ns
-        self.memory = Memory(folder, self.pipeline, sync_s=1.0, wall=lambda: self.now_ns + self.wall_shift_ns)
+        self.memory = Memory(
+            folder, self.pipeline, sync_s=1.0, log_max=1 << 30, wall=lambda: self.now_ns + self.wall_shift_ns
+        )
         self.restored = self.memory.restore()
 
     def flush(self, snapshot: bool = False) -> None:
         async def work() -> None:
-            await self.memory._flush()
+            self.memory._flush()
             if snapshot:
                 await self.memory._snapshot()
 
@@ -44,7 +46,7 @@ class Kept(Held):
 
     def die(self) -> None:
         """End without a word; what was flushed stays."""
-        self.memory._disk.shutdown()
+        self.memory._beside.shutdown()
         if self.memory._log is not None:
             self.memory._log.close()
         os.close(self.memory._lock)
@@ -349,6 +351,7 @@ def test_records_that_come_during_a_snapshot_are_kept(folder: Path) -> None:
     def happens(step: int) -> None:
         kept.tell(worker, worker.job(2000 + step), worker.closed(999 - step), worker.durations("ok", 6 + step))
 
+    happens(-1)
     asyncio.run(between(kept.memory._snapshot(), happens))
     kept.flush()
     before, series = set(kept.tracker.spans), kept.series()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
@@ -49,13 +50,48 @@ def fetch_status(url: str) -> Json:
     return _tree(url, _fetch(url, "/api/v1/status"))
 
 
-def _fetch(url: str, path: str) -> str:
+def ask(
+    url: str, path: str, *, method: str, body: bytes | None = None, query: Mapping[str, str | None] | None = None
+) -> Json:
+    """Send a request that may change something; return the answer. UnreachableError: also if it is refused."""
+    told = {name: value for name, value in (query or {}).items() if value is not None}
+    request = Request(
+        _base(url) + path + ("?" + urlencode(told) if told else ""),
+        data=body,
+        method=method,
+        headers={"Accept": "application/json", "Content-Type": "application/json"},
+    )
+    try:
+        with urlopen(request, timeout=_TIMEOUT_S) as answer:
+            return _tree(url, answer.read().decode())
+    except HTTPError as problem:
+        with problem:
+            raise UnreachableError(_refusal(problem, url)) from None
+    except (URLError, OSError, ValueError) as problem:
+        raise UnreachableError(_not_there(url, problem)) from None
+
+
+def _refusal(problem: HTTPError, url: str) -> str:
+    try:
+        return str(json.loads(problem.read())["error"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return f"{url} answers with HTTP status {problem.code}; is it a lastspan collector's web port?"
+
+
+def _base(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise UnreachableError(f"{url} is not a URL; write --url http://HOST:PORT")
+    return url.rstrip("/")
+
+
+def _not_there(url: str, problem: Exception) -> str:
+    reason = getattr(problem, "reason", None) or problem
+    return f"no collector answers at {url} ({reason}); start `lastspan collector`, or give --url"
+
+
+def _fetch(url: str, path: str) -> str:
     try:
-        with urlopen(
-            Request(url.rstrip("/") + path, headers={"Accept": "application/json"}), timeout=_TIMEOUT_S
-        ) as answer:
+        with urlopen(Request(_base(url) + path, headers={"Accept": "application/json"}), timeout=_TIMEOUT_S) as answer:
             body: bytes = answer.read()
             return body.decode()
     except HTTPError as problem:
@@ -66,10 +102,7 @@ def _fetch(url: str, path: str) -> str:
             f"{url} answers with HTTP status {problem.code}; is it a lastspan collector's web port?"
         ) from None
     except (URLError, OSError, ValueError) as problem:
-        reason = getattr(problem, "reason", None) or problem
-        raise UnreachableError(
-            f"no collector answers at {url} ({reason}); start `lastspan collector`, or give --url"
-        ) from None
+        raise UnreachableError(_not_there(url, problem)) from None
 
 
 def _tree(url: str, body: str) -> Json:

@@ -14,6 +14,7 @@ from rich.console import Console
 from . import server
 from .api_client import UnreachableError, fetch_job, fetch_jobs, fetch_lint, fetch_status, raw_jobs
 from .check import checklist, findings_table, wiring
+from .cli_learn import learn
 from .config import LOG_LEVELS, ConfigError, load, show
 from .model import SUSPECT, State
 from .publish.metrics import own_version
@@ -128,5 +129,6 @@ def _fail(message: str) -> SystemExit:
     return SystemExit(2)
 
 
+cli.add_command(learn)
 if importlib.util.find_spec(f"{__package__}.demo") is not None:
     cli.add_command(importlib.import_module(f"{__package__}.demo").demo)

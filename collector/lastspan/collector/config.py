@@ -90,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the state is kept; None: it is forgotten at the end."""
     data_sync: str | float = "1s"
     """What is written reaches the disk after so long at most; 0: at each write."""
+    data_log_max: int = 32 * 1024 * 1024
+    """Bytes of log after which the whole state is written anew (or twice the size of that, if it is more)."""
     log_level: str = "info"
 
     def learner(self) -> Learner:
@@ -201,10 +203,11 @@ _SIMPLE = (
     "evidence_total",
     "data_dir",
     "data_sync",
+    "data_log_max",
     "log_level",
 )
 """What can be set by the environment too."""
-_INTEGERS = {"max_open_spans", "max_body", "max_in_flight", "evidence_max", "evidence_total"}
+_INTEGERS = {"data_log_max", "max_open_spans", "max_body", "max_in_flight", "evidence_max", "evidence_total"}
 
 
 def _read(path: str) -> dict[str, Any]:

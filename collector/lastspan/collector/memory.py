@@ -1,9 +1,10 @@
 """The memory on disk: what the collector knows survives its end, its death, and the end of its disk.
 
 In the folder: `lock`, held by the one collector that uses it; `snapshot-N`, the whole state at the beginning of
-`log-N`; and the logs since, to which all that changes the state is appended. Writing is done by one thread, so that a
-slow disk stops nobody. Where the disk is full the collector goes on without memory, says so, and begins a new snapshot
-as soon as there is room.
+`log-N`; and the logs since, to which all that changes the state is appended. It is handed to the operating system ten
+times a second, which survives our own death, and brought to the disk beside the work, once a second. While that takes
+long, nothing is handed over: an ill disk stops nobody. Where the disk is full the collector goes on without memory,
+says so, and begins a new snapshot as soon as there is room.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import gc
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,21 +28,21 @@ from lastspan.semconv import duration
 
 from .config import ConfigError
 from .journal import Entry, FormatError, Reader, Writer
-from .pipeline import Pipeline
+from .pipeline import MemoryFacts, Pipeline
 from .track import replay, resume, save
 
 logger = logging.getLogger(__name__)
 
-FLUSH_S = 0.25
+FLUSH_S = 0.1
 """What was observed is in the hands of the operating system after so long, and survives our own death."""
+_SLOW_S = 1.0
+"""A disk that takes longer to sync would make us wait too if we wrote."""
 _RETRY_S = 10.0
 _BACKLOG = 64 << 20
 """Bytes that wait for the disk; beyond it the disk is taken for ill."""
-_LOG_MIN = 32 << 20
 _LOG_TIMES = 2
-"""A new snapshot is due when the logs are bigger than this minimum and than so many times the last snapshot."""
+"""A new snapshot is due when the logs are bigger than so many times the last one, and than a minimum."""
 _NAME = re.compile(r"(snapshot|log)-(\d{8})")
-_PAUSE_S = 0.002
 
 
 class Restored(msgspec.Struct):
@@ -52,24 +54,23 @@ class Restored(msgspec.Struct):
     """Files that were torn or corrupt, and how much was lost."""
 
 
-class MemoryFacts(msgspec.Struct):
-    """What the memory knows of itself."""
-
-    written_bytes: int = 0
-    failed: str = ""
-    """Why nothing is kept now; empty: all is well."""
-    dropped: int = 0
-    """Bytes that were not kept."""
-
-
 class Memory:
     """One folder, and one pipeline whose state is kept there."""
 
-    def __init__(self, folder: Path, pipeline: Pipeline, *, sync_s: float, wall: Callable[[], int] = time.time_ns):
-        self.facts = MemoryFacts()
+    def __init__(
+        self,
+        folder: Path,
+        pipeline: Pipeline,
+        *,
+        sync_s: float,
+        log_max: int,
+        wall: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.facts = pipeline.facts.memory = MemoryFacts()
         self._folder = folder
         self._pipeline = pipeline
         self._sync_s = sync_s
+        self._log_max = log_max
         self._wall = wall
         self._writer = Writer()
         self._waiting: list[bytes] = []
@@ -79,7 +80,11 @@ class Memory:
         self._log_bytes = 0
         self._snapshot_bytes = 0
         self._retry_at = 0.0
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="lastspan-memory")
+        self._beside = ThreadPoolExecutor(2, thread_name_prefix="lastspan-disk")
+        """What takes its time: syncs, and snapshots."""
+        self._sync: asyncio.Task[None] | None = None
+        self._sync_began = 0.0
+        self._anew: asyncio.Task[None] | None = None
         self._lock = _lock(folder)
 
     # --- start ------------------------------------------------------------------------------------------------------
@@ -178,41 +183,63 @@ class Memory:
 
     async def _turn(self) -> None:
         if self.facts.failed:
-            if time.monotonic() >= self._retry_at:
-                await self._recover()
+            if time.monotonic() >= self._retry_at and _is_idle(self._anew):
+                self._anew = asyncio.create_task(self._recover())
         elif self._waiting_bytes > _BACKLOG:
             self._fail("the disk does not keep up")
         else:
-            await self._flush()
-            if self._log_bytes > max(_LOG_MIN, _LOG_TIMES * self._snapshot_bytes):
-                await self._snapshot()
+            self._flush()
+            if self._log_bytes > max(self._log_max, _LOG_TIMES * self._snapshot_bytes) and _is_idle(self._anew):
+                self._anew = asyncio.create_task(self._snapshot())
 
     async def close(self) -> None:
         """Write what is left, and let go of the folder."""
+        for task in (self._anew, self._sync):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if not self.facts.failed:
-            await self._flush(sync=True)
-        self._disk.shutdown()
+            self._sync = None
+            self._flush()
+            if self._log is not None:
+                await self._sync_log(self._log)
+        self._beside.shutdown()
         if self._log is not None:
             self._log.close()
         os.close(self._lock)
 
     # --- the log ------------------------------------------------------------------------------------------------------
 
-    async def _flush(self, *, sync: bool = False) -> None:
+    def _flush(self) -> None:
+        """Hand over what waits. That it reaches the disk too is not waited for."""
         log, frames = self._log, self._waiting
-        if log is None or not (frames or log.is_unsynced):
+        is_idle = _is_idle(self._sync)
+        if log is None or not (is_idle or time.monotonic() - self._sync_began < _SLOW_S):
             return
         self._waiting, self._waiting_bytes = [], 0
+        is_well = not frames or self._write(log, frames)
+        if is_well and is_idle and log.is_due(self._sync_s):
+            self._sync_began = time.monotonic()
+            self._sync = asyncio.get_running_loop().create_task(self._sync_log(log))
+
+    def _write(self, log: _File, frames: list[bytes]) -> bool:
         try:
-            size = await self._on_disk(lambda: log.write(b"".join(frames), sync_s=0.0 if sync else self._sync_s))
+            size = log.write(b"".join(frames))
         except OSError as problem:
             self._fail(problem.strerror or str(problem))
-            return
+            return False
         self._log_bytes += size
         self.facts.written_bytes += size
+        return True
 
-    async def _on_disk(self, work: Callable[[], int]) -> int:
-        return await asyncio.get_running_loop().run_in_executor(self._disk, work)
+    async def _sync_log(self, log: _File) -> None:
+        try:
+            await self._on_disk(log.sync)
+        except OSError as problem:
+            self._fail(problem.strerror or str(problem))
+
+    async def _on_disk(self, work: Callable[[], object]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._beside, work)
 
     def _begin_log(self) -> None:
         self._log = _File(self._path("log", self._number))
@@ -225,13 +252,14 @@ class Memory:
     # --- the disk is full -------------------------------------------------------------------------------------------
 
     def _fail(self, why: str) -> None:
+        if self.facts.failed:
+            return
         self.facts.failed = why
-        self.facts.dropped += self._waiting_bytes
         self._waiting, self._waiting_bytes = [], 0
         self._retry_at = time.monotonic() + _RETRY_S
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        log, self._log = self._log, None
+        if log is not None:
+            self._beside.submit(log.abandon)  # behind a sync that is under way
         logger.error("data_dir: %s cannot be written (%s); going on without memory until it can", self._folder, why)
 
     async def _recover(self) -> None:
@@ -252,11 +280,11 @@ class Memory:
     async def _snapshot(self) -> None:
         """Begin a new log, and write the whole state beside it; then what came before is not needed any more."""
         try:
-            await self._flush(sync=True)
-            if self._log is not None:
-                self._log.close()
-                self._number += 1
-                self._begin_log()
+            before, frames = self._log, self._waiting
+            self._number += 1
+            self._begin_log()  # at once: what happens from here on belongs to the new one
+            if before is not None and self._write(before, frames):
+                await self._on_disk(before.close)
                 await self._snapshot_now()
         except OSError as problem:
             self._fail(problem.strerror or str(problem))
@@ -267,20 +295,15 @@ class Memory:
         draft = path.with_suffix(".draft")
         file = _File(draft)
         try:
-            await self._on_disk(lambda: file.write(writer.begin(), sync_s=None))
-            flushed = time.monotonic()
+            await self._on_disk(lambda: file.write(writer.begin()))
             for now_ns, entries in save(pipeline.tracker, pipeline.clock):
                 frame = writer.frame(entries, now_ns=now_ns, wall_ns=self._wall())
-                await self._on_disk(lambda frame=frame: file.write(frame, sync_s=None))  # type: ignore[misc]
-                if time.monotonic() - flushed >= FLUSH_S:
-                    await self._flush()
-                    flushed = time.monotonic()
-            await self._flush(sync=True)
-            if self.facts.failed:
+                await self._on_disk(lambda frame=frame: file.write(frame))  # type: ignore[misc]
+            await self._on_disk(file.sync)
+            if self.facts.failed:  # meanwhile: then the log has a hole
                 return
-            await self._on_disk(lambda: file.write(b"", sync_s=0.0))
             os.replace(draft, path)
-            _sync_folder(self._folder)
+            await self._on_disk(lambda: _sync_folder(self._folder))
         finally:
             file.close()
             draft.unlink(missing_ok=True)
@@ -295,29 +318,49 @@ class Memory:
 
 
 class _File:
-    """A file that is appended to."""
+    """A file that is appended to. Its methods may be called by several threads, each by one at a time."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._guard = threading.Lock()
         self._synced = time.monotonic()
-        self.is_unsynced = False
+        self._is_unsynced = False
 
-    def write(self, data: bytes, *, sync_s: float | None) -> int:
-        """Append, and have it on the disk if the last time was so long ago; None: not now. OSError if it cannot be."""
+    def write(self, data: bytes) -> int:
+        """Append. OSError if it cannot be."""
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._fd, rest) :]
-            self.is_unsynced = True
-        if sync_s is not None and self.is_unsynced and time.monotonic() - self._synced >= sync_s:
-            os.fdatasync(self._fd)
-            self._synced, self.is_unsynced = time.monotonic(), False
+        self._is_unsynced = True
         return len(data)
 
+    def is_due(self, sync_s: float) -> bool:
+        """Whether what was written should be on the disk by now."""
+        return self._is_unsynced and time.monotonic() - self._synced >= sync_s
+
+    def sync(self) -> None:
+        """Have what was written on the disk."""
+        with self._guard:
+            if self._fd >= 0 and self._is_unsynced:
+                self._is_unsynced = False
+                self._synced = time.monotonic()
+                os.fdatasync(self._fd)
+
     def close(self) -> None:
-        """Let go of it; harmless twice."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Have all on the disk, and let go of it; harmless twice."""
+        self.sync()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of it as it is."""
+        with self._guard:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+
+def _is_idle(task: asyncio.Task[None] | None) -> bool:
+    return task is None or task.done()
 
 
 def _lock(folder: Path) -> int:

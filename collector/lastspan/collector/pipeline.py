@@ -24,10 +24,24 @@ from .decode import Batch, Decoder
 from .graph import MAX_NODES, Graph, graph
 from .judge import Verdict, judge
 from .known import Known, evidence_of, server_of
+from .learn import Key
 from .lint import Finding, Lint, is_unbounded
 from .model import SUSPECT, CallSeen, DatabaseWait, Kind, Session, Signal, SpanFinished, State
 from .policy import Policy
-from .track import JobRow, Limits, ProcessOver, ProcessRow, Saved, Silent, Tracker, Trouble, settled
+from .track import (
+    Forgotten,
+    JobRow,
+    Limits,
+    ProcessOver,
+    ProcessRow,
+    Saved,
+    SavedLearned,
+    Silent,
+    Tracker,
+    Trouble,
+    replay,
+    settled,
+)
 from .values import RequestError
 
 logger = logging.getLogger(__name__)
@@ -56,6 +70,14 @@ class Answer(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class MemoryFacts(msgspec.Struct):
+    """What the memory on disk says of itself."""
+
+    written_bytes: int = 0
+    failed: str = ""
+    """Why nothing is kept now; empty: all is well."""
+
+
 class Facts(msgspec.Struct):
     """What the collector knows of itself."""
 
@@ -68,6 +90,8 @@ class Facts(msgspec.Struct):
     longest_stop_ns: int = 0
     """For how long the last tick kept the receiver waiting at most."""
     backlog: int = 0
+    memory: MemoryFacts | None = None
+    """None: the state is forgotten at the end."""
     probe_failures: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
     """(server, reason), of probes beside databases."""
 
@@ -138,6 +162,22 @@ class Pipeline:
             self._ignored_said = True
             logger.info("some of what arrives over %s is not for lastspan; it is accepted, counted, ignored", transport)
         return Answer(sum(batch.rejected.values()), batch.complaint)
+
+    # --- what was learned ---------------------------------------------------------------------------------------
+
+    def put_learned(self, told: Sequence[SavedLearned]) -> None:
+        """Take in what was learned elsewhere."""
+        now_ns = self.clock()
+        for saved in told:
+            replay(self.tracker, saved, now_ns)
+        if self.memory is not None:
+            self.memory(told, now_ns)
+
+    def forget_learned(self, keys: Sequence[Key]) -> int:
+        """Forget what was learned by these keys; return how many were known."""
+        if self.memory is not None:
+            self.memory([Forgotten(tuple(keys))], self.clock())
+        return self.tracker.learner.forget(keys)
 
     # --- probes -------------------------------------------------------------------------------------------------
 

@@ -72,7 +72,7 @@ class Collector:
         if settings.data_dir is None:
             logger.warning("no data_dir: all that is known here is forgotten when this collector ends")
             return None
-        return Memory(Path(settings.data_dir), self.pipeline, sync_s=settings.sync_s())
+        return Memory(Path(settings.data_dir), self.pipeline, sync_s=settings.sync_s(), log_max=settings.data_log_max)
 
     async def run(self, ready: Callable[[str], None]) -> None:
         """Listen, work, and return after `stop`; *ready* gets the line that says where it listens."""

@@ -171,6 +171,21 @@ COLLECTOR_PROBE_FAILURES = metric(
     unit="{look}",
     attributes=("server", "reason"),
 )
+COLLECTOR_MEMORY_OK = metric(
+    "lastspan_collector_memory_ok", "gauge", "1 while the state is kept on disk; absent without a data_dir", unit="1"
+)
+COLLECTOR_MEMORY_WRITTEN = metric(
+    "lastspan_collector_memory_written_bytes_total", "counter", "written to the log on disk", unit="By"
+)
+COLLECTOR_LEARNED_KEYS = metric(
+    "lastspan_collector_learned_keys", "gauge", "jobs and calls whose durations are learned", unit="{key}"
+)
+COLLECTOR_LEARNED_REFUSED = metric(
+    "lastspan_collector_learned_refused_total",
+    "counter",
+    "runs that were not learned from, because there are too many keys",
+    unit="{run}",
+)
 COLLECTOR_INFO = metric(
     "lastspan_collector_info", "gauge", "the collector's version; always 1", unit="1", attributes=("version",)
 )

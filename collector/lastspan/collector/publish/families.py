@@ -21,7 +21,7 @@ def empty_family(name: str) -> Any:
     return makers[declared.instrument](name, declared.brief, labels=declared.attributes)
 
 
-def one_gauge(name: str, value: float) -> Metric:
+def one_value(name: str, value: float) -> Metric:
     """Return a family of one value without labels."""
     family = empty_family(name)
     family.add_metric((), value)

@@ -21,7 +21,7 @@ from ..model import DURATION_BOUNDS, SUSPECT
 from ..pipeline import Pipeline
 from ..track import OPEN_STATES, JobRow, Series
 from .blocked import key_text
-from .families import Labels, as_labels, empty_family, one_gauge
+from .families import Labels, as_labels, empty_family, one_value
 from .shapes import JobView
 from .views import view
 
@@ -164,7 +164,7 @@ def _suspects(pipeline: Pipeline, wall: Wall) -> Iterator[Metric]:
         if seen.cpu_ratio is not None:
             cpu.add_metric(labels, seen.cpu_ratio)
     yield from (stuck, info, started, moved, heard, progress, cpu)
-    yield one_gauge(m.JOB_SERIES_TRUNCATED, max(0, len(pipeline.tracker.suspects) - len(chosen)))
+    yield one_value(m.JOB_SERIES_TRUNCATED, max(0, len(pipeline.tracker.suspects) - len(chosen)))
 
 
 def _info(job: JobView) -> Labels:
@@ -253,13 +253,18 @@ def _collector(pipeline: Pipeline) -> Iterator[Metric]:
     info = empty_family(m.COLLECTOR_INFO)
     info.add_metric((own_version(),), 1)
     yield from (received, dropped, probes, info)
-    yield one_gauge(m.COLLECTOR_OPEN_SPANS, len(tracker.spans))
-    yield one_gauge(m.COLLECTOR_SPAN_LIMIT, tracker.limits.max_open_spans)
-    yield one_gauge(m.COLLECTOR_EVIDENCE_BYTES, tracker.evidence_bytes)
-    yield one_gauge(m.COLLECTOR_VERDICT_AGE, max(0, pipeline.clock() - facts.judged_ns) / 1e9)
-    yield one_gauge(m.COLLECTOR_TICK_DURATION, facts.longest_stop_ns / 1e9)
-    yield one_gauge(m.COLLECTOR_JUDGE_BACKLOG, facts.backlog)
-    yield one_gauge(m.COLLECTOR_BLIND, int(tracker.processes.blind))
+    yield one_value(m.COLLECTOR_OPEN_SPANS, len(tracker.spans))
+    yield one_value(m.COLLECTOR_SPAN_LIMIT, tracker.limits.max_open_spans)
+    yield one_value(m.COLLECTOR_EVIDENCE_BYTES, tracker.evidence_bytes)
+    yield one_value(m.COLLECTOR_VERDICT_AGE, max(0, pipeline.clock() - facts.judged_ns) / 1e9)
+    yield one_value(m.COLLECTOR_TICK_DURATION, facts.longest_stop_ns / 1e9)
+    yield one_value(m.COLLECTOR_JUDGE_BACKLOG, facts.backlog)
+    yield one_value(m.COLLECTOR_BLIND, int(tracker.processes.blind))
+    yield one_value(m.COLLECTOR_LEARNED_KEYS, len(tracker.learner.rows))
+    yield one_value(m.COLLECTOR_LEARNED_REFUSED, tracker.learner.refused)
+    if facts.memory is not None:
+        yield one_value(m.COLLECTOR_MEMORY_OK, int(not facts.memory.failed))
+        yield one_value(m.COLLECTOR_MEMORY_WRITTEN, facts.memory.written_bytes)
 
 
 def own_version() -> str:

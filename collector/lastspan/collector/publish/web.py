@@ -14,11 +14,13 @@ from starlette.routing import Route
 
 from ..model import State
 from ..pipeline import Pipeline
+from .learned import export_learned, forget_learned, import_learned, list_learned
 from .metrics import CONTENT_TYPE, render
 from .status import status
 from .views import find_job, list_jobs, view
 
 _LIMIT = 1000
+_MAX_BODY = 32 << 20
 _json = msgspec.json.Encoder()
 
 
@@ -55,6 +57,20 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
     async def state(request: Request) -> Response:
         return _answer(status(pipeline))
 
+    async def learned(request: Request) -> Response:
+        query = request.query_params
+        of = {"service": query.get("service") or None, "job_name": query.get("job_name") or None}
+        if request.method == "POST":
+            if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+                return _error(415, "Content-Type: application/json is needed")  # no other site's page can send that
+            try:
+                return _answer({"imported": import_learned(pipeline, await _body(request))})
+            except ValueError as problem:
+                return _error(400, str(problem))
+        if request.method == "DELETE":
+            return _answer({"forgotten": forget_learned(pipeline, **of)})
+        return _answer((export_learned if query.get("form") == "export" else list_learned)(pipeline, **of))
+
     async def metrics(request: Request) -> Response:
         return Response(await render(pipeline, wall=wall), media_type=CONTENT_TYPE)
 
@@ -76,6 +92,7 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
             Route("/api/v1/jobs/{ref:path}", one_job),
             Route("/api/v1/lint", lint),
             Route("/api/v1/status", state),
+            Route("/api/v1/learned", learned, methods=["GET", "POST", "DELETE"]),
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
@@ -83,6 +100,15 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
         ],
         exception_handlers={404: unknown},
     )
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_BODY:
+            raise ValueError(f"more than {_MAX_BODY >> 20} MiB")
+    return bytes(body)
 
 
 def _answer(content: object, status: int = 200) -> Response:

@@ -1,0 +1,136 @@
+"""`lastspan learn` and the verdicts that follow from what was learned, with a real collector and a held one."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.collector.held import Held
+from tests.collector.records import Process
+from tests.collector.served import Served, lastspan
+
+from lastspan.collector.config import check
+
+
+@pytest.fixture
+def taught(tmp_path: Path) -> Iterator[Served]:
+    """A collector to which 400 runs of 41 s were told, each with two calls."""
+    served, worker = Served(tmp_path, "--data-dir", "memory"), Process()
+    served.post(
+        worker.body(
+            worker.durations("ok", 400, seconds=41.0),
+            worker.durations("ok", 800, seconds=0.2, span_name="GET"),
+            worker.durations("error", 50, seconds=900.0, span_name="GET"),
+            worker.durations("killed", 50, seconds=9000.0),
+            worker.durations("ok", 5, seconds=100.0, span_name="SELECT *"),
+        )
+    )
+    yield served
+    served.stop(signal.SIGKILL)
+
+
+def test_explain_says_which_rule_decided_and_with_which_numbers(taught: Served) -> None:
+    worker = Process(id="b")
+    taught.post(worker.body(worker.job(1, age=300), worker.http(2, 1, age=16)))
+    said = taught.until(lambda: taught.jobs()["id-1"])
+    assert (said["state"], said["basis"], said["severity"]) == ("stuck", "learned", "page")
+    assert said["basis_rule"] == "learned: p99 of 800 runs is 210 ms × 3.22, but at least 15 s"
+    told = lastspan("explain", "id-1", "--url", taught.web)
+    assert "allowed" in told.stdout
+    assert "(learned: p99 of 800 runs is 210 ms × 3.22, but at least 15 s)" in told.stdout
+
+
+def test_show(taught: Served) -> None:
+    shown = lastspan("learn", "show", "--url", taught.web)
+    assert shown.returncode == 0, shown.stderr
+    assert "p99 of 400 runs is 45 s × 3.45" in " ".join(shown.stdout.split())
+    assert "few runs: it may lift the default" in " ".join(shown.stdout.split())
+    rows = json.loads(lastspan("learn", "show", "--json", "--job", "tasks.charge", "--url", taught.web).stdout)
+    assert [(row["span_name"], row["runs"], row["is_hint"]) for row in rows["learned"]] == [
+        (None, 400, False),
+        ("GET", 800, False),
+        ("SELECT *", 5, True),
+    ]
+    assert "Nothing is learned yet" in lastspan("learn", "show", "--service", "x", "--url", taught.web).stdout
+
+
+def test_export_import_and_reset(taught: Served, tmp_path: Path) -> None:
+    """What is taken along and brought back is the same; after a reset it is gone, after a restart too."""
+    file, before = tmp_path / "learned.json", taught.api("/api/v1/learned")
+    assert lastspan("learn", "export", "--output", str(file), "--url", taught.web).returncode == 0
+    refused = lastspan("learn", "reset", "--url", taught.web)
+    assert (refused.returncode, refused.stderr) == (2, "lastspan: say of what: --service, --job, or --all\n")
+    assert lastspan("learn", "reset", "--all", "--url", taught.web).stdout == "3 jobs and calls are forgotten\n"
+    assert taught.api("/api/v1/learned")["learned"] == []
+    taught.stop()
+    again = Served(tmp_path, "--data-dir", "memory")
+    try:
+        assert again.api("/api/v1/learned")["learned"] == []
+        done = lastspan("learn", "import", str(file), "--url", again.web)
+        assert done.stdout == "3 jobs and calls are learned\n", done.stderr
+        assert again.api("/api/v1/learned") == before
+        file.write_text('{"learned": [{"x": 1}]}')
+        bad = lastspan("learn", "import", str(file), "--url", again.web)
+        assert bad.returncode == 2
+        assert bad.stderr.startswith("lastspan: this is not an export of `lastspan learn`: ")
+    finally:
+        again.stop(signal.SIGKILL)
+
+
+def test_rules_for_review(taught: Served) -> None:
+    """They are a settings file that allows the same; names with stars in them are meant as they are."""
+    worker = Process(id="c")
+    taught.post(worker.body(worker.durations("ok", 300, seconds=400.0, span_name="SELECT [*]")))
+    text = lastspan("learn", "export", "--rules", "--url", taught.web).stdout
+    assert "# learned: p99 of 400 runs is 45 s × 3.45 (test)" in text
+    rules = yaml.safe_load(text)["rules"]
+    check({"rules": rules}, "test")
+    assert rules[-1] == {"match": {"service": "billing", "job_name": "tasks.charge"}, "allowed": "160s"}
+    held = Held(rules=rules)
+    held.tell(worker, worker.job(1, age=1400), worker.span(2, 1, name="SELECT [*]", age=1300))
+    job = held.job("id-1")
+    assert 1300 < job.last_span.allowed_s < 2000
+
+
+def test_another_sites_page_cannot_change_what_is_learned(taught: Served) -> None:
+    url = taught.web + "/api/v1/learned"
+    assert taught.http.post(url, data=b"{}", headers={"Content-Type": "text/plain"}, timeout=5).status_code == 415
+
+
+def test_declared_then_rule_then_learned_then_default() -> None:
+    held = Held(rules=[{"match": {"attributes": {"server.address": "slow.*"}}, "allowed": "5m"}])
+    worker = Process()
+
+    def allowed_s(number: int, **values: object) -> float:
+        held.tell(worker, worker.job(number, age=20), worker.http(1000 + number, number, age=18, **values))
+        return held.job(f"id-{number}").last_span.allowed_s
+
+    assert allowed_s(1) == 60.0
+    held.tell(worker, worker.durations("ok", 400, seconds=2.0, span_name="GET"))
+    assert allowed_s(2) == 15.0
+    assert held.job("id-2").basis == "learned"
+    assert allowed_s(3, server_address="slow.example") == 300.0
+    assert allowed_s(4, server_address="slow.example", span_expected_duration=7.0) == 7.0
+
+
+def test_few_runs_lift_a_default_and_never_lower_it() -> None:
+    held, worker = Held(), Process()
+    held.tell(worker, worker.durations("ok", 4, seconds=2.0, span_name="GET"))
+    held.tell(worker, worker.durations("ok", 4, seconds=100.0, span_name="SELECT"))
+    held.tell(worker, worker.job(1, age=200), worker.http(2, 1, age=61), worker.job(3, age=200))
+    held.tell(worker, worker.http(4, 3, name="SELECT", age=61))
+    assert (held.job("id-1").state, held.job("id-1").basis) == ("stuck", "default")
+    assert held.job("id-3").state == "running"
+    assert held.job("id-3").last_span.allowed_s == pytest.approx(312, rel=0.1)
+
+
+def test_a_service_does_not_learn_from_another() -> None:
+    held, worker, other = Held(), Process(), Process(id="b", service="shop")
+    held.tell(worker, worker.durations("ok", 400, seconds=2.0))
+    held.tell(other, other.job(1, age=40))
+    held.tell(worker, worker.job(2, age=40))
+    assert (held.job("id-1").basis, held.job("id-2").basis) == ("default", "learned")
