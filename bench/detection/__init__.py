@@ -1,0 +1,1 @@
+"""How well hangs are found: a simulated fleet, the real collector, three baselines."""
