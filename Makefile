@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers check test demo bench compat causes soak kill docs clean
+.PHONY: help install servers check test demo bench compat causes soak kill simulate docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ soak: install ## 30 minutes of healthy load, of which nothing may be accused (AR
 
 kill: install ## kill -9 of the collector, 50 times under load: it forgets nothing, and makes nothing up
 	$(BIN)/python -m pytest -m kill $(ARGS)
+
+simulate: install ## long: how well hangs are found, simulated, beside three baselines (ARGS="sensitivity")
+	$(BIN)/python -m bench.detection $(or $(ARGS),long)
 
 docs: install ## the generated pages
 	$(BIN)/python -m lastspan.semconv.tables > docs/semconv.md

@@ -16,6 +16,7 @@ BENCHES: Final = {
     "wrappers": "CPU that wrappers of lock libraries and of queries add",
     "visible": "how soon a stuck span, a killed child, a lost worker is seen",
     "receive": "CPU that the collector pays for a record, beside a naive receiver and rotel",
+    "restore": "how soon a million open spans are known again after a restart, and what keeping them costs",
     "memory": "bytes of an open span in the collector",
     "tick": "how long the collector's looks stop its receiver, at 1M open spans",
 }

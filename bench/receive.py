@@ -42,6 +42,7 @@ _LOADS: Final = {
 _TRANSPORTS: Final = ("http", "grpc")
 _SERVERS: Final = {
     "lastspan": "the collector as it is",
+    "lastspan, kept": "and with a memory on disk (--data-dir)",
     "naive": "full decode, every attribute into a dict, then the same tracking",
     "rotel": "PyPI rotel, no processor, blackhole exporter: it tracks nothing",
 }
@@ -136,8 +137,8 @@ def _server(name: str) -> Iterator[tuple[Started, dict[str, str]]]:
             yield server, addresses
         return
     command = module("bench.receive_naive")
-    if name == "lastspan":
-        command = module("bench.receive_own")
+    if name.startswith("lastspan"):
+        command = module("bench.receive_own", *(["kept"] if name.endswith("kept") else []))
     with started(command) as server:
         ready = dict(part.split("=", 1) for part in server.line("ready ").split()[1:])
         yield server, ready

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     arguments = parser.parse_args()
     runs = {"small": [SMALL], "long": list(LONG), "sensitivity": list(_varied())}[arguments.size]
+    logging.disable(logging.WARNING)
     began = time.monotonic()
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for parameters, scores in zip(runs, pool.map(simulate, runs), strict=True):

@@ -1,4 +1,4 @@
-"""Workers that run the world's jobs and tell of them as real ones do: late announcement, state, counts; lost and twice."""
+"""Workers that run the world's jobs and tell of them as real ones do: late announcement, state, counts, losses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,16 @@ class Process:
         self._skew_ns = int(random.Random(self.host).uniform(-1, 1) * fleet.parameters.clock_skew * 1e9)
         self._interval = fleet.parameters.interval
 
-    def say(self, event: str, facts: dict[str, object], now: float, *, run: Run | None = None, span: int = 0, body: bytes | None = None) -> None:  # fmt: skip
+    def say(
+        self,
+        event: str,
+        facts: dict[str, object],
+        now: float,
+        *,
+        run: Run | None = None,
+        span: int = 0,
+        body: bytes | None = None,
+    ) -> None:
         """Put a record out."""
         self._sequence += 1
         attributes = {
@@ -248,7 +257,9 @@ class Fleet:
         for span, (other, _) in list(process.announced.items()):
             if other is run:
                 del process.announced[span]
-                process.say(events.SPAN_CLOSED, {a.SPAN_DURATION: now - run.start, a.OUTCOME: outcome}, now, run=run, span=span)  # fmt: skip
+                process.say(
+                    events.SPAN_CLOSED, {a.SPAN_DURATION: now - run.start, a.OUTCOME: outcome}, now, run=run, span=span
+                )
         process.run = None
         if process.stale or outcome == "killed":
             self._report(process, now, "stopping")
@@ -259,9 +270,10 @@ class Fleet:
     def _count(self, process: Process, run: Run, outcome: str, now: float) -> None:
         key = Key(run.job.name, "default", "celery", None, None)
         process.durations.start(key)
-        ended = [(None, now - run.start, outcome)]
-        ended += [(name, seconds, "ok") for name, seconds in run.durations]  # type: ignore[misc]
-        ended += [(call.name, min(call.end, now) - call.start, "ok" if call.end <= now else "error") for call in run.calls]  # type: ignore[misc]  # fmt: skip
+        ended: list[tuple[str | None, float, str]] = [(None, now - run.start, outcome)]
+        ended += [(name, seconds, "ok") for name, seconds in run.durations]
+        for call in run.calls:
+            ended.append((call.name, min(call.end, now) - call.start, "ok" if call.end <= now else "error"))
         for name, seconds, how in ended:
             sketch = process.durations.of(key._replace(span_name=name, outcome=how))
             if sketch is not None:

@@ -8,7 +8,7 @@ is ours: chosen to be as mean as production, not to flatter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3600.0, 86_400.0
@@ -53,19 +53,47 @@ def _p(name: str, kind: str, median: float, sigma: float, **more: float) -> Phas
 
 
 SHOP: Final = (
-    Job("charge", 1800, (_p("SELECT order", "db", 0.02, 0.6), _p("POST pay", "http", 0.4, 0.8, tail=0.002), _p("UPDATE order", "db", 0.02, 0.7))),
+    Job(
+        "charge",
+        1800,
+        (
+            _p("SELECT order", "db", 0.02, 0.6),
+            _p("POST pay", "http", 0.4, 0.8, tail=0.002),
+            _p("UPDATE order", "db", 0.02, 0.7),
+        ),
+    ),
     Job("email", 1800, (_p("SELECT user", "db", 0.01, 0.6), _p("POST mail", "http", 0.6, 0.9, tail=0.003))),
     Job("webhook", 1200, (_p("POST hook", "http", 0.3, 1.2, tail=0.01),)),
-    Job("thumbnail", 900, (_p("GET image", "http", 0.5, 0.8), _p("", "other", 3.0, 0.6), _p("PUT image", "http", 0.8, 0.8))),
+    Job(
+        "thumbnail",
+        900,
+        (_p("GET image", "http", 0.5, 0.8), _p("", "other", 3.0, 0.6), _p("PUT image", "http", 0.8, 0.8)),
+    ),
     Job("score", 600, (_p("SELECT features", "db", 0.3, 0.8), _p("predict", "other", 8.0, 0.4))),
     Job("index", 600, (_p("lock index", "lock", 0.1, 1.6), _p("bulk index", "http", 2.0, 0.9))),
-    Job("report", 200, (_p("SELECT sales", "db", 12.0, 0.9), _p("SELECT costs", "db", 6.0, 0.9), _p("", "other", 10.0, 0.5), _p("PUT report", "http", 1.0, 0.6))),
+    Job(
+        "report",
+        200,
+        (
+            _p("SELECT sales", "db", 12.0, 0.9),
+            _p("SELECT costs", "db", 6.0, 0.9),
+            _p("", "other", 10.0, 0.5),
+            _p("PUT report", "http", 1.0, 0.6),
+        ),
+    ),
     Job("sync", 120, (_p("GET item", "http", 0.15, 0.7, times=400, times_sigma=1.0, tail=0.0005),), moves=False),
     Job("import", 60, (_p("INSERT rows", "db", 0.2, 0.7, times=1500, times_sigma=0.9),)),
-    Job("transcode", 60, (_p("GET video", "http", 8.0, 0.8), _p("ffmpeg", "other", 300.0, 0.9), _p("PUT video", "http", 15.0, 0.8)), moves=False),
+    Job(
+        "transcode",
+        60,
+        (_p("GET video", "http", 8.0, 0.8), _p("ffmpeg", "other", 300.0, 0.9), _p("PUT video", "http", 15.0, 0.8)),
+        moves=False,
+    ),
     Job("cleanup", 24, (_p("DELETE old", "db", 90.0, 0.7),)),
-    Job("billing", 1, (_p("SELECT account", "db", 0.05, 0.5, times=60_000, times_sigma=0.1),), moves=False, nightly=True),
-)  # fmt: skip
+    Job(
+        "billing", 1, (_p("SELECT account", "db", 0.05, 0.5, times=60_000, times_sigma=0.1),), moves=False, nightly=True
+    ),
+)
 
 HANGS: Final = {
     # What hangs: how often, of 100. The first six are hangs in calls and locks.
@@ -94,17 +122,20 @@ class Parameters:
 
     fleet: str = "shop"
     seed: int = 1
-    weeks: float = 3.0
-    processes: int = 24
+    weeks: float = 2.0
+    processes: int = 12
     hosts: int = 6
     azure_jobs: int = 40
     azure_per_day: float = 9000.0
     """Of all of them; the quick ones come oftener."""
-    hang_share: float = 1 / 400
+    hang_share: float = 1 / 1000
+    """Of the runs, whatever they do."""
+    hang_per_second: float = 1 / 10_000
+    """And for each second that a run would typically take: what is in calls for longer hangs oftener."""
     hang_hold: float = 3 * HOUR
     """Then somebody kills it."""
     hang_recovers: float = 0.3
-    """Share of the hangs in calls that end by themselves, well, after 20 min or more (log-normal): these must not teach."""
+    """Share of the hangs in calls that end by themselves, well, after 20 min or more: these must not teach."""
     hang_recovers_median: float = 40 * MINUTE
     day_swing: float = 0.7
     bursts_per_day: float = 2.0
@@ -134,6 +165,6 @@ class Parameters:
     """Constants of `Learning` other than the defaults."""
 
 
-SMALL: Final = Parameters(weeks=4 / 7, processes=6, hang_share=1 / 100, fleet="small")
+SMALL: Final = Parameters(weeks=1.5 / 7, processes=4, hang_share=1 / 200, fleet="small")
 LONG: Final = (Parameters(), Parameters(fleet="azure", seed=2))
-SENSITIVITY: Final = replace(Parameters(), weeks=2.0, processes=8, hang_share=1 / 100)
+SENSITIVITY: Final = Parameters(weeks=4 / 7, processes=8, hang_share=1 / 100)

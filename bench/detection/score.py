@@ -95,7 +95,18 @@ def score(detector: str, runs: list[Run], alarms: dict[int, Alarm], parameters: 
 
 def table(parameters: Parameters, scores: list[Score]) -> str:
     """Return the figures of one world as Markdown."""
-    head = ("", "recall, calls and locks", "recall, all", "precision", "first week", "median", "p99", "median, calls and locks", "false / 1000 jobs", "false / week")  # fmt: skip
+    head = (
+        "",
+        "recall, calls and locks",
+        "recall, all",
+        "precision",
+        "first week",
+        "median",
+        "p99",
+        "median, calls and locks",
+        "false / 1000 jobs",
+        "false / week",
+    )
     rows = [
         (
             score.detector,

@@ -72,8 +72,10 @@ def jobs_of(parameters: Parameters) -> list[Job]:
     drawn = sorted(math.exp(chance.gauss(AZURE_LOG_MEAN, AZURE_SIGMA)) for _ in range(parameters.azure_jobs))
     drawn = [min(median, 2 * HOUR) for median in drawn]
     weights = [1 / math.sqrt(1 + median) / (1 + median / 60) for median in drawn]
-    return [_azure_job(chance, index, median, parameters.azure_per_day * weight / sum(weights))
-            for index, (median, weight) in enumerate(zip(drawn, weights, strict=True))]  # fmt: skip
+    return [
+        _azure_job(chance, index, median, parameters.azure_per_day * weight / sum(weights))
+        for index, (median, weight) in enumerate(zip(drawn, weights, strict=True))
+    ]
 
 
 def _azure_job(chance: random.Random, index: int, median: float, per_day: float) -> Job:
@@ -133,7 +135,8 @@ class World:
     def run(self, job: Job, start: float) -> Run:
         """Draw what happens in a run that starts now."""
         run = Run(job, next(self._ids), start, start, [], [], [start], week=int(start // (7 * DAY)))
-        if self._chance.random() < self.parameters.hang_share:
+        p = self.parameters
+        if self._chance.random() < p.hang_share + min(0.1, p.hang_per_second * _typical(job)):
             run.hang = self._chance.choices(list(HANGS), list(HANGS.values()))[0]
         hang_phase = self._chance.randrange(len(job.phases)) if run.hang else -1
         slow = 2.0 if job.name == self.slowed else 1.0
@@ -191,6 +194,11 @@ class World:
             run.calls.append(Call(name, kind, at, run.end, next(self._ids)))
             run.movements.append(at)
         return True
+
+
+def _typical(job: Job) -> float:
+    """Return how long a job typically takes, in seconds."""
+    return sum(phase.median * phase.times for phase in job.phases)
 
 
 @dataclass(slots=True, order=True)

@@ -49,7 +49,7 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
         ),
         ({"learning": {"factor": 0.5}}, "learning.factor: 0.5 is less than 1"),
         ({"learning": {"quantile": 1.5}}, "learning.quantile: 1.5 is not between 0.5 and 1"),
-        ({"learning": {"min_runs": 2}}, "learning.min_runs: 2 is less than hint_runs"),
+        ({"learning": {"min_runs": 0}}, "learning.min_runs: 0 is less than hint_runs"),
         ({"learning": {"fcator": 3}}, "learning.fcator: is not a setting"),
     ],
 )

@@ -43,7 +43,7 @@ class Learning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The factor is multiplied by 1 + this ÷ runs."""
     min_runs: int = 20
     """From so many runs on, what is learned replaces the default."""
-    hint_runs: int = 3
+    hint_runs: int = 1
     """From so many on, `factor` × the longest may lift the default, never lower it."""
     floor_job_s: float = 30.0
     floor_span_s: float = 15.0
