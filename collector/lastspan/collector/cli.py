@@ -115,6 +115,15 @@ def check(url: str, live: bool) -> None:
     raise SystemExit(0 if all(line.is_fine for line in lines) else 1)
 
 
+@cli.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def dashboards(arguments: tuple[str, ...]) -> None:
+    """Build the dashboards for Grafana, or push them to one: `lastspan dashboards --help`."""
+    from lastspan.dashboards.command import dashboards as command  # not loaded by anybody else
+
+    command.main(list(arguments), prog_name="lastspan dashboards")
+
+
 def _by_beginning(url: str, ref: str) -> Any:
     """Find a job as people copy its id from the table: by the beginning, if only one begins so."""
     beginning = ref.rstrip("….")

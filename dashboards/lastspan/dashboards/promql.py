@@ -1,0 +1,64 @@
+"""PromQL within dashboards: Grafana's variables in it, and what it names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import promql_parser
+
+from .mistakes import MistakeError
+
+_DURATION: Final = re.compile(r"\$__(?:rate_interval|interval|range)\b")
+_VARIABLE: Final = re.compile(r"\$\{[A-Za-z_]\w*(?::\w+)?\}|\$[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A metric and the labels that a query selects it by."""
+
+    metric: str
+    labels: frozenset[str]
+
+
+def parse(query: str) -> Any:
+    """Return the syntax tree of a query, Grafana's variables replaced; raise `MistakeError`."""
+    probe = _VARIABLE.sub("x", _DURATION.sub("5m", query))
+    try:
+        return promql_parser.parse(probe)
+    except ValueError as error:
+        raise MistakeError(f"bad PromQL, {error}: {query}") from None
+
+
+def metrics(query: str) -> list[Named]:
+    """Return what a query selects."""
+    return [
+        Named(part.name or _name_of(part), frozenset(match.name for match in part.matchers.matchers) - {"__name__"})
+        for part in _parts(parse(query))
+        if isinstance(part, promql_parser.VectorSelector)
+    ]
+
+
+def labels(query: str) -> frozenset[str]:
+    """Return the labels by which a query groups and joins."""
+    found: set[str] = set()
+    for part in _parts(parse(query)):
+        modifier = getattr(part, "modifier", None)
+        for owner in (modifier, getattr(modifier, "matching", None)):
+            found.update(getattr(owner, "labels", None) or ())
+        found.update(getattr(getattr(modifier, "group_labels", None), "labels", None) or ())
+    return frozenset(found)
+
+
+def _name_of(selector: Any) -> str:
+    return next((str(match.value) for match in selector.matchers.matchers if match.name == "__name__"), "")
+
+
+def _parts(part: Any) -> Iterator[Any]:
+    yield part
+    below = [getattr(part, name, None) for name in ("expr", "lhs", "rhs", "param", "vector_selector")]
+    for child in (*below, *(getattr(part, "args", None) or ())):
+        if child is not None:
+            yield from _parts(child)
