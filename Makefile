@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers check test demo bench compat causes soak kill simulate docs clean
+.PHONY: help install servers check test demo bench compat causes soak kill simulate docs clean dashboards
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ simulate: install ## long: how well hangs are found, simulated, beside three bas
 docs: install ## the generated pages
 	$(BIN)/python -m lastspan.semconv.tables > docs/semconv.md
 	$(BIN)/lastspan demo --once --svg docs/jobs.svg
+
+dashboards: install ## dashboards/generated, from the descriptors
+	$(BIN)/lastspan dashboards build --out dashboards/generated
 
 clean: ## what the above left behind
 	rm -rf $(VENV) .venv-* dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,15 +26,20 @@ for point in points:
         point.load()
     except ModuleNotFoundError as error:  # how an instrumentor says that its library is not here
         assert error.name == "celery", error
-import lastspan.collector, lastspan.examples, lastspan.instrumentation, lastspan.semconv
+import lastspan.collector, lastspan.dashboards, lastspan.examples, lastspan.instrumentation, lastspan.semconv
 print(",".join(sorted(groups)))
 """
 
 
-def run(*command: str | Path, timeout: float = 300) -> str:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OTEL_"))}
+def run(*command: str | Path, timeout: float = 300, environ: Mapping[str, str] | None = None) -> str:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OTEL_"))}
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=timeout, env=environ, cwd="/"
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**inherited, **(environ or {})},
+        cwd="/",
     )
     assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
@@ -80,13 +87,38 @@ def test_the_official_instrumentations(built: Path, tmp_path: Path) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ran\n", "")
 
 
+def test_dashboards_are_built_where_there_is_no_compiler(built: Path, tmp_path: Path) -> None:
+    """The extra needs none; the builder itself, whose kerberos does, is asked for by the command that does without."""
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=True)
+    pip: list[str | Path] = [
+        environment / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+    ]
+    only = {"PATH": str(environment / "bin"), "CC": "no-compiler-here"}
+    run(*pip, f"{next(built.glob('*.whl'))}[dashboards]", environ=only)
+    command: list[str | Path] = [environment / "bin" / "lastspan", "dashboards", "build", "--out", tmp_path / "out"]
+
+    without = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, env=only)
+    assert without.returncode == 2
+    advice = "pip install --no-deps 'grafana-dashboard-builder==0.10.0a3'"
+    assert without.stderr == f"lastspan: building dashboards needs grafana-dashboard-builder: {advice}\n"
+
+    run(*pip, *shlex.split(advice)[2:], environ=only)
+    assert len(run(*command, environ=only).splitlines()) == 7
+
+
 def test_the_wheel_holds_every_room_and_no_other(built: Path) -> None:
     """All portions of the namespace, typed; no `lastspan/__init__.py`, which would hide all but the first."""
     names = set(zipfile.ZipFile(next(built.glob("*.whl"))).namelist())
-    for portion in ("semconv", "instrumentation", "collector", "examples"):
+    for portion in ("semconv", "instrumentation", "collector", "dashboards", "examples"):
         assert f"lastspan/{portion}/__init__.py" in names
         assert f"lastspan/{portion}/py.typed" in names
-    assert "lastspan/examples/demo.yaml" in names
+    assert {"lastspan/examples/demo.yaml", "lastspan/dashboards/descriptors/fleet.yaml"} <= names
     assert "lastspan/__init__.py" not in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"lastspan"}
 

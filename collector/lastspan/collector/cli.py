@@ -119,9 +119,9 @@ def check(url: str, live: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def dashboards(arguments: tuple[str, ...]) -> None:
     """Build the dashboards for Grafana, or push them to one: `lastspan dashboards --help`."""
-    from lastspan.dashboards.command import dashboards as command  # not loaded by anybody else
+    from lastspan.dashboards import main  # loaded by nobody else
 
-    command.main(list(arguments), prog_name="lastspan dashboards")
+    main(arguments)
 
 
 def _by_beginning(url: str, ref: str) -> Any:

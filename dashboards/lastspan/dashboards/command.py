@@ -12,11 +12,12 @@ EXTRA: Final = "pip install 'lastspan[dashboards]'"
 BUILDER: Final = "pip install --no-deps 'grafana-dashboard-builder==0.10.0a3'"
 """With its dependencies it wants kerberos, which has to be compiled; nothing here needs that."""
 _NEEDED: Final = {
-    "grafana_foundation_sdk": EXTRA,
-    "promql_parser": EXTRA,
-    "yaml": EXTRA,
-    "grafana_dashboards": BUILDER,
+    "grafana_foundation_sdk": ("grafana-foundation-sdk", EXTRA),
+    "promql_parser": ("promql-parser", EXTRA),
+    "yaml": ("PyYAML", EXTRA),
+    "grafana_dashboards": ("grafana-dashboard-builder", BUILDER),
 }
+"""Module → package, and how to get it."""
 
 _set = click.option(
     "--set",
@@ -81,9 +82,9 @@ def push(
 
 
 def _built(settings: tuple[str, ...], descriptors: tuple[Path, ...]) -> dict[str, Any]:
-    for module, command in _NEEDED.items():
+    for module, (package, command) in _NEEDED.items():
         if importlib.util.find_spec(module) is None:
-            raise _fail(f"building dashboards needs {module.replace('_', '-')}: {command}", 2)
+            raise _fail(f"building dashboards needs {package}: {command}", 2)
     from .build import OURS, build
     from .mistakes import DescriptorError
 

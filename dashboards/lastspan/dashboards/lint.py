@@ -118,7 +118,8 @@ def _options(kind: str, options: dict[str, Any]) -> Iterator[str]:
 def _queries(panel: dict[str, Any]) -> Iterator[str]:
     names = Counter(target.get("refId") for target in panel.get("targets") or ())
     yield from (f"two queries are called {name}" for name, count in names.items() if count > 1)
-    if (panel.get("datasource") or {}).get("type") == "prometheus":
+    source = panel.get("datasource")
+    if isinstance(source, dict) and source.get("type") == "prometheus":
         for target in panel.get("targets") or ():
             try:
                 promql.parse(target["expr"])

@@ -48,7 +48,7 @@ def labels(query: str) -> frozenset[str]:
         modifier = getattr(part, "modifier", None)
         for owner in (modifier, getattr(modifier, "matching", None)):
             found.update(getattr(owner, "labels", None) or ())
-        found.update(getattr(getattr(modifier, "group_labels", None), "labels", None) or ())
+        found.update(getattr(modifier, "group_labels", None) or ())
     return frozenset(found)
 
 
