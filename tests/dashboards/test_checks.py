@@ -13,10 +13,12 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from tests.dashboards import board
 
+from lastspan.collector.model import Basis, State
 from lastspan.dashboards import promql
 from lastspan.dashboards.lint import lint
 from lastspan.dashboards.sdk import as_json
 from lastspan.semconv import METRICS
+from lastspan.semconv.vocabulary import CAUSES
 
 ROW_PIXELS, GAP_PIXELS = 30, 8
 """Of Grafana's grid."""
@@ -118,6 +120,27 @@ def test_a_name_that_is_not_declared_is_found() -> None:
     query = 'topk(3, sum by (a, b) (rate(x{c="1"}[5m]))) / on (d) group_left (e) max without (f) (y{g=~"1"} offset 1m)'
     assert {part.metric: set(part.labels) for part in promql.metrics(query)} == {"x": {"c"}, "y": {"g"}}
     assert promql.labels(query) == {"a", "b", "d", "e", "f"}
+
+
+VALUES = {
+    "state": {state.value for state in State},
+    "cause": set(CAUSES),
+    "basis": {basis.value for basis in Basis},
+    "outcome": {"ok", "error", "retry", "killed", "timeout", "revoked", "shutdown", "lost"},
+    "severity": {"warning", "info"},  # of the lint
+    "kind": {"job", "lock", "session", "peer", "process", "task"},
+    "root": {"true"},
+    "lock_holder": {""},
+}
+"""What labels may be selected by."""
+
+
+@pytest.mark.parametrize("query", board.queries(), ids=str)
+def test_every_value_that_is_selected_exists(query: board.Query) -> None:
+    """A state or a cause that there is not would be counted as none, for ever."""
+    for label, text in re.findall(r'(\w+)(?:=|!=|=~|!~)"([^"$]*)"', query.expr):
+        for one in text.split("|"):
+            assert any(re.fullmatch(one, value) for value in VALUES[label]), (label, one)
 
 
 @names
