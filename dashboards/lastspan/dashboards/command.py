@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +83,8 @@ def push(
 
 
 def _built(settings: tuple[str, ...], descriptors: tuple[Path, ...]) -> dict[str, Any]:
+    if sys.version_info < (3, 11):
+        raise _fail("building dashboards needs Python 3.11, as Grafana's SDK does; `push --from DIR` does not", 2)
     for module, (package, command) in _NEEDED.items():
         if importlib.util.find_spec(module) is None:
             raise _fail(f"building dashboards needs {package}: {command}", 2)
