@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers check test demo bench compat causes soak docs clean
+.PHONY: help install servers check test demo bench compat causes soak alerts bench-page docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ causes: install ## every labelled way to hang, with client instrumentation and w
 
 soak: install ## 30 minutes of healthy load, of which nothing may be accused (ARGS="--minutes 10")
 	$(BIN)/python -m tests.e2e.causes.soak $(ARGS)
+
+alerts: install ## rules, routes and templates in alerts/generated
+	$(BIN)/lastspan alerts build --out alerts/generated $(ARGS)
+
+bench-page: install servers ## how long from a stuck span to the page (Prometheus, Alertmanager)
+	$(BIN)/python -m bench page $(ARGS)
 
 docs: install ## the generated pages
 	$(BIN)/python -m lastspan.semconv.tables > docs/semconv.md

@@ -1,4 +1,4 @@
-"""Real servers for tests, benches and the causes: PostgreSQL, PgBouncer, Redis, MariaDB.
+"""Real servers for tests, benches and the causes: PostgreSQL, PgBouncer, Redis, MariaDB, Prometheus.
 
 Each has a data directory of its own and a free port of 127.0.0.1, is fast rather than durable, and is gone when its
 block ends; should this process be killed, the kernel ends it. `deploy/install-servers.sh` installs the programs; the
@@ -11,6 +11,7 @@ pytest fixtures are in `server_fixtures.py`.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ from typing import Any, ClassVar, Final
 import psycopg
 import pymysql
 import redis
+import requests
 from typing_extensions import Self
 
 _START_SECONDS: Final = 60.0
@@ -416,6 +418,108 @@ class MariaDB(Server):
 
     def _ping(self) -> None:
         self.connect().close()
+
+
+class Prometheus(Server):
+    """Prometheus, which scrapes one target once a second and keeps what it hears for this run only."""
+
+    name = "prometheus"
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        interval_s: int = 1,
+        rules: str = "",
+        alertmanager: str = "",
+        installed: str = "prometheus",
+    ) -> None:
+        self._target, self._interval, self._rules, self._alertmanager = target, interval_s, rules, alertmanager
+        self._installed = installed
+        super().__init__()
+
+    def dsn_of(self, user: str, password: str) -> str:
+        """Return its address: it has no users."""
+        return f"http://{self.address}"
+
+    def execute(self, command: str) -> list[Any]:
+        """Run one query at this moment; return its series. What Prometheus does not understand is a ValueError."""
+        answer = self._ask("query", query=command)
+        if answer["resultType"] == "scalar":
+            return [{"metric": {}, "value": answer["result"]}]
+        series: list[Any] = answer["result"]
+        return series
+
+    def execute_range(self, command: str, *, seconds: float = 60.0) -> list[Any]:
+        """Run one query over the last *seconds*, one point a second; return its series."""
+        now = time.time()
+        answer = self._ask("query_range", query=command, start=str(now - seconds), end=str(now), step="1")
+        series: list[Any] = answer["result"]
+        return series
+
+    def _ask(self, what: str, **parameters: str) -> Any:
+        answer = requests.post(f"{self.dsn}/api/v1/{what}", data=parameters, timeout=30).json()
+        if answer["status"] != "success":
+            raise ValueError(f"{answer['error']}: {parameters['query']}")
+        return answer["data"]
+
+    def _prepare(self) -> None:
+        settings = {
+            "global": {
+                "scrape_interval": f"{self._interval}s",
+                "scrape_timeout": "1s",
+                "evaluation_interval": f"{self._interval}s",
+            },
+            "rule_files": ["rules.yml"] if self._rules else [],
+            "alerting": {"alertmanagers": _static(self._alertmanager) if self._alertmanager else []},
+            "scrape_configs": [{"job_name": "lastspan", **_static(self._target)[0]}],
+        }
+        self._write("rules.yml", self._rules)
+        self._write("prometheus.yml", json.dumps(settings))  # JSON is YAML too
+
+    def _command(self) -> Sequence[str]:
+        return [
+            *(program(self._installed), "--config.file=prometheus.yml", "--storage.tsdb.path=data"),
+            *(f"--web.listen-address={self.address}", "--log.level=warn"),
+        ]
+
+    def _ping(self) -> None:
+        requests.get(f"{self.dsn}/-/ready", timeout=2).raise_for_status()
+
+
+class Alertmanager(Server):
+    """Alertmanager with a configuration and templates of the test's."""
+
+    name = "alertmanager"
+
+    def __init__(self, config: str, templates: str, *, installed: str = "prometheus-alertmanager") -> None:
+        self._config, self._templates, self._installed = config, templates, installed
+        super().__init__()
+
+    def dsn_of(self, user: str, password: str) -> str:
+        """Return its address: it has no users."""
+        return f"http://{self.address}"
+
+    def execute(self, command: str) -> Any:
+        """Ask its API, as `alerts` or `alerts/groups`."""
+        return requests.get(f"{self.dsn}/api/v2/{command}", timeout=10).json()
+
+    def _prepare(self) -> None:
+        self._write("alertmanager.yml", self._config)
+        self._write("lastspan.tmpl", self._templates)
+
+    def _command(self) -> Sequence[str]:
+        return [
+            *(program(self._installed), "--config.file=alertmanager.yml", "--storage.path=data"),
+            *(f"--web.listen-address={self.address}", "--cluster.listen-address=", "--log.level=debug"),
+        ]
+
+    def _ping(self) -> None:
+        requests.get(f"{self.dsn}/-/ready", timeout=2).raise_for_status()
+
+
+def _static(target: str) -> list[dict[str, Any]]:
+    return [{"static_configs": [{"targets": [target]}]}]
 
 
 def _unprivileged(command: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from ..model import State
 from ..pipeline import Pipeline
 from .metrics import CONTENT_TYPE, render
+from .runbooks import runbook
 from .status import status
 from .views import find_job, list_jobs, view
 
@@ -77,6 +78,7 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
             Route("/api/v1/lint", lint),
             Route("/api/v1/status", state),
             Route("/metrics", metrics),
+            Route("/runbooks/{alert}", runbook),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/", page),
