@@ -15,6 +15,7 @@ BENCHES: Final = {
     "diagnosis": "CPU of the watcher for late jobs: a sample, a diagnosis, the search for a lock's holder",
     "wrappers": "CPU that wrappers of lock libraries and of queries add",
     "visible": "how soon a stuck span, a killed child, a lost worker is seen",
+    "page": "how soon somebody is told: verdict, scrape, rule, Alertmanager",
     "receive": "CPU that the collector pays for a record, beside a naive receiver and rotel",
     "memory": "bytes of an open span in the collector",
     "tick": "how long the collector's looks stop its receiver, at 1M open spans",
