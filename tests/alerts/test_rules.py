@@ -1,8 +1,9 @@
-"""Every alert fires, does not fire just below its threshold, and is over when it is; nothing is over while we are blind.
+"""Every alert fires, does not fire just below its threshold, and ends; nothing ends while we are blind.
 
 Real `promtool test rules` over the rules that are committed. `PROMTOOL` names another one than Debian's.
 """
 
+# ruff: noqa: E501 -- the table of cases is read in rows
 from __future__ import annotations
 
 import json
