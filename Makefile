@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers check test demo bench compat causes soak kill simulate docs clean dashboards
+.PHONY: help install servers check test demo bench compat causes soak kill simulate docs clean dashboards alerts bench-page
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ kill: install ## kill -9 of the collector, 50 times under load: it forgets nothi
 
 simulate: install ## long: how well hangs are found, simulated, beside three baselines (ARGS="sensitivity")
 	$(BIN)/python -m bench.detection $(or $(ARGS),long)
+
+alerts: install ## rules, routes and templates in alerts/generated
+	$(BIN)/lastspan alerts build --out alerts/generated $(ARGS)
+
+bench-page: install servers ## how long from a stuck span to the page (Prometheus, Alertmanager)
+	$(BIN)/python -m bench page $(ARGS)
 
 docs: install ## the generated pages
 	$(BIN)/python -m lastspan.semconv.tables > docs/semconv.md

@@ -15,6 +15,7 @@ BENCHES: Final = {
     "diagnosis": "CPU of the watcher for late jobs: a sample, a diagnosis, the search for a lock's holder",
     "wrappers": "CPU that wrappers of lock libraries and of queries add",
     "visible": "how soon a stuck span, a killed child, a lost worker is seen",
+    "page": "how soon somebody is told: verdict, scrape, rule, Alertmanager",
     "receive": "CPU that the collector pays for a record, beside a naive receiver and rotel",
     "restore": "how soon a million open spans are known again after a restart, and what keeping them costs",
     "memory": "bytes of an open span in the collector",

@@ -425,8 +425,17 @@ class Prometheus(Server):
 
     name = "prometheus"
 
-    def __init__(self, target: str) -> None:
-        self._target = target
+    def __init__(
+        self,
+        target: str,
+        *,
+        interval_s: int = 1,
+        rules: str = "",
+        alertmanager: str = "",
+        installed: str = "prometheus",
+    ) -> None:
+        self._target, self._interval, self._rules, self._alertmanager = target, interval_s, rules, alertmanager
+        self._installed = installed
         super().__init__()
 
     def dsn_of(self, user: str, password: str) -> str:
@@ -456,19 +465,61 @@ class Prometheus(Server):
 
     def _prepare(self) -> None:
         settings = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-            "scrape_configs": [{"job_name": "lastspan", "static_configs": [{"targets": [self._target]}]}],
+            "global": {
+                "scrape_interval": f"{self._interval}s",
+                "scrape_timeout": "1s",
+                "evaluation_interval": f"{self._interval}s",
+            },
+            "rule_files": ["rules.yml"] if self._rules else [],
+            "alerting": {"alertmanagers": _static(self._alertmanager) if self._alertmanager else []},
+            "scrape_configs": [{"job_name": "lastspan", **_static(self._target)[0]}],
         }
+        self._write("rules.yml", self._rules)
         self._write("prometheus.yml", json.dumps(settings))  # JSON is YAML too
 
     def _command(self) -> Sequence[str]:
         return [
-            *(program("prometheus"), "--config.file=prometheus.yml", "--storage.tsdb.path=data"),
+            *(program(self._installed), "--config.file=prometheus.yml", "--storage.tsdb.path=data"),
             *(f"--web.listen-address={self.address}", "--log.level=warn"),
         ]
 
     def _ping(self) -> None:
         requests.get(f"{self.dsn}/-/ready", timeout=2).raise_for_status()
+
+
+class Alertmanager(Server):
+    """Alertmanager with a configuration and templates of the test's."""
+
+    name = "alertmanager"
+
+    def __init__(self, config: str, templates: str, *, installed: str = "prometheus-alertmanager") -> None:
+        self._config, self._templates, self._installed = config, templates, installed
+        super().__init__()
+
+    def dsn_of(self, user: str, password: str) -> str:
+        """Return its address: it has no users."""
+        return f"http://{self.address}"
+
+    def execute(self, command: str) -> Any:
+        """Ask its API, as `alerts` or `alerts/groups`."""
+        return requests.get(f"{self.dsn}/api/v2/{command}", timeout=10).json()
+
+    def _prepare(self) -> None:
+        self._write("alertmanager.yml", self._config)
+        self._write("lastspan.tmpl", self._templates)
+
+    def _command(self) -> Sequence[str]:
+        return [
+            *(program(self._installed), "--config.file=alertmanager.yml", "--storage.path=data"),
+            *(f"--web.listen-address={self.address}", "--cluster.listen-address=", "--log.level=debug"),
+        ]
+
+    def _ping(self) -> None:
+        requests.get(f"{self.dsn}/-/ready", timeout=2).raise_for_status()
+
+
+def _static(target: str) -> list[dict[str, Any]]:
+    return [{"static_configs": [{"targets": [target]}]}]
 
 
 def _unprivileged(command: Sequence[str]) -> list[str]:

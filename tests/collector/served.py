@@ -23,7 +23,7 @@ WAIT_S = 20.0
 
 
 def environ(**extra: str) -> dict[str, str]:
-    paths = [str(ROOT / part) for part in ("collector", "instrumentation", "examples")]
+    paths = [str(ROOT / part) for part in ("collector", "instrumentation", "alerts", "examples")]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LASTSPAN_", "OTEL_"))}
     return kept | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "120"} | extra
 

@@ -124,6 +124,15 @@ def dashboards(arguments: tuple[str, ...]) -> None:
     main(arguments)
 
 
+@cli.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def alerts(arguments: tuple[str, ...]) -> None:
+    """Write alerts for Prometheus and pages for Alertmanager: `lastspan alerts --help`."""
+    from lastspan.alerts.command import alerts as command  # not loaded by anybody else
+
+    command.main(list(arguments), prog_name="lastspan alerts")
+
+
 def _by_beginning(url: str, ref: str) -> Any:
     """Find a job as people copy its id from the table: by the beginning, if only one begins so."""
     beginning = ref.rstrip("….")

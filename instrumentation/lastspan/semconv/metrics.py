@@ -186,6 +186,12 @@ COLLECTOR_LEARNED_REFUSED = metric(
     "runs that were not learned from, because there are too many keys",
     unit="{run}",
 )
+COLLECTOR_STARTED_TIMESTAMP = metric(
+    "lastspan_collector_started_timestamp_seconds",
+    "gauge",
+    "when the collector started; it has heard of all that is open a minute later",
+    unit="s",
+)
 COLLECTOR_INFO = metric(
     "lastspan_collector_info", "gauge", "the collector's version; always 1", unit="1", attributes=("version",)
 )

@@ -95,8 +95,6 @@ class Load:
             **_AS_SHIPPED,
             **replace(ground.place, folder=str(folder)).environ(),
             "OTEL_SERVICE_NAME": "healthy",
-            # A third of the default: silence for 15 s. A busy machine may well give a process no turn for three.
-            "OTEL_LASTSPAN_INTERVAL": "5",
             "PYTHONPATH": str(ROOT),
         }
         self._shop = make_app(broker=None, folder=self._environ["BROKER_FOLDER"])

@@ -6,6 +6,7 @@ Names and labels are those of `semconv.metrics`; `Family` refuses others.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -33,6 +34,9 @@ MAX_NODES = 200
 OTHER = "other"
 _IN_A_THREAD = 5000
 
+STARTED_S = time.time()
+"""When this process loaded it: the collector's start, near enough."""
+
 Wall = Callable[[], float]
 
 
@@ -53,6 +57,7 @@ def gather(pipeline: Pipeline, *, wall: Wall) -> Iterator[Metric]:
     yield from _lint(pipeline)
     yield from _processes(pipeline)
     yield from _collector(pipeline)
+    yield one_gauge(m.COLLECTOR_STARTED_TIMESTAMP, STARTED_S)
 
 
 class _Families(Collector):

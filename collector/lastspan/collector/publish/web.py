@@ -16,6 +16,7 @@ from ..model import State
 from ..pipeline import Pipeline
 from .learned import export_learned, forget_learned, import_learned, list_learned
 from .metrics import CONTENT_TYPE, render
+from .runbooks import runbook
 from .status import status
 from .views import find_job, list_jobs, view
 
@@ -94,6 +95,7 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
             Route("/api/v1/status", state),
             Route("/api/v1/learned", learned, methods=["GET", "POST", "DELETE"]),
             Route("/metrics", metrics),
+            Route("/runbooks/{alert}", runbook),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/", page),

@@ -1,0 +1,57 @@
+"""The alerts about lastspan: whoever watches has to be watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lastspan.semconv import metrics as m
+
+from .model import Alert, Group
+from .settings import Settings
+
+
+def group(settings: Settings) -> Group:
+    """Return the group of the alerts about lastspan."""
+    return Group("lastspan.itself", tuple(_alerts(settings)))
+
+
+def _alerts(settings: Settings) -> Iterator[Alert]:
+    up = f'up{{job="{settings.scrape_job}"}}'
+    blind = "lastspan hears nothing{{ with $labels.instance }} at {{ . }}{{ end }}: no stuck job can be found there"
+    yield Alert(
+        name="LastspanBlind",
+        expr=f"{up} == 0 or absent({up}) or {m.COLLECTOR_BLIND} == 1",
+        summary=blind,
+        severity="page",
+        wait="1m",
+    )
+    stale = "the verdicts of lastspan at {{ $labels.instance }} are "
+    yield Alert(
+        name="LastspanVerdictsStale",
+        expr=f"{m.COLLECTOR_VERDICT_AGE} > {settings.verdict_age}",
+        summary=stale + "{{ $value | humanizeDuration }} old",
+        plain=stale + "old",
+        severity="page",
+        wait="1m",
+    )
+    yield Alert(
+        name="LastspanRecordsDropped",
+        expr=f"sum by (instance, reason) (increase({m.COLLECTOR_DROPPED}[5m])) > 0",
+        summary="lastspan at {{ $labels.instance }} drops records: {{ $labels.reason }}",
+        severity="warning",
+        wait="5m",
+    )
+    yield Alert(
+        name="LastspanJobSeriesTruncated",
+        expr=f"{m.JOB_SERIES_TRUNCATED} > 0",
+        summary="{{ $value }} suspects have no series of their own; the first are shown, and the counts are of all",
+        plain="some suspects have no series of their own; the first are shown, and the counts are of all",
+        severity="info",
+        wait="1m",
+    )
+    yield Alert(
+        name="LastspanWatchdog",
+        expr="vector(1)",
+        summary="always fires: whoever gets it alarms when it stops",
+        severity="none",
+    )

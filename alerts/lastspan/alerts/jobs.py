@@ -1,0 +1,162 @@
+"""The alerts about jobs: recordings that hold them, then the alerts, in one group, so that each reads what is new.
+
+What one incident makes is one page: the alert that tells most mutes the others of its `incident` (`alertmanager`).
+An alert about an incident pages if a verdict of one of its jobs does; else it warns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from lastspan.semconv import metrics as m
+
+from . import facts
+from .hold import held, recordings
+from .model import Alert, Group
+from .settings import Settings
+
+_TYPE: Final = ("environment", "service", "job_name", "queue")
+
+
+def group(settings: Settings) -> Group:
+    """Return the group of the alerts about jobs."""
+    return Group("lastspan.jobs", (*recordings(settings), *_stopped(settings), *_by_type(settings)))
+
+
+def _by(settings: Settings, *labels: str) -> str:
+    return f"by ({', '.join((*settings.extra_labels, *labels))})"
+
+
+def _stopped(settings: Settings) -> Iterator[Alert]:
+    """What has stopped; that which tells most comes first, and mutes the others."""
+    keep, links = settings.keep_firing_for, facts.of_incident(settings)
+    jobs = f'sum {_by(settings, "environment", "incident")} ({held(m.INCIDENT_JOBS)}{{incident!="other"}})'
+    yield from _by_verdict(
+        Alert(
+            name="LastspanManyJobsStopAtOneThing",
+            expr=f"{jobs} >= {settings.many}",
+            summary=facts.INCIDENT_SUMMARY,
+            plain="{{ $values.A.Value }} jobs stopped at one thing",
+            keep_firing_for=keep,
+            annotations=links,
+        )
+    )
+    yield Alert(
+        name="LastspanDeadlock",
+        expr=f"count {_by(settings, 'environment', 'incident')} ({_told('cause', '=', 'deadlock')}) > 0",
+        summary="{{ $value }} jobs wait for each other in a circle: a deadlock",
+        plain="{{ $values.A.Value }} jobs wait for each other in a circle: a deadlock",
+        severity="page",
+        keep_firing_for=keep,
+        annotations=links,
+    )
+    lost = ("environment", "service", "host", "pod", "instance_id", "incident")
+    yield Alert(
+        name="LastspanWorkerLost",
+        expr=f"count {_by(settings, *lost)} ({_told('state', '=', 'lost')}) > 0",
+        summary="a worker of {{ $labels.service }} on {{ $labels.host }} is gone and left {{ $value }} jobs open",
+        plain="a worker of {{ $labels.service }} on {{ $labels.host }} is gone and left jobs open",
+        severity="page",
+        keep_firing_for=keep,
+        annotations=links,
+    )
+    holders = f"count {_by(settings, 'environment', 'incident', 'lock_holder')} ({_told('lock_holder', '!=', '')})"
+    yield from _by_verdict(
+        Alert(
+            name="LastspanLockHolderBlocksJobs",
+            expr=f"{holders} >= {settings.blocked_at_least}",
+            summary="{{ $labels.lock_holder }} holds what {{ $value }} jobs wait for",
+            plain="{{ $labels.lock_holder }} holds what {{ $values.A.Value }} jobs wait for",
+            keep_firing_for=keep,
+            annotations=links,
+        )
+    )
+    yield Alert(
+        name="LastspanJobStuck",
+        expr=f"max {_by(settings, *_TYPE, 'job_key', 'job_id', 'incident', 'severity')} ({held(m.JOB_STUCK)}) == 1",
+        summary=facts.JOB_SUMMARY,
+        plain="{{ $labels.job_name }} is stuck",
+        keep_firing_for=keep,
+        annotations=facts.of_job(settings),
+    )
+
+
+def _by_verdict(alert: Alert) -> Iterator[Alert]:
+    """Give an alert the severity of its incident's verdicts: two rules, of which one fires at a time."""
+    paging = f'on (incident) {held(m.JOB_STUCK)}{{severity="page"}}'
+    yield replace(alert, severity="page", expr=f"{alert.expr} and {paging}")
+    yield replace(alert, severity="warning", expr=f"{alert.expr} unless {paging}")
+
+
+def _told(label: str, operator: str, value: str) -> str:
+    """Return what is known of suspects, with their incident."""
+    told = f'{held(m.STUCK_JOB_INFO)}{{{label}{operator}"{value}"}}'
+    return f"{told} * on (job_key, instance) group_left (incident) {held(m.JOB_STUCK)}"
+
+
+def _by_type(settings: Settings) -> Iterator[Alert]:
+    by, what = _by(settings, *_TYPE), "{{ $labels.job_name }}{{ with $labels.queue }} (queue {{ . }}){{ end }}"
+    stuck = f'sum {by} ({held(m.JOBS)}{{state=~"stuck|lost|frozen"}})'
+    open_jobs = f'sum {by} ({held(m.JOBS)}{{state!="ended"}})'
+    yield Alert(
+        name="LastspanJobTypeMostlyStuck",
+        expr=f"{stuck} / {open_jobs} > {settings.mostly_ratio:g} and {stuck} >= {settings.mostly_at_least}",
+        summary=f"{{{{ $value | humanizePercentage }}}} of the open jobs of {what} are stuck",
+        plain=f"most of the open jobs of {what} are stuck",
+        severity="warning",
+        wait="1m",
+        keep_firing_for=settings.keep_firing_for,
+    )
+    yield Alert(
+        name="LastspanJobOverdue",
+        expr=f'sum {by} ({m.JOBS}{{state="overdue"}}) > 0',
+        summary=f"{{{{ $value }}}} jobs of {what} run longer than they may, and still do something new",
+        plain=f"jobs of {what} run longer than they may, and still do something new",
+        severity="warning",
+        wait="10m",
+    )
+    yield _again(settings, what)
+    yield _burn(settings, what)
+    yield Alert(
+        name="LastspanTimeoutMissing",
+        expr=f"sum {_by(settings, 'environment', 'service', 'job_name', 'rule')} "
+        f'({m.LINT_FINDINGS}{{rule="call_without_timeout"}}) > 0',
+        summary="{{ $labels.job_name }} will hang one day: {{ $value }} × {{ $labels.rule }}",
+        plain="{{ $labels.job_name }} will hang one day: {{ $labels.rule }}",
+        severity="info",
+        wait="1h",
+    )
+
+
+def _again(settings: Settings, what: str) -> Alert:
+    """A counter that is younger than the window began at 1, not at 0: it counts as it is."""
+    total, within = m.JOBS_STUCK_TOTAL, settings.again_within
+    by = _by(settings, *_TYPE, "cause")
+    return Alert(
+        name="LastspanStuckAgain",
+        expr=f"sum {by} ((increase({total}[{within}]) and {total} offset {within}) or {total})"
+        f" >= {settings.again_times} unless on ({', '.join(_TYPE)}) {held(m.JOB_STUCK)}",
+        summary=f'{what} got stuck {{{{ $value | printf "%.0f" }}}} times in {within}, and went on each time:'
+        " a retry hides it ({{ $labels.cause }})",
+        plain=f"{what} got stuck again and again, and went on each time: a retry hides it",
+        severity="warning",
+    )
+
+
+def _burn(settings: Settings, what: str) -> Alert:
+    by, limit = _by(settings, *_TYPE), f"{settings.burn:g} * {settings.budget:g}"
+
+    def ratio(window: str) -> str:
+        return f"sum {by} (increase({m.JOBS_STUCK_TOTAL}[{window}])) / sum {by} (increase({m.JOBS_STARTED}[{window}]))"
+
+    enough = f"sum {by} (increase({m.JOBS_STUCK_TOTAL}[1h])) >= {settings.burn_at_least}"
+    return Alert(
+        name="LastspanStuckBudgetBurn",
+        expr=f"{ratio('1h')} > {limit} and {ratio('5m')} > {limit} and {enough}",
+        summary=f"{{{{ $value | humanizePercentage }}}} of the jobs of {what} got stuck within an hour",
+        plain=f"too many jobs of {what} got stuck within an hour",
+        severity="warning",
+        wait="2m",
+    )

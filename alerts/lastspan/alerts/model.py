@@ -1,0 +1,45 @@
+"""A rule, as data: what the writers in `forms` turn into files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording rule."""
+
+    name: str
+    expr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alerting rule. Several of one name differ in severity."""
+
+    name: str
+    expr: str
+    summary: str
+    """One line; a template of Prometheus."""
+    severity: str = ""
+    """Empty: the series' own label says it."""
+    wait: str = ""
+    """Its `for`; empty: none."""
+    keep_firing_for: str = ""
+    plain: str = ""
+    """The line for Grafana, whose templates cannot ask for facts; empty: `summary` does."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rules that are evaluated together, one after the other."""
+
+    name: str
+    rules: tuple[Recording | Alert, ...]
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """The alerting rules among them."""
+        return tuple(rule for rule in self.rules if isinstance(rule, Alert))

@@ -1,0 +1,105 @@
+"""How soon does somebody know: from a call that exceeds its allowance to the page at the webhook.
+
+A real collector, Prometheus and Alertmanager; each trial is an incident of its own. Times are of one clock, this
+machine's: `verdict` is read from the API, `rule` (scrape and evaluation) ends at the alert's `startsAt`.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from tests.alerts.catcher import Catcher
+from tests.collector.records import Process
+from tests.collector.served import Served
+from tests.servers import Alertmanager, Prometheus
+
+from lastspan.alerts.build import build
+from lastspan.alerts.settings import Settings
+
+from .report import Bound, Column, Options, Progress, Report
+
+ALLOWED: Final = 5.0
+LEAD: Final = 3.0
+"""A record comes so long before its span exceeds its allowance."""
+SETTINGS: Final = (("1 s, 1 s, 0 s", 1, "0s", 5.0), ("5 s, 5 s, 1 s", 5, "1s", 15.0))
+
+
+def run(options: Options) -> Report:
+    """Measure with quick settings and with usual ones."""
+    trials = options.of(30, 3) * options.rounds_of(1)
+    progress = Progress("page", len(SETTINGS))
+    rows = []
+    for variant, interval_s, group_wait, limit in SETTINGS:
+        rows += [{**row, "limit": limit} for row in _measure(variant, interval_s, group_wait, trials)]
+        progress.step(variant)
+    whole = [row for row in rows if row["part"] == "all"]
+    return Report(
+        "page",
+        "how soon is somebody told? (s; scrape, evaluation, group_wait)",
+        [Column("n", "n", 0), Column("median", "median"), Column("worst", "worst")],
+        rows,
+        [Bound(f"{row['variant']}: median of {row['n']}", row["median"], row["limit"]) for row in whole],
+    )
+
+
+def _measure(variant: str, interval_s: int, group_wait: str, trials: int) -> list[dict[str, Any]]:
+    with ExitStack() as within:
+        folder = Path(within.enter_context(tempfile.TemporaryDirectory()))
+        rules = folder / "lastspan.yaml"
+        rules.write_text(f"rules: [{{match: {{kind: http}}, allowed: {ALLOWED:g}s}}]\nlog_level: error\n")
+        caught = within.enter_context(Catcher())
+        collector = Served(folder, "--config", str(rules), grpc="off")
+        within.callback(collector.stop)
+        built = build(Settings(group_wait=group_wait, webhook_url=caught.url, route={"page": "webhook"}))
+        alertmanager = within.enter_context(Alertmanager(built["alertmanager.yml"], built["lastspan.tmpl"]))
+        web = collector.web.removeprefix("http://")
+        within.enter_context(
+            Prometheus(web, interval_s=interval_s, rules=built["rules.yml"], alertmanager=alertmanager.address)
+        )
+        time.sleep(2 * interval_s)
+        return _rows(variant, collector, caught, trials)
+
+
+def _rows(variant: str, collector: Served, caught: Catcher, trials: int) -> list[dict[str, Any]]:
+    worker, chance = Process(), random.Random(7)
+    due: dict[str, float] = {}
+    judged: dict[str, float] = {}
+    paged: dict[str, tuple[float, float]] = {}
+    following, deadline = time.time(), time.time() + 10 * trials + 60
+    while len(paged) < trials:
+        if time.time() > deadline:
+            raise TimeoutError(f"{len(paged)} of {trials} pages came")
+        if len(due) < trials and time.time() >= following:
+            number = 2 * len(due) + 1
+            due[f"id-{number}"] = time.time() + LEAD
+            call = worker.http(number + 1, number, age=ALLOWED - LEAD, server_address=f"peer-{number}")
+            collector.post(worker.body(worker.job(number, age=ALLOWED - LEAD), call))
+            following = time.time() + chance.uniform(1.0, 2.5)
+        for job_id, job in collector.jobs().items():
+            if job["state"] == "stuck":
+                judged.setdefault(job_id, time.time())
+        for at, body in list(caught.posts):
+            for alert in body["alerts"]:
+                began = datetime.fromisoformat(alert["startsAt"].replace("Z", "+00:00")[:23] + "+00:00").timestamp()
+                paged.setdefault(alert["labels"].get("job_id", "many"), (began, at))
+        time.sleep(0.02)
+    if "many" in paged:
+        raise RuntimeError("the trials are one incident")
+    taken = {
+        "verdict": [judged[job_id] - due[job_id] for job_id in due],
+        "scrape and rule": [paged[job_id][0] - judged[job_id] for job_id in due],
+        "Alertmanager": [paged[job_id][1] - paged[job_id][0] for job_id in due],
+        "all": [paged[job_id][1] - due[job_id] for job_id in due],
+    }
+    return [
+        {"variant": variant, "means": part, "part": part, "n": trials}
+        | {"median": statistics.median(times), "worst": max(times)}
+        for part, times in taken.items()
+    ]

@@ -1,0 +1,79 @@
+"""From records to the webhook, with a real collector, Prometheus and Alertmanager: one page, and no false end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.alerts.catcher import Catcher
+from tests.collector.records import Process
+from tests.collector.served import Served
+from tests.servers import Alertmanager, MissingProgramError, Prometheus, program
+
+from lastspan.alerts.build import build
+from lastspan.alerts.settings import Settings
+
+QUICK = {"keep_firing_for": "5s", "learning": "3s", "group_wait": "1s", "group_interval": "1s"}
+
+
+class Stack:
+    """All of it; alerts come to `caught`."""
+
+    def __init__(self, folder: Path, within: ExitStack) -> None:
+        rules = folder / "lastspan.yaml"
+        rules.write_text("rules: [{match: {kind: http}, allowed: 5s}]\n")
+        self.caught = within.enter_context(Catcher())
+        self.collector = Served(folder, "--config", str(rules), grpc="off")
+        within.callback(self.collector.stop)
+        settings = Settings(**QUICK, webhook_url=self.caught.url, route={"page": "webhook", "warning": "webhook"})  # type: ignore[arg-type]
+        built = build(settings)
+        alertmanager = within.enter_context(Alertmanager(built["alertmanager.yml"], built["lastspan.tmpl"]))
+        web = self.collector.web.removeprefix("http://")
+        self.prometheus = within.enter_context(
+            Prometheus(web, rules=built["rules.yml"], alertmanager=alertmanager.address)
+        )
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    try:
+        program("prometheus"), program("prometheus-alertmanager")
+    except MissingProgramError as problem:
+        pytest.skip(str(problem))
+    with ExitStack() as within:
+        yield Stack(tmp_path, within)
+
+
+def test_a_storm_is_one_page_that_says_500_and_does_not_end_while_the_collector_is_dead(stack: Stack) -> None:
+    worker = Process()
+    records = []
+    for number in range(1, 1001, 2):
+        records.append(worker.job(number, name=f"tasks.t{number % 30}", age=70.0))
+        records.append(worker.http(number + 1, number, age=65.0, call_unbounded=True))
+    stack.collector.post(worker.body(*records))
+    many = "LastspanManyJobsStopAtOneThing"
+    stack.collector.until(lambda: stack.caught.of(many), 60)
+    time.sleep(5)  # what else would page has had its time
+    assert [body["groupLabels"]["alertname"] for _, body in stack.caught.posts] == [many]
+    page = stack.caught.of(many)[0]["alerts"][0]
+    assert page["annotations"]["summary"].startswith("500 jobs stopped at «")
+    stack.collector.process.kill()
+    stack.collector.until(lambda: stack.prometheus.execute('ALERTS{alertname="LastspanBlind"}'), 20)
+    time.sleep(15)  # three times as long as an alert is kept
+    assert not stack.caught.of(many, "resolved")
+    assert len(stack.caught.posts) == 1
+
+
+def test_a_job_that_hangs_pages_and_its_end_ends_the_page(stack: Stack) -> None:
+    worker = Process()
+    stack.collector.post(worker.body(worker.job(1, age=70.0), worker.http(2, 1, age=65.0, call_unbounded=True)))
+    stack.collector.until(lambda: stack.caught.of("LastspanJobStuck"), 60)
+    said = stack.caught.of("LastspanJobStuck")[0]["alerts"][0]["annotations"]
+    assert "an HTTP or RPC call without a timeout" in said["summary"]
+    assert "without movement for" in said["description"]
+    stack.collector.post(worker.body(worker.closed(2, "ok"), worker.closed(1, "ok")))
+    stack.collector.until(lambda: stack.caught.of("LastspanJobStuck", "resolved"), 60)
+    assert len(stack.caught.posts) == 2
