@@ -61,12 +61,14 @@ def test_it_is_no_root_and_says_whether_it_is_well() -> None:
 
 
 def test_its_settings_are_those_of_the_collector() -> None:
-    told = dict(re.findall(r"(LASTSPAN_\w+)=(\S+)", stage("collector")))
+    collector_stage = stage("collector")
+    told = dict(re.findall(r"(LASTSPAN_\w+)=(\S+)", collector_stage))
     settings = config.load({}, environment=told)
     ports = {address.rpartition(":")[2] for address in (settings.otlp_grpc, settings.otlp_http, settings.web)}
     (exposed,) = re.findall(r"^EXPOSE (.+)$", DOCKERFILE, re.MULTILINE)
     assert ports == set(exposed.split()) == {"4317", "4318", "9417"}
-    assert len(told) == 3
+    assert f"VOLUME {settings.data_dir}\n" in collector_stage
+    assert len(told) == 4
 
 
 def test_what_is_copied_is_what_the_build_needs() -> None:

@@ -91,6 +91,8 @@ def test_its_settings_are_those_of_the_collector() -> None:
     settings = config.load({}, file=str(DEPLOY / "lastspan" / "lastspan.yaml"), environment=told)
     addresses = (settings.otlp_grpc, settings.otlp_http, settings.web)
     assert [int(address.rpartition(":")[2]) for address in addresses] == list(PORTS.values())
+    mounts = {entry["mountPath"]: entry["name"] for entry in container(one("StatefulSet"))["volumeMounts"]}
+    assert mounts[str(settings.data_dir)] == "data"
     assert set(told) <= {f"LASTSPAN_{name.upper()}" for name in config.Settings.__struct_fields__}
 
 
