@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers check test demo bench compat causes soak kill simulate docs clean dashboards alerts bench-page
+.PHONY: help install servers check test demo bench compat causes soak kill simulate docs clean dashboards alerts bench-page stack
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: install servers ## the tests (ARGS="-k name" to choose)
 
 demo: install ## a real Celery worker with jobs that hang; --once prints the table and ends
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lastspan demo $(ARGS)
+
+stack: install servers ## from a hanging job to a page: Prometheus, Alertmanager, lastspan, the demo, without Docker
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m lastspan.examples.stack $(ARGS)
 
 bench: install ## the benchmarks (ARGS="span --json" to choose one)
 	$(BIN)/python -m bench $(ARGS)

@@ -31,10 +31,10 @@ class StartError(Exception):
 class SilentServer:
     """Accepts connections and never answers: the peer of every call without a timeout."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._listener = socket.create_server((host, port), backlog=64)
         self._taken: list[socket.socket] = []
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        self.url = f"http://{host}:{self._listener.getsockname()[1]}/"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -108,6 +108,17 @@ class Running:
         path.write_text(source)
         command = [program("opentelemetry-instrument"), sys.executable, str(path)]
         return self._start(command, {**self.worker_environ(collector_url), **(environ or {})}, self._log("program"))
+
+    def server(self, name: str, command: Sequence[str], *, ready: str) -> subprocess.Popen[bytes]:
+        """Start a server of somebody else's; return when the URL *ready* answers with 200."""
+        log = self._log(name)
+        process = self._start(command, os.environ, log)
+        deadline = time.monotonic() + 60
+        while not _answers(ready):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise StartError(f"{name} does not start:\n{_read(log)[-2000:]}")
+            time.sleep(0.05)
+        return process
 
     def worker_environ(self, collector_url: str) -> dict[str, str]:
         """Return the environment of a worker that reports quickly, to people who wait."""
@@ -210,6 +221,13 @@ def wait_for_line(
             raise StartError(f"{log.stem} ended with {process.returncode}:\n{_read(log)[-2000:]}")
         time.sleep(0.05)
     raise StartError(f"{log.stem} said no {text!r} within {seconds:.0f} s:\n{_read(log)[-2000:]}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
 
 
 def _read(path: Path) -> str:
