@@ -57,7 +57,7 @@ def gather(pipeline: Pipeline, *, wall: Wall) -> Iterator[Metric]:
     yield from _lint(pipeline)
     yield from _processes(pipeline)
     yield from _collector(pipeline)
-    yield one_gauge(m.COLLECTOR_STARTED_TIMESTAMP, STARTED_S)
+    yield one_value(m.COLLECTOR_STARTED_TIMESTAMP, STARTED_S)
 
 
 class _Families(Collector):
