@@ -82,7 +82,7 @@ def test_the_official_instrumentations(built: Path, tmp_path: Path) -> None:
     wheel = next(built.glob("*.whl"))
     run(python, "-m", "pip", "install", "-q", "--only-binary=:all:", f"lastspan[instrumentations] @ {wheel.as_uri()}")
 
-    command = [environment / "bin" / "opentelemetry-instrument", python, "-c", "print('ran')"]
+    command = [str(environment / "bin" / "opentelemetry-instrument"), str(python), "-c", "print('ran')"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ran\n", "")
 
