@@ -48,7 +48,7 @@
             "annotations": {
               "summary": "{{ $jobs := printf \"lastspan:incident_jobs:held{incident=%q}\" $labels.incident | query }}{{ $value }} jobs stopped at «{{ with $jobs }}{{ . | first | label \"last_span\" }}{{ end }}»:{{ $cause := \"unknown\" }}{{ with $jobs }}{{ $cause = . | first | label \"cause\" }}{{ end }} {{ if eq $cause \"http_no_timeout\" }}an HTTP or RPC call without a timeout{{ else if eq $cause \"http_call\" }}an HTTP or RPC call that takes long{{ else if eq $cause \"db_query\" }}a database query that takes long, or whose server does not answer{{ else if eq $cause \"db_lock\" }}a lock in a database: row, table, advisory, the whole file{{ else if eq $cause \"lock_wait\" }}a lock of threads, tasks, processes, files or Redis{{ else if eq $cause \"deadlock\" }}locks whose holders wait for each other{{ else if eq $cause \"cpu_loop\" }}code that computes without an end in sight{{ else if eq $cause \"event_loop_blocked\" }}an event loop that something keeps from running{{ else if eq $cause \"waiting_for_job\" }}the result of another job{{ else if eq $cause \"waiting\" }}an event, a queue, a thread, a child process, or time to pass{{ else if eq $cause \"socket_wait\" }}a peer on a socket of no known protocol{{ else if eq $cause \"gil_held\" }}native code that does not let go of the interpreter's lock{{ else if eq $cause \"worker_frozen\" }}a process that is stopped or frozen{{ else if eq $cause \"worker_lost\" }}a process that is gone{{ else if eq $cause \"redelivered\" }}the queue gave the job out again while it runs{{ else if eq $cause \"unknown\" }}not known{{ else }}{{ $cause }}{{ end }}",
               "description": "{{ $names := printf \"topk(10, sum by (job_name) (count by (job_name, job_key) (lastspan:job_stuck:held{incident=%q})))\" $labels.incident | query }}{{ $value }} jobs{{ with $labels.environment }} in {{ . }}{{ end }}; among those that have a series:{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value }}{{ end }}",
-              "incident_url": "{{ $stuck := printf \"topk(1, lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
+              "incident_url": "{{ $stuck := printf \"bottomk(1, last_over_time(lastspan_job_started_timestamp_seconds[1h]) and on (job_key) lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
               "runbook_url": "http://127.0.0.1:9417/runbooks/LastspanManyJobsStopAtOneThing"
             }
           },
@@ -62,7 +62,7 @@
             "annotations": {
               "summary": "{{ $jobs := printf \"lastspan:incident_jobs:held{incident=%q}\" $labels.incident | query }}{{ $value }} jobs stopped at «{{ with $jobs }}{{ . | first | label \"last_span\" }}{{ end }}»:{{ $cause := \"unknown\" }}{{ with $jobs }}{{ $cause = . | first | label \"cause\" }}{{ end }} {{ if eq $cause \"http_no_timeout\" }}an HTTP or RPC call without a timeout{{ else if eq $cause \"http_call\" }}an HTTP or RPC call that takes long{{ else if eq $cause \"db_query\" }}a database query that takes long, or whose server does not answer{{ else if eq $cause \"db_lock\" }}a lock in a database: row, table, advisory, the whole file{{ else if eq $cause \"lock_wait\" }}a lock of threads, tasks, processes, files or Redis{{ else if eq $cause \"deadlock\" }}locks whose holders wait for each other{{ else if eq $cause \"cpu_loop\" }}code that computes without an end in sight{{ else if eq $cause \"event_loop_blocked\" }}an event loop that something keeps from running{{ else if eq $cause \"waiting_for_job\" }}the result of another job{{ else if eq $cause \"waiting\" }}an event, a queue, a thread, a child process, or time to pass{{ else if eq $cause \"socket_wait\" }}a peer on a socket of no known protocol{{ else if eq $cause \"gil_held\" }}native code that does not let go of the interpreter's lock{{ else if eq $cause \"worker_frozen\" }}a process that is stopped or frozen{{ else if eq $cause \"worker_lost\" }}a process that is gone{{ else if eq $cause \"redelivered\" }}the queue gave the job out again while it runs{{ else if eq $cause \"unknown\" }}not known{{ else }}{{ $cause }}{{ end }}",
               "description": "{{ $names := printf \"topk(10, sum by (job_name) (count by (job_name, job_key) (lastspan:job_stuck:held{incident=%q})))\" $labels.incident | query }}{{ $value }} jobs{{ with $labels.environment }} in {{ . }}{{ end }}; among those that have a series:{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value }}{{ end }}",
-              "incident_url": "{{ $stuck := printf \"topk(1, lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
+              "incident_url": "{{ $stuck := printf \"bottomk(1, last_over_time(lastspan_job_started_timestamp_seconds[1h]) and on (job_key) lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
               "runbook_url": "http://127.0.0.1:9417/runbooks/LastspanManyJobsStopAtOneThing"
             }
           },
@@ -76,7 +76,7 @@
             "annotations": {
               "summary": "{{ $value }} jobs wait for each other in a circle: a deadlock",
               "description": "{{ $names := printf \"topk(10, sum by (job_name) (count by (job_name, job_key) (lastspan:job_stuck:held{incident=%q})))\" $labels.incident | query }}{{ $value }} jobs{{ with $labels.environment }} in {{ . }}{{ end }}; among those that have a series:{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value }}{{ end }}",
-              "incident_url": "{{ $stuck := printf \"topk(1, lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
+              "incident_url": "{{ $stuck := printf \"bottomk(1, last_over_time(lastspan_job_started_timestamp_seconds[1h]) and on (job_key) lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
               "runbook_url": "http://127.0.0.1:9417/runbooks/LastspanDeadlock"
             }
           },
@@ -90,7 +90,7 @@
             "annotations": {
               "summary": "a worker of {{ $labels.service }} on {{ $labels.host }} is gone and left {{ $value }} jobs open",
               "description": "{{ $names := printf \"topk(10, sum by (job_name) (count by (job_name, job_key) (lastspan:job_stuck:held{incident=%q})))\" $labels.incident | query }}{{ $value }} jobs{{ with $labels.environment }} in {{ . }}{{ end }}; among those that have a series:{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value }}{{ end }}",
-              "incident_url": "{{ $stuck := printf \"topk(1, lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
+              "incident_url": "{{ $stuck := printf \"bottomk(1, last_over_time(lastspan_job_started_timestamp_seconds[1h]) and on (job_key) lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
               "runbook_url": "http://127.0.0.1:9417/runbooks/LastspanWorkerLost"
             }
           },
@@ -104,7 +104,7 @@
             "annotations": {
               "summary": "{{ $labels.lock_holder }} holds what {{ $value }} jobs wait for",
               "description": "{{ $names := printf \"topk(10, sum by (job_name) (count by (job_name, job_key) (lastspan:job_stuck:held{incident=%q})))\" $labels.incident | query }}{{ $value }} jobs{{ with $labels.environment }} in {{ . }}{{ end }}; among those that have a series:{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value }}{{ end }}",
-              "incident_url": "{{ $stuck := printf \"topk(1, lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
+              "incident_url": "{{ $stuck := printf \"bottomk(1, last_over_time(lastspan_job_started_timestamp_seconds[1h]) and on (job_key) lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
               "runbook_url": "http://127.0.0.1:9417/runbooks/LastspanLockHolderBlocksJobs"
             }
           },
@@ -118,7 +118,7 @@
             "annotations": {
               "summary": "{{ $labels.lock_holder }} holds what {{ $value }} jobs wait for",
               "description": "{{ $names := printf \"topk(10, sum by (job_name) (count by (job_name, job_key) (lastspan:job_stuck:held{incident=%q})))\" $labels.incident | query }}{{ $value }} jobs{{ with $labels.environment }} in {{ . }}{{ end }}; among those that have a series:{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value }}{{ end }}",
-              "incident_url": "{{ $stuck := printf \"topk(1, lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
+              "incident_url": "{{ $stuck := printf \"bottomk(1, last_over_time(lastspan_job_started_timestamp_seconds[1h]) and on (job_key) lastspan:job_stuck:held{incident=%q})\" $labels.incident | query }}{{ $job := \"\" }}{{ with $stuck }}{{ $job = . | first | label \"job_key\" }}{{ end }}http://127.0.0.1:9417/jobs/{{ $job | urlquery }}",
               "runbook_url": "http://127.0.0.1:9417/runbooks/LastspanLockHolderBlocksJobs"
             }
           },

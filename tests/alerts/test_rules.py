@@ -42,7 +42,7 @@ def stuck(values: str, *, key: str = "k-1", severity: str = "page", name: str = 
     return {
         f'lastspan_job_stuck{{{job},incident="http-1",severity="{severity}",basis="rule"}}': values,
         f"lastspan_stuck_job_info{{{job},{facts}}}": values,
-        f"lastspan_job_started_timestamp_seconds{{{job}}}": values.replace("1x", "0x"),
+        f"lastspan_job_started_timestamp_seconds{{{job}}}": values.replace("1x", "0x") if key == "k-1" else values,
     }
 
 

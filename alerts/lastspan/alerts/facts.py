@@ -81,10 +81,11 @@ JOB_DESCRIPTION: Final = (
 
 
 def one_of(incident: str = "$labels.incident") -> str:
-    """Return the beginning of a template: $job is the key of one job of the incident."""
-    stuck = held(m.JOB_STUCK)
+    """Return the beginning of a template: $job is the key of the incident's oldest job."""
+    started, stuck = m.JOB_STARTED_TIMESTAMP, held(m.JOB_STUCK)
+    oldest = f"bottomk(1, last_over_time({started}[1h]) and on (job_key) {stuck}{{incident=%q}})"
     return (
-        f'{{{{ $stuck := printf "topk(1, {stuck}{{incident=%q}})" {incident} | query }}}}'
+        f'{{{{ $stuck := printf "{oldest}" {incident} | query }}}}'
         '{{ $job := "" }}{{ with $stuck }}{{ $job = . | first | label "job_key" }}{{ end }}'
     )
 
