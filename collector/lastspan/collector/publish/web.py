@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from ..model import State
 from ..pipeline import Pipeline
+from . import jaeger
 from .metrics import CONTENT_TYPE, render
 from .status import status
 from .views import find_job, list_jobs, view
@@ -79,6 +80,7 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            *jaeger.routes(pipeline, wall),
             Route("/", page),
         ],
         exception_handlers={404: unknown},
