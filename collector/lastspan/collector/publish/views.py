@@ -36,7 +36,7 @@ def list_jobs(
     tracker, known = pipeline.tracker, pipeline.known()
     found: list[JobView] = []
     truncated = False
-    for index, job in enumerate(_all_jobs(pipeline, state)):
+    for index, job in enumerate(all_jobs(pipeline, state)):
         if index >= SCANNED + len(tracker.suspects):
             truncated = True
             break
@@ -140,7 +140,8 @@ def view(pipeline: Pipeline, job: JobRow, *, wall: Wall, known: Known | None = N
     )
 
 
-def _all_jobs(pipeline: Pipeline, state: str | None) -> Iterator[JobRow]:
+def all_jobs(pipeline: Pipeline, state: str | None) -> Iterator[JobRow]:
+    """Yield jobs that may be in *state*: suspects first, then those that are open, then those that ended lately."""
     tracker = pipeline.tracker
     suspects = list(islice(tracker.suspects.values(), SCANNED))
     if state == State.ENDED.value:

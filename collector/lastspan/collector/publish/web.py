@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from ..model import State
 from ..pipeline import Pipeline
+from . import jaeger
 from .learned import export_learned, forget_learned, import_learned, list_learned
 from .metrics import CONTENT_TYPE, render
 from .runbooks import runbook
@@ -98,6 +99,7 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
             Route("/runbooks/{alert}", runbook),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            *jaeger.routes(pipeline, wall),
             Route("/", page),
         ],
         exception_handlers={404: unknown},

@@ -1,0 +1,92 @@
+"""Which jobs a search means. Rows are looked at cheaply first; only those that may be meant are told in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from ...pipeline import Pipeline
+from ...track import JobRow
+from ..views import SCANNED, Wall, all_jobs, view
+from . import traces
+from .query import Query
+from .shapes import Operation, Trace
+
+_NAMES = 1000
+_TOLD = 2000
+"""Traces that one search tells in full, to look at their tags."""
+
+
+def services(pipeline: Pipeline) -> list[str]:
+    """Return the services of which anything is known."""
+    told = (series.service for series in pipeline.tracker.counts.series.values() if series.service != "other")
+    heard = (resource.service for resource, _ in pipeline.tracker.processes.states())
+    return traces.first((name or traces.NO_SERVICE for part in (told, heard) for name in part), _NAMES)
+
+
+def operations(pipeline: Pipeline, service: str, kind: str = "") -> list[Operation]:
+    """Return the names of a service's spans that are open now or were when their job ended."""
+    found: dict[tuple[str, str], None] = {}
+    for job in islice(all_jobs(pipeline, None), SCANNED):
+        if not _is_of(job, service):
+            continue
+        for span in (job.span, *job.members()):
+            told = (span.name, (span.kind or "internal").lower())
+            if kind in ("", told[1]) and len(found) < _NAMES:
+                found[told] = None
+    return [Operation(*told) for told in sorted(found)]
+
+
+def one(pipeline: Pipeline, trace_id: bytes, wall: Wall) -> Trace | None:
+    """Return a trace; None: nothing of it is known."""
+    return next(iter(_traces(pipeline, [trace_id], wall)), None)
+
+
+def search(pipeline: Pipeline, query: Query, wall: Wall) -> list[Trace]:
+    """Return the traces that are meant, suspects first.
+
+    Of a job that is open the whole time between its start and now counts: one that hangs since yesterday is found
+    whatever the hour that a client looks back.
+    """
+    if query.trace_ids:
+        return list(_traces(pipeline, query.trace_ids, wall))
+    now = wall()
+    meant = dict.fromkeys(
+        job.span.key[:16]
+        for job in islice(all_jobs(pipeline, None), SCANNED)
+        if _is_of(job, query.service) and len(job.span.key) == 24 and _overlaps(pipeline, job, query, now)
+    )
+    found = _traces(pipeline, islice(meant, _TOLD), wall)
+    asked = {
+        "operation": query.operation,
+        "tags": dict(query.tags),
+        "at_least": query.at_least,
+        "at_most": query.at_most,
+    }
+    return list(islice((trace for trace in found if traces.has(trace, **asked)), query.limit))  # type: ignore[arg-type]
+
+
+def _is_of(job: JobRow, service: str) -> bool:
+    return (job.type.service or traces.NO_SERVICE) == service
+
+
+def _overlaps(pipeline: Pipeline, job: JobRow, query: Query, now: float) -> bool:
+    now_ns = pipeline.clock()
+    started = now - (now_ns - job.span.start_ns) / 1e9
+    ended = now if job.end is None else now - (now_ns - job.end.at_ns) / 1e9
+    return started <= query.end and ended >= query.start
+
+
+def _traces(pipeline: Pipeline, trace_ids: Iterable[bytes], wall: Wall) -> Iterator[Trace]:
+    """Yield those traces of which a job is known."""
+    jobs: dict[bytes, list[JobRow]] = {trace_id: [] for trace_id in trace_ids}
+    tracker = pipeline.tracker
+    for rows in (tracker.jobs, tracker.ended):
+        for key in rows:
+            if (together := jobs.get(key[:16])) is not None:
+                together.append(rows[key])
+    known = pipeline.known()
+    for trace_id, together in jobs.items():
+        if together:
+            told = (view(pipeline, job, wall=wall, known=known) for job in together[: traces.MAX_SPANS])
+            yield traces.trace(trace_id.hex(), told)
