@@ -38,6 +38,8 @@ with job("shop.abandoned"):
 
 WITHOUT_DATA = {
     "lastspan_collector_probe_failures_total": "counts looks at databases that failed; the demo has no database",
+    "lastspan_collector_memory_ok": "is absent without a data_dir, and the demo forgets",
+    "lastspan_collector_memory_written_bytes_total": "likewise",
 }
 """Metrics that the demo cannot have, each with the reason."""
 
