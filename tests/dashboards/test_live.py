@@ -92,12 +92,10 @@ def live() -> Iterator[Live]:
                 running.python(program, demo.collector.otlp)
             requests.post(f"{demo.collector.otlp}/v1/logs", b"no protobuf", timeout=5)  # is dropped, and counted
             one = Live(demo.collector, prometheus)
-            from lastspan.examples.shop import resize_image  # the demo has told it where the broker is
-
             wanted = {f"shop.{case.task}" for case in CASES if case.state == "stuck"} | {"shop.export_orders"}
             wait_until(lambda: wanted <= {job["job_name"] for job in demo.jobs() if job["state"] == "stuck"}, wanted)
             for _ in range(3):  # that more jobs end than had ended when Prometheus looked first
-                resize_image.delay(0.1)
+                demo.enqueue("resize_image", 0.1)
             wait_until(
                 lambda: prometheus.execute("increase(lastspan_jobs_duration_seconds_count[10s]) > 0"), "jobs end"
             )

@@ -132,14 +132,17 @@ class Demo:
                 return
             time.sleep(0.5)
 
-    def _enqueue(self) -> None:
-        os.environ["BROKER_FOLDER"] = str(self._running.folder / "broker")
-        if self._broker:
-            os.environ["BROKER_URL"] = self._broker
-        from . import shop
+    def enqueue(self, task: str, *arguments: Any) -> str:
+        """Enqueue one more job of the shop; return its id."""
+        return str(self._app.send_task(f"shop.{task}", arguments).id)
 
+    def _enqueue(self) -> None:
+        from .shop import make_app
+
+        # An app of this demo's own: the module's may be bound to another broker already.
+        self._app = make_app(self._broker, None if self._broker else str(self._running.folder / "broker"))
         for case in CASES:
-            self._ids[getattr(shop, case.task).apply_async(case.arguments).id] = case
+            self._ids[self.enqueue(case.task, *case.arguments)] = case
 
 
 def _describe(job: Job | None) -> str:
