@@ -6,6 +6,7 @@ import gzip
 import http.client
 import json
 import random
+import select
 import socket
 import zlib
 from collections.abc import Iterator
@@ -198,33 +199,50 @@ def test_a_client_that_hangs_up_leaves_nothing(collector: Served) -> None:
 
 def test_too_much_at_once_is_told_to_come_back(collector: Served) -> None:
     """Over the budget of bytes in flight: 429 with Retry-After, RESOURCE_EXHAUSTED with RetryInfo; room again later."""
-    url = urlsplit(collector.otlp)
-    slow = http.client.HTTPConnection(url.hostname or "", url.port, timeout=20)
-    slow.putrequest("POST", "/v1/logs")
-    slow.putheader("Content-Type", "application/x-protobuf")
-    slow.putheader("Content-Length", str(LIMIT))
-    slow.endheaders()
-    slow.send(bytes(LIMIT - 1))
+    slow = _half_sent(collector)
     other = bytes(600_000)
     answers: list[requests.Response] = []
     refusals: list[grpc.RpcError] = []
 
+    def half_sent() -> None:
+        """See that a request is under way; the one that is may itself have met the other and been told to come back."""
+        nonlocal slow
+        if select.select([slow.sock], [], [], 0)[0]:
+            slow.close()
+            slow = _half_sent(collector)
+
     def is_busy() -> bool:  # the slow one arrives piece by piece
+        half_sent()
         answers.append(collector.post(other))
         return answers[-1].status_code == 429
 
     def is_busy_over_grpc() -> bool:
+        half_sent()
         with pytest.raises(grpc.RpcError) as refused:
             collector.call(other)
         refusals.append(refused.value)
         return refusals[-1].code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
-    collector.until(is_busy)
-    assert answers[-1].headers["Retry-After"] == "1"
-    collector.until(is_busy_over_grpc)
-    assert any(b"RetryInfo" in value for _, value in refusals[-1].trailing_metadata() if isinstance(value, bytes))
-    slow.close()
+    try:
+        collector.until(is_busy)
+        assert answers[-1].headers["Retry-After"] == "1"
+        collector.until(is_busy_over_grpc)
+        assert any(b"RetryInfo" in value for _, value in refusals[-1].trailing_metadata() if isinstance(value, bytes))
+    finally:
+        slow.close()
     collector.until(lambda: collector.post(other).status_code == 400)  # zeros are no OTLP
+
+
+def _half_sent(collector: Served) -> http.client.HTTPConnection:
+    """Return a connection whose request lacks its last byte."""
+    url = urlsplit(collector.otlp)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=20)
+    connection.putrequest("POST", "/v1/logs")
+    connection.putheader("Content-Type", "application/x-protobuf")
+    connection.putheader("Content-Length", str(LIMIT))
+    connection.endheaders()
+    connection.send(bytes(LIMIT - 1))
+    return connection
 
 
 @pytest.mark.parametrize(
