@@ -17,6 +17,7 @@ BENCHES: Final = {
     "visible": "how soon a stuck span, a killed child, a lost worker is seen",
     "receive": "CPU that the collector pays for a record, beside a naive receiver and rotel",
     "memory": "bytes of an open span in the collector",
+    "page": "how long the collector's pages take, at 10,000 jobs",
     "tick": "how long the collector's looks stop its receiver, at 1M open spans",
 }
 

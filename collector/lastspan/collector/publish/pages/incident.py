@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -21,6 +22,8 @@ _SUSPECT: Final = {state.value for state in SUSPECT}
 _SURE: Final = 0.75
 _FULL: Final = 100.0
 _SPANS: Final = 30
+_UNFOLDED: Final = 3
+"""Library frames in a row that are shown one by one."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -31,6 +34,13 @@ class Frame(msgspec.Struct, frozen=True):
     is_application: bool
     text: str
     """As it came."""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Frames that belong together: the application's, or those of libraries, of which all but the first are folded."""
+
+    shown: list[Frame]
+    folded: list[Frame]
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -66,7 +76,7 @@ def incident(job: JobView, trace_url: str | None) -> dict[str, Any]:
         "doubt": f"Likely ({job.confidence:.0%} sure): " if _is_likely(job) else "",
         "share": min(_FULL, _FULL * ratio),
         "times": ratio,
-        "frames": [_frame(line) for line in reversed(job.stack)],
+        "runs": _runs([_frame(line) for line in reversed(job.stack)]),
         "bars": _bars(job),
         "links": [] if job.blocked_by is None else [_link(step) for step in job.blocked_by.chain],
         "facts": [(name, value) for name, value in _facts(job) if value],
@@ -88,6 +98,15 @@ def _frame(line: str) -> Frame:
     file, number, function = found.groups()
     is_application = file.endswith(".py") and _INSTALLED.search(file) is None
     return Frame(file_line(file, number), function, is_application, line)
+
+
+def _runs(frames: list[Frame]) -> list[Run]:
+    runs = []
+    for is_application, together in groupby(frames, key=lambda frame: frame.is_application):
+        run = list(together)
+        keep = len(run) if is_application or len(run) <= _UNFOLDED else 1
+        runs.append(Run(run[:keep], run[keep:]))
+    return runs
 
 
 def _bars(job: JobView) -> list[Bar]:
@@ -135,8 +154,8 @@ def _facts(job: JobView) -> list[tuple[str, str]]:
     ended = " ".join(part for part in (job.outcome, job.reason and f"({job.reason})") if part)
     return [
         ("Ended", ended),
-        ("Open for", f"{duration.render(job.age_s)} of {duration.render(job.allowed_s)}"),
-        ("Allowed by", job.basis_rule),
+        ("Open for", duration.render(job.age_s)),
+        ("Allowed", f"{duration.render(job.allowed_s)} ({job.basis_rule})"),
         ("Progress", _progress(job)),
         ("Last movement", moved or ""),
         ("CPU", _cpu(job)),

@@ -172,9 +172,12 @@ def _names(names: Iterable[str]) -> list[str]:
 
 
 def _tree(drawn: Graph) -> list[Branch]:
-    """Return those that hold up others: jobs, sessions, processes; and what several wait for."""
+    """Return those that hold up others: jobs, sessions, processes; and what several wait for, if somebody has it."""
+    alone = ("job", "session", "process")
     holders = [
-        id for id in drawn.roots if drawn.nodes[id].kind in ("job", "session", "process") or drawn.waiting[id] > 1
+        id
+        for id in drawn.roots
+        if (kind := drawn.nodes[id].kind) in alone or (kind != "task" and drawn.waiting[id] > 1)
     ]
     return [_branch(drawn, id, _DEPTH, set()) for id in holders[:_ROOTS]]
 
