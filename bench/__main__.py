@@ -19,6 +19,7 @@ BENCHES: Final = {
     "receive": "CPU that the collector pays for a record, beside a naive receiver and rotel",
     "restore": "how soon a million open spans are known again after a restart, and what keeping them costs",
     "memory": "bytes of an open span in the collector",
+    "pages": "how long the collector's pages take, at 10,000 jobs",
     "tick": "how long the collector's looks stop its receiver, at 1M open spans",
 }
 

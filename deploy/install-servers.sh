@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the servers that the tests run against: PostgreSQL, PgBouncer, Redis, MariaDB, Prometheus,
-# Alertmanager. Called by `make test`.
+# Alertmanager; and the browser, Chromium. Called by `make test`.
 # Only what is missing, as Debian packages, and never as a service: nothing is started now or at the next boot.
 # The tests start them themselves, each with its own data directory and port (tests/servers.py).
 set -eu
@@ -32,6 +32,7 @@ here redis-server || { packages="$packages redis-server"; services="$services re
 here pgbouncer || { packages="$packages pgbouncer"; services="$services pgbouncer"; }
 here prometheus || { packages="$packages prometheus"; services="$services prometheus"; }
 here prometheus-alertmanager || { packages="$packages prometheus-alertmanager"; services="$services prometheus-alertmanager"; }
+here chromium || packages="$packages chromium"  # looks at the collector's pages, without a screen
 [ -n "$packages" ] || exit 0
 
 command -v apt-get >/dev/null 2>&1 || give_up "no apt-get here; install by hand:$packages"

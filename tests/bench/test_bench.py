@@ -40,7 +40,7 @@ def bench(folder: Path, *arguments: str) -> str:
     return output.read_text()
 
 
-@pytest.mark.parametrize("name", ["span", "host", "diagnosis", "receive", "memory", "tick"])
+@pytest.mark.parametrize("name", ["span", "host", "diagnosis", "receive", "memory", "pages", "tick"])
 def test_a_benchmark_prints_one_line_of_json(name: str, tmp_path: Path) -> None:
     """The line has rows in words, the promise of the project, and whether it held."""
     (line,) = bench(tmp_path, name, "--quick", "--json").splitlines()

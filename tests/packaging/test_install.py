@@ -120,6 +120,8 @@ def test_the_wheel_holds_every_room_and_no_other(built: Path) -> None:
         assert f"lastspan/{portion}/__init__.py" in names
         assert f"lastspan/{portion}/py.typed" in names
     assert {"lastspan/examples/demo.yaml", "lastspan/dashboards/descriptors/fleet.yaml"} <= names
+    for file in ("templates/job.html", "static/pages.css", "static/pages.js", "static/icon.svg"):
+        assert f"lastspan/collector/publish/pages/{file}" in names
     assert "lastspan/__init__.py" not in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"lastspan"}
 

@@ -112,17 +112,17 @@ def _tree(url: str, body: str) -> Json:
         tree = {}
     if not isinstance(tree, dict) or not tree:
         raise UnreachableError(f"{url} is not a lastspan collector's web port")
-    return {name: _printable(value) for name, value in tree.items()}
+    return {name: printable(value) for name, value in tree.items()}
 
 
-def _printable(value: Any) -> Any:
+def printable(value: Any) -> Any:
     """Names come from other people's programs: what would move a terminal's cursor is shown as a question mark."""
     match value:
         case str():
             return value if value.isprintable() else "".join(c if c.isprintable() or c == "\n" else "?" for c in value)
         case dict():
-            return {name: _printable(item) for name, item in value.items()}
+            return {name: printable(item) for name, item in value.items()}
         case list():
-            return [_printable(item) for item in value]
+            return [printable(item) for item in value]
         case _:
             return value

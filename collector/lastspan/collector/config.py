@@ -92,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is written reaches the disk after so long at most; 0: at each write."""
     data_log_max: int = 32 * 1024 * 1024
     """Bytes of log after which the whole state is written anew (or twice the size of that, if it is more)."""
+    trace_url: str | None = None
+    """Where a job's page finds its trace; {trace_id}, {span_id}, {job_id} and {job_key} are put in."""
     log_level: str = "info"
 
     def learner(self) -> Learner:
@@ -204,6 +206,7 @@ _SIMPLE = (
     "data_dir",
     "data_sync",
     "data_log_max",
+    "trace_url",
     "log_level",
 )
 """What can be set by the environment too."""
@@ -247,9 +250,19 @@ def _check_values(settings: Settings) -> None:
         raise ConfigError(f"silent_after: {settings.silent_after:g} is not between 1 and 1000 report intervals")
     if settings.log_level not in LOG_LEVELS:
         raise ConfigError(f'log_level: "{settings.log_level}" is none of {", ".join(LOG_LEVELS)}')
+    _check_trace_url(settings.trace_url)
     for name in sorted(_INTEGERS):
         if getattr(settings, name) < 1:
             raise ConfigError(f"{name}: {getattr(settings, name)} is too small; write a number from 1 on")
+
+
+def _check_trace_url(url: str | None) -> None:
+    if url is None:
+        return
+    if not url.startswith(("https://", "http://")):
+        raise ConfigError(f'trace_url: "{url}" is not a URL; write https://…/{{trace_id}}')
+    if "{trace_id}" not in url:
+        raise ConfigError(f'trace_url: "{url}" says nowhere where the id goes; write {{trace_id}} in its place')
 
 
 def _target(system: str, key: str, setting: ProbeSetting) -> probe.Target:

@@ -83,7 +83,7 @@ class Collector:
         grpc, grpc_address = await self._grpc(budget)
         apps = {
             "otlp_http": OtlpHttp(self.pipeline, max_body=settings.max_body, budget=budget),
-            "web": web_app(self.pipeline, ready=lambda: not self._stop.is_set()),
+            "web": web_app(self.pipeline, ready=lambda: not self._stop.is_set(), trace_url=settings.trace_url),
         }
         servers = {name: (_uvicorn(apps[name]), sock) for name, sock in sockets.items() if sock is not None}
         tasks = [asyncio.create_task(server.serve([sock])) for server, sock in servers.values()]

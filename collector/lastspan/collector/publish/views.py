@@ -48,7 +48,7 @@ def list_jobs(
             truncated = True
             break
         found.append(view(pipeline, job, wall=wall, known=known))
-    return JobList(found, truncated, count_states(pipeline), _iso(wall()))
+    return JobList(found, truncated, count_states(pipeline), iso(wall()))
 
 
 def find_job(pipeline: Pipeline, ref: str) -> JobRow | None:
@@ -112,7 +112,7 @@ def view(pipeline: Pipeline, job: JobRow, *, wall: Wall, known: Known | None = N
         advice=None if cause is None else cause.first_step,
         confidence=None if cause is None else cause.confidence,
         incident=None if job.trouble is None else job.trouble.incident,
-        started_at=_iso(wall() - age_s - ended_ago_s),
+        started_at=iso(wall() - age_s - ended_ago_s),
         age_s=age_s,
         allowed_s=verdict.allowance.allowed_ns / 1e9,
         timeout_s=_seconds(type.timeout_ns),
@@ -240,5 +240,6 @@ def _seconds(ns: int | None) -> float | None:
     return None if ns is None else ns / 1e9
 
 
-def _iso(seconds: float) -> str:
+def iso(seconds: float) -> str:
+    """Write a time as people and machines read it, UTC."""
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,20 +1,19 @@
-"""The web port: API, metrics, health, and a plain page."""
+"""The web port: API, metrics, health, pages, open traces."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from html import escape
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..model import State
 from ..pipeline import Pipeline
-from . import jaeger
+from . import jaeger, pages
 from .learned import export_learned, forget_learned, import_learned, list_learned
 from .metrics import CONTENT_TYPE, render
 from .runbooks import runbook
@@ -26,8 +25,14 @@ _MAX_BODY = 32 << 20
 _json = msgspec.json.Encoder()
 
 
-def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[], float] = time.time) -> Starlette:
-    """Return the application of the web port."""
+def web_app(
+    pipeline: Pipeline,
+    *,
+    ready: Callable[[], bool],
+    wall: Callable[[], float] = time.time,
+    trace_url: str | None = None,
+) -> Starlette:
+    """Return the application of the web port; *trace_url*: where a job's page finds its trace."""
 
     async def jobs(request: Request) -> Response:
         query = request.query_params
@@ -76,9 +81,6 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
     async def metrics(request: Request) -> Response:
         return Response(await render(pipeline, wall=wall), media_type=CONTENT_TYPE)
 
-    async def page(request: Request) -> Response:
-        return HTMLResponse(_page(pipeline, wall))
-
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -100,7 +102,7 @@ def web_app(pipeline: Pipeline, *, ready: Callable[[], bool], wall: Callable[[],
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *jaeger.routes(pipeline, wall),
-            Route("/", page),
+            *pages.routes(pipeline, wall, trace_url),
         ],
         exception_handlers={404: unknown},
     )
@@ -121,16 +123,3 @@ def _answer(content: object, status: int = 200) -> Response:
 
 def _error(status: int, message: str) -> Response:
     return _answer({"error": message}, status)
-
-
-def _page(pipeline: Pipeline, wall: Callable[[], float]) -> str:
-    found = list_jobs(pipeline, state=None, job_name=None, service=None, limit=200, wall=wall)
-    rows = "".join(
-        f"<tr><td>{escape(job.state)}<td>{escape(job.job_name)}<td><a href='/api/v1/jobs/{job.job_key}'>"
-        f"{escape(job.job_id)}</a><td>{escape(job.last_span.name)}<td>{escape(job.cause_text or '')}"
-        for job in found.jobs
-    )
-    return (
-        "<!doctype html><meta charset=utf-8><title>lastspan</title><h1>lastspan</h1>"
-        f"<table><tr><th>state<th>job<th>id<th>last span<th>why{rows}</table>"
-    )

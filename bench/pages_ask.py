@@ -1,0 +1,123 @@
+"""Asks a collector with many jobs for its pages; prints how long each took and how big it was.
+
+`python -m bench.page_ask JOBS SUSPECTS TIMES`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator
+from statistics import median
+from typing import Any, Final
+
+from msgspec.structs import replace
+from starlette.applications import Starlette
+from starlette.types import Message
+
+from lastspan.collector.model import Call, Kind
+from lastspan.collector.pipeline import Pipeline
+from lastspan.collector.policy import Match, Policy, Rule
+from lastspan.collector.publish.blocked import key_text
+from lastspan.collector.publish.web import web_app
+from lastspan.collector.track import JobRow
+
+from .memory_fill import SPANS_A_PROCESS, HeldClock, pipeline_of, tick
+from .workload import Workload, requests
+
+_SECOND: Final = 1_000_000_000
+_HANGS: Final = 300 * _SECOND
+
+
+def main() -> None:
+    jobs, suspects, times = (int(argument) for argument in sys.argv[1:4])
+    together, apart = _filled(jobs, suspects, apart=False), _filled(jobs, suspects, apart=True)
+    figures = {}
+    for name, pipeline, path in _asked(together, apart):
+        app = web_app(pipeline, ready=lambda: True)
+        _ask(app, path)  # templates are compiled once
+        figures[name] = _figures([_ask(app, path) for _ in range(times)])
+    print("result " + json.dumps(figures), flush=True)
+
+
+def _filled(jobs: int, suspects: int, *, apart: bool) -> Pipeline:
+    """Return a collector with so many jobs, each in a call; so many of the calls hang."""
+    clock = HeldClock()
+    rules = (Rule(Match(kind=Kind.HTTP), 2 * _HANGS, "rules[0]"), Rule(Match(kind=Kind.DB), 2 * _HANGS, "rules[1]"))
+    pipeline = pipeline_of(clock, 4 * jobs, Policy(rules))
+    for body in requests(Workload(evidence=True, unique_stacks=True), 2 * jobs, SPANS_A_PROCESS):
+        pipeline.accept_logs(body, transport="bench")
+    for number, job in enumerate(list(pipeline.tracker.jobs.values())[:suspects]):
+        _hang(job, number if apart else 0)
+        pipeline.tracker.touch(job)
+    clock.now_ns += _SECOND
+    tick(pipeline)
+    assert len(pipeline.tracker.suspects) == suspects
+    assert len(pipeline.tracker.counts.incidents) == (suspects if apart else 1)
+    return pipeline
+
+
+def _hang(job: JobRow, place: int) -> None:
+    """Have a job's call be open for too long, at a peer of its own or at one that all have."""
+    call = next(job.members())
+    call.start_ns -= 3 * _HANGS
+    if call.evidence is not None:
+        call.evidence = replace(call.evidence, cpu_ratio=0.0)
+    kept = tuple(pair for pair in call.call.attributes if not pair[0].startswith(("server.", "url.")))
+    peer = (("server.address", f"peer-{place}.internal"), ("server.port", 443))
+    call.call = Call((*kept, *peer), Kind.HTTP, None, True)
+
+
+def _asked(together: Pipeline, apart: Pipeline) -> Iterator[tuple[str, Pipeline, str]]:
+    job = next(iter(together.tracker.suspects.values()))
+    assert job.trouble is not None
+    trace_id = job.span.key[:16].hex()
+    yield "/ together", together, "/"
+    yield "/ apart", apart, "/"
+    yield "/ of one incident", together, f"/?incident={job.trouble.incident}"
+    yield "/ of running", together, "/?state=running"
+    yield "/jobs/{ref}", together, f"/jobs/{key_text(job.span.key)}"
+    yield "/jobs/{ref}.txt", together, f"/jobs/{key_text(job.span.key)}.txt"
+    yield "/jaeger/api/traces/{id}", together, f"/jaeger/api/traces/{trace_id}"
+    yield "/jaeger/api/traces", together, f"/jaeger/api/traces?service={job.type.service}"
+
+
+def _ask(app: Starlette, url: str) -> tuple[float, int]:
+    """Return how long an answer took, ms, and its size."""
+    path, _, query = url.partition("?")
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "server": ("collector", 80),
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [],
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def ask() -> float:
+        began = time.perf_counter()
+        await app(scope, receive, send)
+        return (time.perf_counter() - began) * 1000
+
+    took = asyncio.run(ask())
+    assert sent[0]["status"] == 200, sent
+    return took, sum(len(message.get("body", b"")) for message in sent)
+
+
+def _figures(answers: list[tuple[float, int]]) -> dict[str, float]:
+    times = [took for took, _ in answers]
+    return {"p50": median(times), "max": max(times), "kib": max(size for _, size in answers) / 1024}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""Pages that need no Grafana: `/`, what is stuck now; `/jobs/{ref}`, one job in reading order."""
+
+from .routes import routes
+
+__all__ = ["routes"]

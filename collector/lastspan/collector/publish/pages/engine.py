@@ -1,0 +1,95 @@
+"""Templates, files that browsers keep, and what a browser may do with a page: load our own files, nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from lastspan.semconv import duration
+
+from ...words import file_line, short
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+_TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_LONG: Final = 300
+"""Of a name that somebody else gave; the rest is in the JSON."""
+
+
+def _assets() -> dict[str, tuple[str, bytes]]:
+    """Return the files by the name that browsers keep them under: it holds a hash of what is in them."""
+    found = {}
+    for path in files(__package__).joinpath("static").iterdir():
+        stem, _, kind = path.name.rpartition(".")
+        if kind in _TYPES:
+            content = path.read_bytes()
+            found[f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.{kind}"] = (_TYPES[kind], content)
+    return found
+
+
+_ASSETS: Final = _assets()
+
+
+def asset(name: str) -> str:
+    """Return the path of a file below `static/`."""
+    stem, _, kind = name.rpartition(".")
+    return "/static/" + next(kept for kept in _ASSETS if kept.startswith(f"{stem}.") and kept.endswith(f".{kind}"))
+
+
+def job_path(ref: str, ending: str = "") -> str:
+    """Return the path of a job's page."""
+    return f"/jobs/{quote(ref, safe='')}{ending}"
+
+
+def _engine() -> Environment:
+    engine = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    engine.filters |= {
+        "took": duration.render,
+        "short": short,
+        "name": lambda text: short(str(text), _LONG),
+        "file_line": file_line,
+    }
+    engine.globals |= {"asset": asset, "job_path": job_path}
+    return engine
+
+
+_ENGINE: Final = _engine()
+
+
+def page(template: str, context: dict[str, Any], status: int = 200) -> Response:
+    """Return a page."""
+    return HTMLResponse(_ENGINE.get_template(template).render(context), status, HEADERS)
+
+
+def text(content: str, status: int = 200) -> Response:
+    """Return plain text."""
+    return PlainTextResponse(content, status, HEADERS)
+
+
+async def static(request: Request) -> Response:
+    """Answer with a file that browsers may keep."""
+    found = _ASSETS.get(request.path_params["name"])
+    if found is None:
+        return text("no such file\n", 404)
+    return Response(found[1], media_type=found[0], headers=_FOREVER)

@@ -1,0 +1,202 @@
+"""What `/` shows: what is stuck by what it stopped at, who is in the way, what runs, and whether all is wired."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+
+from ...check import wiring
+from ...graph import Graph
+from ...model import State
+from ...pipeline import Pipeline
+from ...track import JobRow
+from ..status import status
+from ..views import SCANNED, all_jobs, count_states
+from .engine import job_path
+from .filter import SORTS, Filter
+from .rows import Row, look
+
+ROWS: Final = 200
+"""Lines in all."""
+IN_GROUP: Final = 10
+"""Lines of one incident, unless it is the one that is asked for."""
+_GROUPS: Final = 40
+_SLOWEST: Final = 8
+_CHOICES: Final = 100
+_ROOTS: Final = 10
+_BRANCHES: Final = 8
+_DEPTH: Final = 8
+_ORDER: Final = ("stuck", "lost", "frozen", "overdue", "running", "ended")
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Jobs that stopped at one thing."""
+
+    incident: str
+    cause: str
+    text: str
+    pages: bool
+    """Somebody is woken for it."""
+    count: int
+    rows: list[Row]
+    path: str
+    """Of the page that shows all of them."""
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """A node of the tree of waits, and those that wait for it."""
+
+    kind: str
+    title: str
+    subtitle: str
+    state: str
+    path: str
+    count: int
+    """How many jobs wait for it, at any distance; 0: not counted."""
+    waiting: list[Branch]
+
+
+def overview(pipeline: Pipeline, asked: Filter, url: str) -> dict[str, Any]:
+    """Return what the page shows."""
+    known = pipeline.known()
+    groups, rest = _groups(pipeline, asked)
+    drawn = pipeline.graph(_CHOICES)
+    return {
+        "asked": asked,
+        "sorts": SORTS,
+        "states": _ORDER,
+        "counts": count_states(pipeline),
+        "choices": _choices(pipeline),
+        "groups": groups,
+        "hidden": rest,
+        "listed": _listed(pipeline, asked),
+        "tree": _tree(drawn),
+        "circles": [[_branch(drawn, id, 0, set()) for id in cycle[:_BRANCHES]] for cycle in drawn.cycles[:_ROOTS]],
+        "slowest": [look(pipeline, job, known)[0] for job in _slowest(pipeline, known.now_ns)]
+        if asked.is_empty
+        else [],
+        "wiring": wiring(msgspec.to_builtins(status(pipeline)), url),
+        "findings": len(pipeline.findings()),
+    }
+
+
+# --- what is stuck ------------------------------------------------------------------------------------------------
+
+
+def _groups(pipeline: Pipeline, asked: Filter) -> tuple[list[Group], int]:
+    """Return the incidents that are meant, and how many jobs are in those that have no room."""
+    if asked.state in ("running", "overdue", "ended"):
+        return [], 0
+    by_incident: dict[str, list[JobRow]] = {}
+    for job in pipeline.tracker.suspects.values():
+        if job.trouble is not None and asked.state in ("", job.state.value) and asked.means(job):
+            by_incident.setdefault(job.trouble.incident, []).append(job)
+    ordered = sorted(by_incident.items(), key=lambda pair: _rank(asked.sort, pair[1]))
+    shown, room = [], ROWS
+    for incident, jobs in ordered[:_GROUPS]:
+        if room <= 0:
+            break
+        group = _group(pipeline, asked, incident, jobs, min(room, ROWS if asked.incident else IN_GROUP))
+        room -= len(group.rows)
+        shown.append(group)
+    return shown, sum(len(jobs) for _, jobs in ordered[len(shown) :])
+
+
+def _rank(sort: str, jobs: list[JobRow]) -> tuple[object, ...]:
+    oldest = min(job.span.start_ns for job in jobs)
+    if sort == "name":
+        return min(job.type.name for job in jobs), oldest
+    return (oldest,) if sort == "age" else (-len(jobs), oldest)
+
+
+def _group(pipeline: Pipeline, asked: Filter, incident: str, jobs: list[JobRow], room: int) -> Group:
+    known = pipeline.known()
+    chosen = heapq.nsmallest(
+        room, jobs, key=lambda job: (job.type.name if asked.sort == "name" else "", job.span.start_ns)
+    )
+    told = [look(pipeline, job, known) for job in chosen]
+    cause = next((cause for _, cause in told if cause is not None), None)
+    return Group(
+        incident=incident,
+        cause="" if cause is None else cause.name,
+        text="" if cause is None else cause.text,
+        pages=any(row.severity == "page" for row, _ in told),
+        count=len(jobs),
+        rows=[row for row, _ in told],
+        path=asked.url(incident=incident),
+    )
+
+
+def _listed(pipeline: Pipeline, asked: Filter) -> list[Row]:
+    """Return jobs that nobody needs to look at: those that are asked for, else those that are overdue but move."""
+    state = asked.state or State.OVERDUE.value
+    if state not in ("running", "overdue", "ended"):
+        return []
+    jobs = islice(all_jobs(pipeline, state), SCANNED)
+    known = pipeline.known()
+    meant = (job for job in jobs if job.state.value == state and asked.means(job))
+    rows = [look(pipeline, job, known)[0] for job in islice(meant, ROWS)]
+    keys = {"name": lambda row: row.job_name, "age": lambda row: -row.age}
+    return rows if state == "ended" else sorted(rows, key=keys.get(asked.sort, lambda row: -row.times))
+
+
+def _slowest(pipeline: Pipeline, now_ns: int) -> list[JobRow]:
+    """Return the jobs that run and are nearest to what they may."""
+
+    def share(job: JobRow) -> float:
+        allowance = pipeline.policy.job(job.type, job.span.name, job.span.expected_ns)
+        return (now_ns - job.span.start_ns) / max(1, allowance.allowed_ns)
+
+    running = (job for job in islice(pipeline.tracker.jobs.values(), SCANNED) if job.state is State.RUNNING)
+    return heapq.nlargest(_SLOWEST, running, key=share)
+
+
+def _choices(pipeline: Pipeline) -> dict[str, list[str]]:
+    series = list(pipeline.tracker.counts.series.values())
+    return {
+        "job": _names(one.job_name for one in series),
+        "queue": _names(one.queue for one in series),
+        "service": _names(one.service for one in series),
+    }
+
+
+def _names(names: Iterable[str]) -> list[str]:
+    return sorted({name for name in names if name})[:_CHOICES]
+
+
+# --- who waits for whom -------------------------------------------------------------------------------------------
+
+
+def _tree(drawn: Graph) -> list[Branch]:
+    """Return those that hold up others: jobs, sessions, processes; and what several wait for, if somebody has it."""
+    alone = ("job", "session", "process")
+    holders = [
+        id
+        for id in drawn.roots
+        if (kind := drawn.nodes[id].kind) in alone or (kind != "task" and drawn.waiting[id] > 1)
+    ]
+    return [_branch(drawn, id, _DEPTH, set()) for id in holders[:_ROOTS]]
+
+
+def _branch(drawn: Graph, id: str, depth: int, seen: set[str]) -> Branch:
+    seen.add(id)
+    node = drawn.nodes[id]
+    before = [edge.source for edge in drawn.edges if edge.target == id and edge.source not in seen] if depth else []
+    path = ""
+    if node.id.startswith("job:") and len(key := node.id.removeprefix("job:")) == 48:
+        path = job_path(f"{key[:32]}-{key[32:]}")
+    elif node.job_id:
+        path = job_path(node.job_id)
+    return Branch(
+        node.kind,
+        node.title,
+        node.subtitle,
+        node.state,
+        path,
+        drawn.waiting.get(id, 0),
+        [_branch(drawn, source, depth - 1, seen) for source in before[:_BRANCHES]],
+    )

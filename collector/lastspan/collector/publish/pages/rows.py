@@ -1,0 +1,96 @@
+"""One job in a line."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...cause import Explanation
+from ...judge import Leaf, Verdict
+from ...known import Known, evidence_of, server_of
+from ...model import Kind, State
+from ...pipeline import Pipeline
+from ...track import JobRow
+from ...words import file_line, short
+from ..blocked import key_text
+from .engine import job_path
+
+_ID = 12
+_FULL = 100.0
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What the line says. Seconds."""
+
+    key: str
+    path: str
+    state: str
+    outcome: str
+    severity: str
+    job_name: str
+    job_id: str
+    short_id: str
+    where: str
+    """The call that is open; empty: none."""
+    code: str
+    age: float
+    allowed: float
+    share: float
+    """Of what is allowed, in percent, at most 100."""
+    times: float
+    """Age by allowance."""
+    process: str
+    queue: str
+
+
+def look(pipeline: Pipeline, job: JobRow, known: Known) -> tuple[Row, Explanation | None]:
+    """Return a job's line, and why it is as it is."""
+    verdict, cause = pipeline.look(job, known)
+    return _row(job, verdict, known.now_ns), cause
+
+
+def _row(job: JobRow, verdict: Verdict, now_ns: int) -> Row:
+    last, evidence = verdict.last, evidence_of(job, verdict.last)
+    age, allowed = _against(job, verdict, now_ns)
+    times = age / max(1, allowed)
+    where = file_line(evidence.file, evidence.line)
+    return Row(
+        key=key_text(job.span.key),
+        path=job_path(key_text(job.span.key)),
+        state=verdict.state.value,
+        outcome="" if job.end is None else job.end.outcome,
+        severity="" if verdict.severity is None else verdict.severity.value,
+        job_name=short(job.type.name, 120),
+        job_id=short(job.job_id, 120),
+        short_id=job.job_id if len(job.job_id) <= _ID else job.job_id[:8] + "…",
+        where=_call(job, last),
+        code=f"{evidence.function or ''} {where}".strip(),
+        age=age / 1e9,
+        allowed=allowed / 1e9,
+        share=min(_FULL, _FULL * times),
+        times=times,
+        process=_process(job),
+        queue=short(job.type.queue, 60),
+    )
+
+
+def _against(job: JobRow, verdict: Verdict, now_ns: int) -> tuple[int, int]:
+    """Return what is compared: the last span's age if that is what is late, else the job's."""
+    if verdict.state is State.STUCK and verdict.last.late:
+        return verdict.last.age_ns, verdict.allowance.allowed_ns
+    until_ns = now_ns if job.end is None else min(now_ns, job.end.at_ns)
+    return max(0, until_ns - job.span.start_ns), verdict.allowance.allowed_ns
+
+
+def _call(job: JobRow, last: Leaf) -> str:
+    if last.span.policy_kind is Kind.JOB:
+        return ""
+    peer = last.span.call.attribute("url.full") or server_of(last.span, evidence_of(job, last))
+    return short(f"{last.span.name} → {peer}" if peer else last.span.name, 120)
+
+
+def _process(job: JobRow) -> str:
+    row = job.span.process
+    if row is None:
+        return ""
+    host = row.resource.pod or row.resource.host or "–"
+    return f"{host}:{row.resource.pid}" if row.resource.pid is not None else host
