@@ -175,3 +175,21 @@ def test_a_loss_says_what_the_queue_will_do(
     held.tell(worker, worker.job(1, job_acks_late=acks_late, job_redelivery_after=redelivery))
     held.wait(46)
     assert words in (held.job("id-1").cause_text or "")
+
+
+@pytest.mark.parametrize(
+    ("for_s", "waits_s"),
+    [(5.0, 74.0), (0.0, 44.0), (3600.0, 104.0)],  # three intervals of 15 s, and six turns; at most a minute
+)
+def test_a_process_that_could_not_speak_is_given_time(held: Held, for_s: float, waits_s: float) -> None:
+    """Each of its reports needs turns of an interpreter that native code keeps for so long."""
+    worker = Process()
+    overslept: dict[str, Any] = {"process_overslept": for_s} if for_s else {}
+    held.tell(worker, worker.job(1), worker.state(1, **overslept))
+    held.wait(waits_s)
+    assert held.job("id-1").state != "lost"
+    held.wait(2)
+    assert held.job("id-1").state == "lost"
+    held.tell(worker, worker.state(1))  # it speaks, and says no more that it overslept
+    held.wait(46)
+    assert held.job("id-1").state == "lost"

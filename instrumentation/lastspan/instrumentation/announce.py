@@ -106,6 +106,7 @@ class Announcer:
         self.family = Family()
         self.lag = 0.0
         """How late the watcher last woke, s."""
+        self._is_hurried = False
         self._overslept: tuple[float, str, float] | None = None
         """How long it could not run, where a job stood then, and when (monotonic s)."""
         self.dropped = 0
@@ -133,7 +134,9 @@ class Announcer:
 
         *now* is monotonic (s), *wall_ns* for display. Without *may_announce* only the books are kept.
         """
-        if self.lag >= OVERSLEPT:
+        # Whatever lets go of the interpreter now may get it back seconds later: files are for a better time.
+        self._is_hurried = self._sampling.is_hurried = self.lag >= OVERSLEPT
+        if self._is_hurried:
             self._note_overslept(now)
         waits = frozenset(self._lock_spans.end(wall_ns))
         yield from self._ended(now, wall_ns, waits)
@@ -435,7 +438,7 @@ class Announcer:
             a.SPAN_OPEN_COUNT: len(announced),
             a.PROCESS_LOOP_LAG: self.lag,
             a.PROCESS_CPU_TIME: usage.ru_utime + usage.ru_stime,
-            a.PROCESS_RSS: _resident_bytes(),
+            a.PROCESS_RSS: None if self._is_hurried else _resident_bytes(),
             a.PROCESS_DROPPED: self.dropped + self._spans.dropped + self.durations.overflowed,
         }
         if self._children:
@@ -491,7 +494,12 @@ def _job_facts(run: Run) -> dict[str, Any]:
 
 def _resident_bytes() -> int | None:
     try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return int(os.read(file, 256).split()[1]) * os.sysconf("SC_PAGESIZE")
     except (OSError, ValueError, IndexError):
         return None
+    finally:
+        os.close(file)

@@ -27,6 +27,9 @@ _BATCH_MAX: Final = 512
 _PAUSE_FIRST: Final = 1.0
 _PAUSE_MAX: Final = 30.0
 
+_Connection = tuple[requests.Session, requests.PreparedRequest, dict[str, Any]]
+"""With the request that is the same each time, and what is asked of the session."""
+
 
 class Exporter:
     """The way of this process's records; made after fork, so that no connection is shared."""
@@ -46,7 +49,7 @@ class Exporter:
         self._pause_max = min(max(pause_max, _PAUSE_FIRST), _PAUSE_MAX)
         self._pause = 0.0
         self._closed_until = 0.0
-        self._session: requests.Session | None = None
+        self._connection: _Connection | None = None
         self._kept: deque[Record] = deque()
         self.dropped = 0
         """Records said once only that were never sent."""
@@ -76,17 +79,12 @@ class Exporter:
         """POST one batch; return what went wrong."""
         try:
             body = encode(self._resource(), records, VERSION, self._breathe)
-            headers = {**self._destination.headers, "Content-Type": "application/x-protobuf"}
             if self._destination.gzip:
-                body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
-            with self._connected().post(
-                self._destination.url,
-                data=body,
-                headers=headers,
-                timeout=_CONNECT_AND_READ,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+                body = gzip.compress(body, 1)
+            session, request, options = self._connection or self._connect()
+            request = request.copy()
+            request.prepare_body(body, None)
+            with session.send(request, **options) as response:
                 response.raw.read(_ANSWER_MAX)  # so that the connection can be used again; an endless body is cut off
         except Exception as error:  # whatever the network, the proxy or the TLS library thinks of
             return type(error).__name__
@@ -95,12 +93,22 @@ class Exporter:
             return None
         return None if 200 <= response.status_code < 300 else f"HTTP {response.status_code}"
 
-    def _connected(self) -> requests.Session:
-        if self._session is None:
-            self._session = requests.Session()
-            self._session.verify = self._destination.certificate or True
-            self._session.cert = self._destination.client_certificate
-        return self._session
+    def _connect(self) -> _Connection:
+        """Read what the environment says of proxies, certificates, passwords: once, each is a look at files.
+
+        Each such look lets go of the interpreter, which native code of the host may then keep for seconds.
+        """
+        session, destination = requests.Session(), self._destination
+        headers = {**destination.headers, "Content-Type": "application/x-protobuf"}
+        if destination.gzip:
+            headers["Content-Encoding"] = "gzip"
+        request = session.prepare_request(requests.Request("POST", destination.url, headers=headers))
+        environment = session.merge_environment_settings(
+            destination.url, {}, True, destination.certificate or True, destination.client_certificate
+        )
+        options = {**environment, "timeout": _CONNECT_AND_READ, "allow_redirects": False}
+        self._connection = session, request, options
+        return self._connection
 
     def _fail(self, problem: str, now: float) -> None:
         if not self._pause:

@@ -96,8 +96,8 @@ class Sampled:
         """What it waits for, as far as that is known."""
         return str(self.found.get(a.WAIT_KIND, ""))
 
-    def take(self, seen: Look, now: float) -> None:
-        """Take one sample."""
+    def take(self, seen: Look, now: float, *, is_hurried: bool = False) -> None:
+        """Take one sample; *is_hurried*: without what the kernel says in files."""
         before = self.place.stand(self._package)
         if self.look is None or seen.steps != self.look.steps:
             self.still_since = now
@@ -108,20 +108,20 @@ class Sampled:
         stand = self.place.stand(self._package)
         if before is not None and stand is not None and before.step[0] is not stand.step[0]:
             self.forget()
-        self._take_thread(seen.thread_id if seen.is_on_thread else None, now)
+        self._take_thread(seen.thread_id if seen.is_on_thread else None, now, is_hurried)
 
     def forget(self) -> None:
         """What was concluded holds no more: the code stands in another function, or computes."""
         self.found, self.lock, self.diagnosed_at, self.searched_at = {}, None, None, None
 
-    def _take_thread(self, thread_id: int | None, now: float) -> None:
+    def _take_thread(self, thread_id: int | None, now: float, is_hurried: bool) -> None:
         if thread_id is None:
             self.cpu_ratio, self.queue_ratio, self._thread_at = None, None, 0.0
             return
         elapsed = now - self._thread_at
         if self._thread_at and elapsed < _APART:
             return
-        cpu_ns, queue_ns = cpu_time_ns(thread_id), run_queue_ns(thread_id)
+        cpu_ns, queue_ns = cpu_time_ns(thread_id), None if is_hurried else run_queue_ns(thread_id)
         if self._thread_at:
             self.cpu_ratio = _ratio(self._cpu_ns, cpu_ns, elapsed)
             self.queue_ratio = _ratio(self._queue_ns, queue_ns, elapsed)
@@ -142,6 +142,8 @@ class Sampling:
         """Loops that were asked at this look, by id."""
         self._pinged_at = 0.0
         self._sampled: dict[int, Sampled] = {}
+        self.is_hurried = False
+        """This look is late, for native code kept the interpreter, and may again at each call of the system."""
 
     def of(self, span_id: int) -> Sampled | None:
         """Return what is known of a leaf."""
@@ -166,14 +168,14 @@ class Sampling:
         if not (self._is_due(sampled, now) or (lag >= _LAG and not sampled.loop)):
             return None
         seen = look(where)
-        sampled.take(seen, now)
+        sampled.take(seen, now, is_hurried=self.is_hurried)
         yield
         sampled.loop = {} if loop is None or lag < _LAG else self._of_loop(loop, where, run, lag)
         if sampled.taken < 2 or not seen.steps:
             return seen
         if sampled.is_busy:
             sampled.forget()
-        elif sampled.place.is_still:
+        elif sampled.place.is_still and not self.is_hurried:
             yield from self._look_harder(sampled, seen, where, run, now, is_call=is_call)
         return seen
 

@@ -17,7 +17,7 @@ def find(case: Case) -> Cause | None:
     """A process that is silent, whatever its code did."""
     if case.verdict.state is State.LOST:
         watched = case.job.span.process is not None and case.known.has_parent(case.job.span.process)
-        return Cause("worker_lost", 0.9 if watched else 0.8, "worker_lost", _host(case), _lost_words, _lost_advice)
+        return Cause("worker_lost", 0.9 if watched else 0.55, "worker_lost", _host(case), _lost_words, _lost_advice)
     if case.verdict.state is not State.FROZEN:
         return None
     child = _child(case)
@@ -39,7 +39,7 @@ def find_overslept(case: Case) -> Cause | None:
     row = case.job.span.process
     if row is None or row.overslept is None or case.wait.kind is not None or case.wait.call is not None:
         return None
-    if case.known.now_ns - row.overslept_at_ns > 3 * row.interval_ns:
+    if case.known.now_ns - row.overslept_at_ns > 3 * row.interval_ns + row.patience_ns:
         return None
     line = f":{case.evidence.line}"
     here = case.evidence.line is not None and row.overslept.code.endswith(line)
@@ -52,7 +52,8 @@ def _lost_words(case: Case) -> str:
     seen = (
         "its parent reports, but does not list it any more"
         if watched
-        else "nobody reports it alive; whether it was killed, is stopped or is cut off is not known"
+        else "nobody reports it alive; whether it was killed, is stopped, cut off or kept busy by native code "
+        "is not known"
     )
     return join(f"{_name(case)} has been silent{_since(case)}, and {seen}.", _stood(case), _outlook(case))
 

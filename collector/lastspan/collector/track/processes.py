@@ -113,7 +113,7 @@ class Processes:
         if self.rows.get(row.id) is not row:
             return
         heard_ns = max(row.heard_ns, self._listening_since(row))
-        silent_ns, limit_ns = now_ns - heard_ns, int(self._silent_after * row.interval_ns)
+        silent_ns, limit_ns = now_ns - heard_ns, int(self._silent_after * row.interval_ns) + row.patience_ns
         quiet_ns = max(limit_ns - row.interval_ns, limit_ns // 2)
         if silent_ns < quiet_ns:
             self._unquiet(row)

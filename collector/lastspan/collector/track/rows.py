@@ -162,6 +162,12 @@ class JobRow(msgspec.Struct, gc=False, eq=False):
         return len(self.inside) if isinstance(self.inside, dict) else int(self.inside is not None)
 
 
+TURNS = 6
+"""Of the interpreter, that a report takes at most (measured: two to five)."""
+PATIENCE_NS = 60_000_000_000
+"""A machine that was suspended for a night is no reason to wait for two."""
+
+
 class ProcessRow(msgspec.Struct, gc=False, eq=False):
     """A process that reports."""
 
@@ -195,6 +201,16 @@ class ProcessRow(msgspec.Struct, gc=False, eq=False):
     """When it was first overdue; not yet silent."""
     durations: dict[DurationKey, DurationRow] | None = None
     foreign: bool = False
+
+    @property
+    def patience_ns(self) -> int:
+        """For how much longer it may be silent: its last word was that native code keeps it from speaking.
+
+        Each report needs a few turns of the interpreter, and each may take as long again.
+        """
+        if self.overslept is None or self.heard_ns - self.overslept_at_ns > self.interval_ns:
+            return 0
+        return min(TURNS * self.overslept.for_ns, PATIENCE_NS)
 
 
 class DurationRow(msgspec.Struct, gc=False, eq=False):
