@@ -202,6 +202,25 @@ def test_a_chain_of_sessions(yard: Yard) -> None:
     assert yard.held.job("id-1").severity == "page"
 
 
+def test_a_deadlock_of_a_row_and_a_lock_without_instrumentation(yard: Yard) -> None:
+    """1 waits in a driver that no span tells of; 2 has that row, and waits for 1's lock."""
+    yard.job(1, wait_kind="db", db_session="30", wait_peer="db:5432")
+    yard.job(2, job_db_sessions=["postgresql db:5432 31 -"], wait_kind="lock", lock_name="till")
+    yard.span(3, 2, span_kind="INTERNAL", wait_kind="lock", lock_name="till", lock_holder_job_id="id-1")
+    facts(yard)
+    assert yard.held.job("id-1").cause == "deadlock"
+    assert yard.held.job("id-2").cause == "deadlock"
+
+
+def test_a_query_may_wait_for_a_lock(yard: Yard) -> None:
+    """Before a probe has seen its session, nobody knows; a probe that sees it unblocked makes it sure."""
+    yard.job(1)
+    yard.span(2, 1, **PG, db_session="30")
+    assert (yard.held.job("id-1").cause, yard.held.job("id-1").confidence) == ("db_query", 0.55)
+    yard.held.pipeline.database_facts("db:5432", [Session("db:5432", "30", state="active")])
+    assert (yard.held.job("id-1").cause, yard.held.job("id-1").confidence) == ("db_query", 0.9)
+
+
 def test_facts_are_forgotten(yard: Yard) -> None:
     """A probe that has died proves nothing."""
     yard.job(1)

@@ -6,7 +6,7 @@ from lastspan.semconv import duration
 
 from .blockers import Blocker
 from .known import Known, evidence_of
-from .model import SUSPECT, Session
+from .model import SUSPECT, Kind, Session
 from .track import JobRow
 
 _SHORT = 60
@@ -56,7 +56,12 @@ def stands(job: JobRow, known: Known) -> str:
     evidence = evidence_of(job, leaf)
     where = file_line(evidence.file, evidence.line)
     doing = leaf.span.name if leaf.span is not job.span else ""
-    return join(f"at {where}" if where else "", f"in {doing}" if doing else "", f"for {took(leaf.age_ns)}")
+    if leaf.span.call.kind is Kind.LOCK:
+        doing = f"waiting for {doing}"
+        where = "" if where and where in doing else where
+    elif doing:
+        doing = f"in {doing}"
+    return join(f"at {where}" if where else "", doing, f"for {took(leaf.age_ns)}")
 
 
 def state_of(job: JobRow, known: Known) -> str:

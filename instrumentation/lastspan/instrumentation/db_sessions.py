@@ -81,17 +81,19 @@ def connections(run: Run) -> list[Any]:
 
 
 def count(run: Run) -> int:
-    """Return how many connections *run* was the last to use."""
-    return sum(use.run is run for use in list(_uses.values()))
+    """Return how many connections *run* was the last to use, or has at hand."""
+    return sum(use.run is run for use in list(_uses.values())) + len(run.sessions)
 
 
 def sessions(run: Run) -> list[str]:
     """Return the database sessions of *run*: "system server id address", `-` for what is not known.
 
-    Those that were noted. Where it is the only job of the process also the process's other connections to ports of
-    databases, or, if none was noted, all: of these only the addresses are known, and databases know them too.
+    Those that were noted, and those that its code had at hand. Where it is the only job of the process also the
+    process's other connections to ports of databases, or, if none was noted, all: of these only the addresses are
+    known, and databases know them too.
     """
-    found = [_text(session) for connection in connections(run) if (session := session_of(connection)) is not None]
+    noted = [session for connection in connections(run) if (session := session_of(connection)) is not None]
+    found = list(dict.fromkeys(_text(session) for session in (*noted, *run.sessions)))
     agent = lastspan.agent()
     if agent is not None and len(agent.spans.runs) == 1:
         known = {text.rpartition(" ")[2] for text in found}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
+
+if TYPE_CHECKING:
+    from .evidence.sessions import Session
 
 
 class Run:
@@ -31,6 +34,7 @@ class Run:
         "queue",
         "reason",
         "redelivery_after",
+        "sessions",
         "span_id",
         "system",
         "timeout",
@@ -76,6 +80,8 @@ class Run:
         self.outer: Run | None = None
         self.holds: dict[Hashable, None] | None = None
         """Keys of the locks that it took and has not given back (holds.py); None: never any."""
+        self.sessions: tuple[Session, ...] = ()
+        """Of databases, that its code had at hand when it was last seen to stand still; the watcher writes it."""
         self.hub: ref[Any] | None = None
         """The gevent hub of the thread that it began on."""
         self.is_ours = False

@@ -16,10 +16,12 @@ from lastspan.semconv import attributes as a
 from . import clean
 from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text
 from .evidence.diagnosis import Attributes, Subject, diagnose
+from .evidence.frames import live
 from .evidence.hubs import Hubs
 from .evidence.locks import Holder, WaitedLock, find
 from .evidence.loops import Loop, Loops
 from .evidence.place import Place
+from .evidence.sessions import sessions_in_reach
 from .spans import Where
 
 if TYPE_CHECKING:
@@ -193,6 +195,8 @@ class Sampling:
             thread_id = seen.thread_id if seen.is_on_thread else None
             stood = now - sampled.still_since
             sampled.found = diagnose(Subject(where, run.package, thread_id, is_call, stood))
+            yield
+            run.sessions = sessions_in_reach(live(where), run.package)
             yield
         if sampled.kind in _SEARCHED and (sampled.searched_at is None or now >= sampled.searched_next):
             waited = self._settings.interval if sampled.searched_at is None else 2 * (now - sampled.searched_at)

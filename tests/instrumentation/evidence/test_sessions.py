@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tests.servers import MariaDB, Postgres
 
 from lastspan.instrumentation.evidence import sessions
 from lastspan.instrumentation.evidence.frames import live
-from lastspan.instrumentation.evidence.sessions import Session, session_of
+from lastspan.instrumentation.evidence.sessions import Session, session_of, sessions_in_reach
 from lastspan.instrumentation.evidence.waits import wait
 
 BLOCKED = "select pid from pg_stat_activity where query = 'select pg_advisory_lock(42)' and wait_event = 'advisory'"
@@ -279,3 +280,89 @@ def test_a_wrapped_cursor(postgres: Postgres) -> None:
         found = session_of(wrapt.ObjectProxy(connection.cursor()))
         assert found is not None
         assert found.id == str(connection.info.backend_pid)
+
+
+# --- at hand ----------------------------------------------------------------------------------------------------------
+
+_shared: Any = None
+
+
+class Ledger:
+    """Keeps its connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def waits(self, arrived: threading.Event, go_on: threading.Event) -> None:
+        arrived.set()
+        go_on.wait(20)
+        self.connection.rollback()
+
+
+def in_a_local(connection: Any, arrived: threading.Event, go_on: threading.Event) -> None:
+    with contextlib.closing(connection.cursor()) as cursor:
+        arrived.set()
+        go_on.wait(20)
+        del cursor
+
+
+def in_self(connection: Any, arrived: threading.Event, go_on: threading.Event) -> None:
+    Ledger(connection).waits(arrived, go_on)
+
+
+def in_a_global(connection: Any, arrived: threading.Event, go_on: threading.Event) -> None:
+    global _shared
+    _shared = connection
+    _use_shared(arrived, go_on)
+    _shared = None
+
+
+def _use_shared(arrived: threading.Event, go_on: threading.Event) -> None:
+    arrived.set()
+    go_on.wait(20)
+    _shared.rollback()
+
+
+@pytest.mark.parametrize("holds", [in_a_local, in_self, in_a_global])
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
+def test_who_idles_in_a_transaction_has_its_session_at_hand(
+    postgres: Postgres, holds: Callable[..., None], driver: str
+) -> None:
+    """Its code waits for something else, and no instrumentation has seen its queries."""
+    connection = pytest.importorskip(driver).connect(postgres.dsn)
+    number = connection.info.backend_pid
+    cursor = connection.cursor()
+    cursor.execute("select 1")
+    arrived, go_on = threading.Event(), threading.Event()
+    with standing(lambda: holds(connection, arrived, go_on), go_on.set) as where:
+        assert arrived.wait(20)
+        found = sessions_in_reach(live(where))
+    connection.close()
+    assert [(one.system, one.id, one.state) for one in found] == [("postgresql", str(number), "in transaction")]
+
+
+def test_nothing_is_at_hand(postgres: Postgres) -> None:
+    """Neither objects of other kinds, nor a connection that is closed; nobody's property is called."""
+
+    class Trap:
+        @property
+        def connection(self) -> object:
+            raise AssertionError("somebody's code was run")
+
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(name)
+
+    closed = pytest.importorskip("psycopg2").connect(postgres.dsn)
+    closed.close()
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def body() -> None:
+        kept = (Trap(), closed, {"connection": closed})
+        trap, gone = kept[0], kept[1]
+        arrived.set()
+        go_on.wait(20)
+        del trap, gone
+
+    with standing(body, go_on.set) as where:
+        assert arrived.wait(20)
+        assert sessions_in_reach(live(where)) == ()

@@ -7,6 +7,10 @@ from .case import Case, Cause
 from .words import at_place, holder, join, look_at, open_for, session, short, stands_at, took, who
 
 _SQLITE = "sqlite"
+_WITH_LOCKS = frozenset(
+    {"postgresql", "mysql", "mariadb", "microsoft.sql_server", "oracle.db", "cockroachdb", "other_sql"}
+)
+"""Of rows and tables, which a query may wait for; of these some are asked by probes."""
 _WAITS = frozenset({None, "db", "connect", "socket", "dns", "sleep", "http"})
 """What a thread that asks a database may be seen to wait for; other waits speak for themselves."""
 
@@ -34,9 +38,15 @@ def find(case: Case) -> Cause | None:
         return None
     if case.is_busy and kind is None and not _is_sqlite(case) and (case.evidence.cpu_ratio or 0.0) > 0.5:
         return None  # it computes: what the database sent, perhaps
-    sure = 0.9 if kind == "db" or case.last.late else 0.8
     system = case.call.attribute("db.system.name")
-    return Cause("db_query", sure, "db", join(system, case.peer), _query_words, _query_advice)
+    return Cause("db_query", _sure(case, str(system or "")), "db", join(system, case.peer), _query_words, _query_advice)
+
+
+def _sure(case: Case, system: str) -> float:
+    """A query of a database that has locks may wait for one: only the server knows."""
+    if case.wait.kind in ("connect", "dns") or (system and system not in _WITH_LOCKS):
+        return 0.9
+    return 0.9 if case.known.session(case.job, case.last) is not None else 0.55
 
 
 def _seen_words(case: Case) -> str:

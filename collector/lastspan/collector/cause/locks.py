@@ -53,7 +53,10 @@ def _may_be_a_circle(case: Case) -> bool:
     wait = case.evidence.wait
     if wait is not None and (wait.kind in LOCK_WAITS or wait.job_id is not None):
         return True
-    return (case.evidence.lock is not None and _is_told(case)) or (case.known.has_databases and case.is_database)
+    if case.evidence.lock is not None and _is_told(case):
+        return True
+    session = case.known.session(case.job, case.last) if case.known.has_databases else None
+    return session is not None and bool(session.blocked_by)
 
 
 def _is_hopeless(case: Case, step: Blocker) -> bool:

@@ -20,6 +20,7 @@ from .frames import is_application
 
 _FRAMES_MAX: Final = 40
 _DEPTH_MAX: Final = 6
+_SESSIONS_MAX: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,20 @@ def _session(frames: tuple[FrameType, ...], package: str) -> Session | None:
         if (found := _of_driver_frame(frame)) is not None:
             return found
     return None
+
+
+def sessions_in_reach(frames: tuple[FrameType, ...], package: str = "") -> tuple[Session, ...]:
+    """Return the sessions that the application's code on a stack has at hand: who keeps a lock mostly asks nothing."""
+    found: dict[tuple[str, str, str], Session] = {}
+    for frame in frames[-_FRAMES_MAX:]:
+        if not is_application(frame.f_code.co_filename, package):
+            continue
+        for thing in values.in_reach(frame):
+            if (one := session_of(thing)) is not None and (one.id or one.local):
+                found.setdefault((one.server, one.id, one.local), one)
+            if len(found) >= _SESSIONS_MAX:
+                break
+    return tuple(found.values())
 
 
 def session_of(thing: object) -> Session | None:

@@ -48,15 +48,45 @@ def _local(frame: FrameType, name: str) -> object:
         return frame.f_locals.get(name, MISSING)
     # Before PEP 667 reading leaves a dictionary in the frame, which keeps the values alive: it is emptied again, unless
     # the function (or somebody who looked into it) has it too. A tracer would write it back into the frame.
-    if not _OWN_SNAPSHOT.isdisjoint(frame.f_code.co_names) or frame.f_trace is not None:
-        return MISSING
-    if threading.gettrace() is not None or threading.getprofile() is not None:
+    if not _may_snapshot(frame):
         return MISSING
     snapshot = frame.f_locals
     value = snapshot.get(name, MISSING)
     if sys.getrefcount(snapshot) <= 3:  # the frame's, ours, and the argument's
         snapshot.clear()
     return value
+
+
+def _may_snapshot(frame: FrameType) -> bool:
+    if not _OWN_SNAPSHOT.isdisjoint(frame.f_code.co_names) or frame.f_trace is not None:
+        return False
+    return threading.gettrace() is None and threading.getprofile() is None
+
+
+def in_reach(frame: FrameType) -> list[object]:
+    """Return what a function has at hand: its locals, and the globals and attributes of `self` that its code names."""
+    code = frame.f_code
+    if not code.co_flags & inspect.CO_OPTIMIZED:
+        return []
+    found = _locals(frame)
+    owner = found[0] if found and code.co_argcount and code.co_varnames[0] == "self" else MISSING
+    for name in code.co_names:
+        for value in (_entry(frame.f_globals, name), MISSING if owner is MISSING else attribute(owner, name)):
+            if value is not MISSING:
+                found.append(value)
+    return found
+
+
+def _locals(frame: FrameType) -> list[object]:
+    if sys.version_info >= (3, 13):
+        return list(frame.f_locals.values())
+    if not _may_snapshot(frame):
+        return []
+    snapshot = frame.f_locals
+    found = list(snapshot.values())
+    if sys.getrefcount(snapshot) <= 3:
+        snapshot.clear()
+    return found
 
 
 def evaluate(node: ast.AST, frame: FrameType) -> object:
