@@ -134,14 +134,22 @@ def test_services_and_operations(web: Asking) -> None:
     assert web.get("/jaeger/api/operations?service=billing&spanKind=client").json()["total"] == 2
     assert web.get("/jaeger/api/v3/services").json() == {"services": ["billing", "mail"]}
     assert web.get("/jaeger/api/v3/operations?service=mail").json()["operations"][0]["name"] == "run/tasks.send"
-    assert web.get("/jaeger/api/dependencies?endTs=1&lookback=2").json()["data"] == []
 
 
 FOUND = [
     ("service=billing", 1),
     ("service=nobody", 0),
-    ("service=billing&limit=20&lookback=1h&start=1699999990000000&end=1700000000000000", 1),  # Jaeger's UI
-    ("service=billing&operation=GET&tags=%7B%22error%22%3A%22true%22%7D", 1),  # Grafana
+    # Jaeger's UI, until version 1: what is not filled in has no value at all.
+    ("end=1700000000000000&limit=20&lookback=1h&maxDuration&minDuration&service=billing&start=1699996400000000", 1),
+    ("end=1700000000000000&limit=20&lookback=custom&maxDuration&minDuration=1.1s&operation=GET"
+     "&service=billing&start=1699996400000000&tags=%7B%22lastspan.last%22%3A%22true%22%7D", 1),
+    # Grafana, by its back end: sorted, what is not filled in is left out.
+    ("end=1700000000000000&limit=20&operation=GET&service=billing&start=1699996400000000"
+     "&tags=%7B%22error%22%3A%22true%22%7D", 1),
+    ("end=1700000000000000&service=billing&start=1699996400000000&tags=%7B%7D", 1),
+    # Grafana 10, by its front end.
+    ("service=billing&operation=GET&tags=%7B%22error%22%3A%22true%22%7D&limit=20"
+     "&start=1699996400000000&end=1700000000000000&lookback=custom", 1),
     ("service=billing&operation=absent", 0),
     ("service=billing&minDuration=1m20s&operation=GET", 1),
     ("service=billing&minDuration=1h", 0),
@@ -152,7 +160,8 @@ FOUND = [
     ("service=billing&end=1600000000000000", 0),
     (f"traceID={TRACE_ID}", 1),
     (f"traceID={'f' * 32}", 0),
-]
+]  # fmt: skip
+"""What stock clients send: packages/jaeger-ui/src/api, grafana-jaeger-datasource/pkg/jaeger/client.go."""
 
 
 @pytest.mark.parametrize(("asked", "count"), FOUND)
@@ -199,7 +208,6 @@ def test_a_wrong_parameter_is_one_line(web: Asking, asked: str, words: str) -> N
 
 
 WRONG_V3 = [
-    ("traces", "parameter 'query.serviceName' is required"),
     ("traces?query.serviceName=x&query.searchDepth=x", "parameter 'query.searchDepth': 'x' is not a number"),
     ("traces?query.service_name=x&query.start_time_min=x", "is not a time as 2026-01-31T12:00:00Z"),
     ("traces?query.service_name=x&query.start_time_min=2026-01-01T00:00:00", "is not a time as"),
@@ -254,6 +262,57 @@ def test_the_same_as_otlp(web: Asking) -> None:
         "&query.start_time_min=2023-11-14T22:00:00.123456789+00:00&query.start_time_max=2023-11-14T23:00:00.5Z"
     )
     assert len(searched.json()["result"]["resourceSpans"]) == len(resources)
+
+
+SUMMARIES = [
+    # Jaeger's UI since version 2: times as JavaScript writes them, tags as JSON of texts.
+    ("query.serviceName=billing&query.startTimeMin=2023-11-14T21%3A13%3A20.000Z"
+     "&query.startTimeMax=2023-11-14T22%3A13%3A20.000Z&query.searchDepth=20", 1),
+    ("query.serviceName=billing&query.operationName=GET&query.durationMin=1m&query.durationMax=2h"
+     "&query.attributes=%7B%22error%22%3A%22true%22%7D", 1),
+    ("query.serviceName=billing&query.attributes=%7B%22error%22%3A%22false%22%7D", 0),
+    ("query.searchDepth=20", 1),  # "All services": no name at all
+    ("query.serviceName=nobody", 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "count"), SUMMARIES)
+def test_summaries(web: Asking, asked: str, count: int) -> None:
+    """What the result list of Jaeger 2 is made of; its UI checks each field's kind."""
+    summaries = web.get(f"/jaeger/api/v3/trace-summaries?{asked}").json()["summaries"]
+    assert len(summaries) == count
+    for one in summaries:
+        assert one["traceId"] == TRACE_ID
+        assert (one["rootServiceName"], one["rootOperationName"]) == ("billing", "run/tasks.charge")
+        assert (one["spanCount"], one["errorSpanCount"], one["orphanSpanCount"]) == (5, 2, 1)
+        assert one["services"] == [
+            {"name": "billing", "spanCount": 4, "errorSpanCount": 2},
+            {"name": "mail", "spanCount": 1, "errorSpanCount": 0},
+        ]
+        took = int(one["maxEndTimeUnixNano"]) - int(one["minStartTimeUnixNano"])
+        assert took == pytest.approx(90e9, abs=2e9)
+
+
+def test_a_client_may_ask_for_a_time_beside_a_trace(web: Asking) -> None:
+    """Grafana, with `traceIdTimeParams`: milliseconds, or in v3 times whose zone is not encoded. They change nothing."""
+    for asked in (
+        f"traces/{TRACE_ID}?start=1699996400000&end=1700000000000",
+        f"v3/traces/{TRACE_ID}?start_time=2023-11-14T21:13:20.1Z&end_time=2023-11-14T23:13:20.123456789+01:00",
+    ):
+        assert web.get(f"/jaeger/api/{asked}").status_code == 200
+
+
+def test_the_graph_of_services_is_empty(web: Asking) -> None:
+    """There is nothing to draw it from, and no client takes that for a mistake."""
+    assert web.get("/jaeger/api/dependencies?endTs=1700000000000&lookback=604800000").json()["data"] == []
+    assert web.get("/jaeger/api/v3/dependencies?start_time=x&end_time=y").json() == {"dependencies": []}
+
+
+def test_a_service_whose_name_has_a_slash(held: Held) -> None:
+    """Clients encode it, servers decode it before they look at the path."""
+    worker = Process(service="shop/api")
+    held.tell(worker, worker.job(1, age=9.0))
+    assert client(held).get("/jaeger/api/services/shop%2Fapi/operations").json()["data"] == ["run/tasks.charge"]
 
 
 def test_a_service_without_a_name_is_found(held: Held) -> None:

@@ -54,7 +54,9 @@ def search(pipeline: Pipeline, query: Query, wall: Wall) -> list[Trace]:
     meant = dict.fromkeys(
         job.span.key[:16]
         for job in islice(all_jobs(pipeline, None), SCANNED)
-        if _is_of(job, query.service) and len(job.span.key) == 24 and _overlaps(pipeline, job, query, now)
+        if (not query.service or _is_of(job, query.service))
+        and len(job.span.key) == 24
+        and _overlaps(pipeline, job, query, now)
     )
     found = _traces(pipeline, islice(meant, _TOLD), wall)
     asked = {

@@ -27,6 +27,7 @@ class Query(msgspec.Struct, frozen=True):
     """A search. Times and durations in seconds."""
 
     service: str
+    """Empty: any."""
     operation: str
     tags: Mapping[str, str]
     limit: int
@@ -51,11 +52,16 @@ def search(told: QueryParams) -> Query:
         _micros("end", told.get("end", ""), math.inf),
         trace_ids,
     )
-    return _checked(query, "service", "maxDuration", "minDuration")
+    if not query.service and not query.trace_ids:
+        raise ValueError("parameter 'service' is required")
+    return _checked(query, "maxDuration", "minDuration")
 
 
 def search_v3(told: QueryParams) -> Query:
-    """Return the search of `/api/v3/traces`; each parameter in camel case, or with underscores as it was before."""
+    """Return the search of `/api/v3/traces`; each parameter in camel case, or with underscores as it was before.
+
+    Without a service it is a search of all, as Jaeger 2 has it.
+    """
 
     def one(name: str) -> tuple[str, str]:
         old = re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
@@ -72,7 +78,7 @@ def search_v3(told: QueryParams) -> Query:
         _moment(*one("startTimeMin"), -math.inf),
         _moment(*one("startTimeMax"), math.inf),
     )
-    return _checked(query, "query.serviceName", "query.durationMax", "query.durationMin")
+    return _checked(query, "query.durationMax", "query.durationMin")
 
 
 def trace_id(text: str) -> bytes:
@@ -82,9 +88,7 @@ def trace_id(text: str) -> bytes:
     return bytes.fromhex(text.zfill(32))
 
 
-def _checked(query: Query, service: str, longest: str, shortest: str) -> Query:
-    if not query.service and not query.trace_ids:
-        raise ValueError(f"parameter '{service}' is required")
+def _checked(query: Query, longest: str, shortest: str) -> Query:
     if query.at_most < query.at_least:
         raise ValueError(f"'{longest}' should be greater than '{shortest}'")
     return query

@@ -14,6 +14,7 @@ from ...pipeline import Pipeline
 from ..views import Wall
 from . import find, otlp, query
 from .shapes import Answer, Problem, Trace
+from .summaries import Summaries, summary
 
 _json = msgspec.json.Encoder()
 _UNKNOWN = "trace not found"
@@ -80,11 +81,20 @@ def _v3(pipeline: Pipeline, wall: Wall) -> list[Route]:
         found = _find(request, pipeline, wall)
         return _refuse_v3(404, _UNKNOWN) if found is None else _answer(otlp.result([found]))
 
+    def summaries(request: Request) -> Response:
+        found = find.search(pipeline, query.search_v3(request.query_params), wall)
+        return _answer(Summaries([summary(one) for one in found]))
+
+    def dependencies(request: Request) -> Response:
+        return _answer({"dependencies": []})
+
     asks: dict[str, Ask] = {
         "/services": services,
         "/operations": operations,
         "/traces": traces,
         "/traces/{trace_id}": trace,
+        "/trace-summaries": summaries,
+        "/dependencies": dependencies,
     }
     return [_route("/v3" + path, ask, _refuse_v3) for path, ask in asks.items()]
 
