@@ -294,7 +294,7 @@ def test_summaries(web: Asking, asked: str, count: int) -> None:
 
 
 def test_a_client_may_ask_for_a_time_beside_a_trace(web: Asking) -> None:
-    """Grafana, with `traceIdTimeParams`: milliseconds, or in v3 times whose zone is not encoded. They change nothing."""
+    """Grafana, with `traceIdTimeParams`: milliseconds, or in v3 times whose zone is not encoded. All the same."""
     for asked in (
         f"traces/{TRACE_ID}?start=1699996400000&end=1700000000000",
         f"v3/traces/{TRACE_ID}?start_time=2023-11-14T21:13:20.1Z&end_time=2023-11-14T23:13:20.123456789+01:00",

@@ -904,8 +904,8 @@ def test_tasks_in_a_circle(threads: Threads) -> None:
     found = until(loop.where("first"), lambda seen: bool(seen.cycle))
     at = f"turn_async, {HERE}:{turn_async.__code__.co_firstlineno + 1}"
     assert found.cycle == (
-        f"task first (job job-first) holds own at {at}, waits for others",
-        f"task second (job job-second) holds own at {at}, waits for others",
+        f"task first (job-first) holds own at {at}, waits for others",
+        f"task second (job-second) holds own at {at}, waits for others",
     )
 
 
@@ -944,9 +944,9 @@ def test_a_task_that_stops_its_loop_for_a_lock_of_another_task(threads: Threads)
         time.sleep(0.001)
     found = until(loop.where("wanting"), lambda seen: bool(seen.cycle))
     assert (found.kind, found.holder and found.holder.key) == ("threading.Lock", loop.tasks["holder"])
-    assert found.cycle[0] == "task wanting (job job-wanting) waits for lock"
+    assert found.cycle[0] == "task wanting (job-wanting) waits for lock"
     assert found.cycle[1].endswith("waits for its event loop")
-    assert found.cycle[1].startswith("task holder (job job-holder) holds lock at ")
+    assert found.cycle[1].startswith("task holder (job-holder) holds lock at ")
 
 
 def test_a_loop_that_waits_for_a_lock_of_a_thread(threads: Threads) -> None:

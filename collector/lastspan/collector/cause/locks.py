@@ -67,7 +67,7 @@ def _is_hopeless(case: Case, step: Blocker) -> bool:
 
 
 def _cycle_words(case: Case) -> str:
-    return f"Deadlock: {'; '.join(short(part, 120) for part in case.lock.cycle)}. None of them can ever go on."
+    return f"Deadlock: {'; '.join(short(part, 180) for part in case.lock.cycle)}. None of them can ever go on."
 
 
 def _circle_words(case: Case) -> str:

@@ -124,7 +124,7 @@ def _sentence(graph: Graph, circle: tuple[Node, ...], at: int, describe: Callabl
     held = [hold for one, hold in graph.holders(before) if one == node] if before is not None else []
     who = f"{'task' if isinstance(node, asyncio.Task) else 'thread'} {name_of(node)}"
     job = describe(node)
-    who += f" (job {job})" if job else ""
+    who += f" ({job})" if job and job != name_of(node) else ""
     if held and before is not None:
         hold = held[0]
         name, place = (hold.expr.text, hold.place) if hold is not None else (before.short, graph.stand(node))
