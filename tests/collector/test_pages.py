@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -15,8 +17,11 @@ from tests.collector.held import Held
 from tests.collector.records import Process, job_key, span_id
 
 from lastspan.collector.config import ConfigError, check
+from lastspan.collector.publish.pages import Elsewhere
+from lastspan.collector.publish.pages.headings import HEADINGS
 from lastspan.collector.publish.pages.routes import story
 from lastspan.collector.publish.web import web_app
+from lastspan.semconv.vocabulary import CAUSES
 
 EVIL = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>&amp;{{7*7}}"
 VOID = {"meta", "link", "input", "br", "rect"}
@@ -91,7 +96,8 @@ def test_what_is_stuck_is_told_by_incident(held: Held) -> None:
         stuck(held, number=number, worker=worker)
     seen = read(asking(held).get("/"))
     assert "15 jobs" in seen.text
-    assert "http no timeout" in seen.text
+    assert "HTTP call without a timeout warning" in seen.text
+    assert "/runbooks/LastspanJobStuck#http_no_timeout" in seen.hrefs()
     assert "5 more that stopped here" in seen.text
     assert f"/jobs/{job_key(1)}" in seen.hrefs()
     more = next(href for href in seen.hrefs() if "incident=" in href)
@@ -111,8 +117,9 @@ def test_nothing_is_stuck(held: Held) -> None:
 def test_nobody_reports(held: Held) -> None:
     """An empty collector says what to do."""
     seen = read(asking(held).get("/"))
-    assert "Nothing is stuck. 0 jobs run" in seen.text
+    assert "No worker is heard, so nothing can be said" in seen.text
     assert "none is heard" in seen.text
+    assert "Nothing is stuck" not in seen.text
     assert "OTEL_LASTSPAN_ENDPOINT" in seen.text
 
 
@@ -176,12 +183,28 @@ def test_a_job_in_reading_order(held: Held) -> None:
         "server.address",
         "api.example",
     ]
-    story += ["Code line", "shop/tasks.py:42", "Who holds it", "api.example:443", "Stack", "Open spans", "The job"]
+    story += [
+        "Code line",
+        "shop/tasks.py:42",
+        "/app/shop/tasks.py",
+        "Who holds it up",
+        "api.example:443",
+        "Stack",
+        "Open spans",
+        "The job",
+    ]
     places: list[int] = []
     for words in story:
         places.append(text.index(words, places[-1] if places else text.index("attempt") - 60))
     assert places == sorted(places)
-    for words in ("0% of a core: it waits", "none told", "celery / celery", "host-1 pid 100", "Better changed"):
+    for words in (
+        "0% of a core: it waits",
+        "not told",
+        "celery (celery)",
+        "host-1 pid 100",
+        "Better changed",
+        "It is alone",
+    ):
         assert words in text
 
 
@@ -352,14 +375,75 @@ def test_other_attempts_and_the_end(held: Held) -> None:
     assert "It ended: killed" in read(web.get(f"/jobs/{job_key(1)}")).text
 
 
-def test_the_link_to_a_trace(held: Held) -> None:
-    """Where the trace is looked at is a setting; without it there is no link."""
+def test_links_to_elsewhere(held: Held) -> None:
+    """Where traces and dashboards are looked at are settings; without them there is no link."""
     stuck(held)
-    url = "https://grafana.example/explore?trace={trace_id}&job={job_id}"
-    linked = read(asking(held, trace_url=url).get("/jobs/id-1"))
-    trace = job_key(1).partition("-")[0]
-    assert f"https://grafana.example/explore?trace={trace}&job=id-1" in linked.hrefs()
+    trace = "https://grafana.example/explore?trace={trace_id}&job={job_id}"
+    web = asking(held, elsewhere=Elsewhere(trace, "https://grafana.example/"))
+    key = job_key(1)
+    assert {
+        f"https://grafana.example/explore?trace={key.partition('-')[0]}&job=id-1",
+        f"https://grafana.example/d/lastspan-job?var-job={key}",
+        "https://grafana.example/d/lastspan-fleet",
+    } <= set(read(web.get("/jobs/id-1")).hrefs())
     assert not [href for href in read(asking(held).get("/jobs/id-1")).hrefs() if href.startswith("https")]
+
+
+def test_every_link_leads_somewhere(held: Held) -> None:
+    """Of `/`, of jobs in each state, of a page that is not there; to a part of a page only where it has that part."""
+    many(held)
+    web = asking(held)
+    seen: set[str] = set()
+    waiting = ["/", "/jobs/nobody", "/?state=ended"]
+    while waiting:
+        page = waiting.pop()
+        links = read(web.get(page), 404 if page == "/jobs/nobody" else 200).hrefs()
+        for path, _, part in (link.partition("#") for link in links):
+            target = web.get(path or page)
+            assert target.status_code == (404 if (path or page) == "/jobs/nobody" else 200), (page, path)
+            assert not part or f'id="{part}"' in target.text, (page, path, part)
+            if path.startswith(("/jobs/", "/?", "/runbooks/")) and not path.endswith(".txt") and path not in seen:
+                waiting.append(path)
+            seen.add(path)
+    assert sum(path.startswith("/jobs/") and "." not in path for path in seen) == 6
+    assert {path for path in seen if path.startswith("/runbooks/")} == {
+        f"/runbooks/{name}" for name in ("LastspanJobStuck", "LastspanJobOverdue", "LastspanWorkerLost")
+    }
+
+
+def many(held: Held) -> None:
+    """A job in each state, and one more that stopped at the same thing as another."""
+    silent = Process(id="00000000000000bb", pid=200)
+    held.tell(silent, silent.job(41, age=5.0))
+    held.wait(100)
+    worker = stuck(held)
+    stuck(held, number=11, worker=worker)
+    held.tell(worker, worker.job(21), worker.job(31), worker.closed(31))
+    held.tell(worker, worker.job(51, age=4000.0, job_movement_age=1.0))
+
+
+def test_others_that_stopped_at_the_same_thing(held: Held) -> None:
+    """The page of one says how many, and leads to them."""
+    worker = stuck(held)
+    stuck(held, number=11, worker=worker)
+    stuck(held, number=21, worker=worker)
+    web = asking(held)
+    seen = read(web.get("/jobs/id-1"))
+    assert "2 other jobs stopped at the same thing" in seen.text
+    (path,) = {href for href in seen.hrefs() if "incident=" in href}
+    assert len({href for href in read(web.get(path)).hrefs() if href.startswith("/jobs/")}) == 3
+
+
+def test_every_cause_has_a_heading() -> None:
+    assert set(HEADINGS) == set(CAUSES)
+
+
+def test_dashboards_that_are_linked_exist() -> None:
+    folder = Path(__file__).parents[2] / "dashboards" / "generated"
+    uids = {json.loads(path.read_text())["uid"]: path for path in folder.glob("*.json")}
+    assert {"lastspan-fleet", "lastspan-job"} <= set(uids)
+    variables = {one["name"] for one in json.loads(uids["lastspan-job"].read_text())["templating"]["list"]}
+    assert "job" in variables
 
 
 @pytest.mark.parametrize(
@@ -369,3 +453,8 @@ def test_the_link_to_a_trace(held: Held) -> None:
 def test_a_wrong_trace_url(url: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         check({"trace_url": url}, "test")
+
+
+def test_a_wrong_grafana_url() -> None:
+    with pytest.raises(ConfigError, match='grafana_url: "grafana.example" is not a URL; write https://'):
+        check({"grafana_url": "grafana.example"}, "test")

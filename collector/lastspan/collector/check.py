@@ -35,7 +35,7 @@ def _wiring(status: Json, url: str) -> Iterator[Line]:
     yield from _workers(status)
     yield from _records(status)
     full = status["open_spans"] >= status["open_spans_limit"]
-    spans = f"{status['open_spans']} of at most {status['open_spans_limit']}"
+    spans = f"{status['open_spans']:,} of at most {status['open_spans_limit']:,}"
     yield Line(not full, "open spans", spans, "New spans are refused: raise max_open_spans.")
     for where, count in status["probe_failures"].items():
         yield Line(
@@ -63,7 +63,7 @@ def _workers(status: Json) -> Iterator[Line]:
 def _records(status: Json) -> Iterator[Line]:
     received = sum(count for record, count in status["received"].items() if record != "ignored")
     dropped = ", ".join(f"{count} {reason}" for reason, count in status["dropped"].items() if count)
-    yield Line(True, "records", f"{received} received", "")
+    yield Line(True, "records", f"{received:,} received", "")
     if dropped:
         yield Line(
             False, "records", f"refused: {dropped}", "See lastspan_collector_dropped_total; are versions far apart?"

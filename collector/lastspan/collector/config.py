@@ -94,6 +94,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes of log after which the whole state is written anew (or twice the size of that, if it is more)."""
     trace_url: str | None = None
     """Where a job's page finds its trace; {trace_id}, {span_id}, {job_id} and {job_key} are put in."""
+    grafana_url: str | None = None
+    """Of a Grafana with lastspan's dashboards, to which a job's page leads; None: it leads to none."""
     log_level: str = "info"
 
     def learner(self) -> Learner:
@@ -207,6 +209,7 @@ _SIMPLE = (
     "data_sync",
     "data_log_max",
     "trace_url",
+    "grafana_url",
     "log_level",
 )
 """What can be set by the environment too."""
@@ -251,18 +254,21 @@ def _check_values(settings: Settings) -> None:
     if settings.log_level not in LOG_LEVELS:
         raise ConfigError(f'log_level: "{settings.log_level}" is none of {", ".join(LOG_LEVELS)}')
     _check_trace_url(settings.trace_url)
+    _check_url("grafana_url", settings.grafana_url, "https://grafana.example")
     for name in sorted(_INTEGERS):
         if getattr(settings, name) < 1:
             raise ConfigError(f"{name}: {getattr(settings, name)} is too small; write a number from 1 on")
 
 
 def _check_trace_url(url: str | None) -> None:
-    if url is None:
-        return
-    if not url.startswith(("https://", "http://")):
-        raise ConfigError(f'trace_url: "{url}" is not a URL; write https://…/{{trace_id}}')
-    if "{trace_id}" not in url:
+    _check_url("trace_url", url, "https://…/{trace_id}")
+    if url is not None and "{trace_id}" not in url:
         raise ConfigError(f'trace_url: "{url}" says nowhere where the id goes; write {{trace_id}} in its place')
+
+
+def _check_url(key: str, url: str | None, example: str) -> None:
+    if url is not None and not url.startswith(("https://", "http://")):
+        raise ConfigError(f'{key}: "{url}" is not a URL; write {example}')
 
 
 def _target(system: str, key: str, setting: ProbeSetting) -> probe.Target:

@@ -20,6 +20,7 @@ from .config import ConfigError, Settings, split_address
 from .memory import Memory
 from .pipeline import TICK_NS, Pipeline
 from .probe import Probes, connector
+from .publish.pages import Elsewhere
 from .publish.web import web_app
 from .receive.budget import Budget
 from .receive.grpc import grpc_server
@@ -79,11 +80,12 @@ class Collector:
         settings, budget = self._settings, Budget(self._settings.max_in_flight)
         if self.memory is not None:
             self.memory.restore()
+        elsewhere = Elsewhere(settings.trace_url, settings.grafana_url)
         sockets = {name: _bind(name, getattr(settings, name)) for name in ("otlp_http", "web")}
         grpc, grpc_address = await self._grpc(budget)
         apps = {
             "otlp_http": OtlpHttp(self.pipeline, max_body=settings.max_body, budget=budget),
-            "web": web_app(self.pipeline, ready=lambda: not self._stop.is_set(), trace_url=settings.trace_url),
+            "web": web_app(self.pipeline, ready=lambda: not self._stop.is_set(), elsewhere=elsewhere),
         }
         servers = {name: (_uvicorn(apps[name]), sock) for name, sock in sockets.items() if sock is not None}
         tasks = [asyncio.create_task(server.serve([sock])) for server, sock in servers.values()]

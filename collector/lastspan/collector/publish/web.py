@@ -16,7 +16,6 @@ from ..pipeline import Pipeline
 from . import jaeger, pages
 from .learned import export_learned, forget_learned, import_learned, list_learned
 from .metrics import CONTENT_TYPE, render
-from .runbooks import runbook
 from .status import status
 from .views import find_job, list_jobs, view
 
@@ -30,9 +29,9 @@ def web_app(
     *,
     ready: Callable[[], bool],
     wall: Callable[[], float] = time.time,
-    trace_url: str | None = None,
+    elsewhere: pages.Elsewhere = pages.NOWHERE,
 ) -> Starlette:
-    """Return the application of the web port; *trace_url*: where a job's page finds its trace."""
+    """Return the application of the web port; *elsewhere*: where its pages lead to."""
 
     async def jobs(request: Request) -> Response:
         query = request.query_params
@@ -98,11 +97,10 @@ def web_app(
             Route("/api/v1/status", state),
             Route("/api/v1/learned", learned, methods=["GET", "POST", "DELETE"]),
             Route("/metrics", metrics),
-            Route("/runbooks/{alert}", runbook),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *jaeger.routes(pipeline, wall),
-            *pages.routes(pipeline, wall, trace_url),
+            *pages.routes(pipeline, wall, elsewhere),
         ],
         exception_handlers={404: unknown},
     )

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from importlib.resources import files
 from typing import Any, Final
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from lastspan.semconv import duration
 
 from ...words import file_line, short
+from .elsewhere import runbook
+from .headings import heading
+from .paths import job_path
+from .rows import id_start
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -50,9 +54,18 @@ def asset(name: str) -> str:
     return "/static/" + next(kept for kept in _ASSETS if kept.startswith(f"{stem}.") and kept.endswith(f".{kind}"))
 
 
-def job_path(ref: str, ending: str = "") -> str:
-    """Return the path of a job's page."""
-    return f"/jobs/{quote(ref, safe='')}{ending}"
+def _sentence(text: str) -> str:
+    """Begin with a capital letter and end with a full stop."""
+    return text[:1].upper() + text[1:].rstrip(".") + "." if text else ""
+
+
+def _ticks(text: str) -> Markup:
+    """Show what stands between `ticks` as code."""
+    code = (
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part)
+        for index, part in enumerate(text.split("`"))
+    )
+    return Markup("").join(code)
 
 
 def _engine() -> Environment:
@@ -69,8 +82,12 @@ def _engine() -> Environment:
         "short": short,
         "name": lambda text: short(str(text), _LONG),
         "file_line": file_line,
+        "heading": heading,
+        "id_start": id_start,
+        "sentence": _sentence,
+        "ticks": _ticks,
     }
-    engine.globals |= {"asset": asset, "job_path": job_path}
+    engine.globals |= {"asset": asset, "job_path": job_path, "runbook": runbook}
     return engine
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
 from lastspan.semconv import duration
 
 from ...model import SUSPECT
-from ...words import file_line
+from ...words import file_line, short
 from ..shapes import JobView, OpenSpan, Step
-from .engine import job_path
+from .elsewhere import Elsewhere, runbook
+from .filter import Filter
+from .paths import job_path
+from .rows import id_start
 
 _FRAME: Final = re.compile(r'File "(.*)", line (\d+), in (.*)')
 _INSTALLED: Final = re.compile(r"/(site|dist)-packages/|/lib/python\d|^<frozen")
@@ -22,6 +25,7 @@ _SUSPECT: Final = {state.value for state in SUSPECT}
 _SURE: Final = 0.75
 _FULL: Final = 100.0
 _SPANS: Final = 30
+_JUST_NOW: Final = 2.0
 _UNFOLDED: Final = 3
 """Library frames in a row that are shown one by one."""
 
@@ -58,17 +62,19 @@ class Bar(msgspec.Struct, frozen=True):
 class Link(msgspec.Struct, frozen=True):
     """One step of the way to the one that all wait for."""
 
+    kind: str
     thing: str
     since: float
     holder: str
+    holder_id: str
     path: str
     state: str
     code: str
     is_nobody: bool
 
 
-def incident(job: JobView, trace_url: str | None) -> dict[str, Any]:
-    """Return what the page shows."""
+def incident(job: JobView, elsewhere: Elsewhere, *, alike: int) -> dict[str, Any]:
+    """Return what the page shows; *alike*: how many others stopped at the same thing."""
     ratio = job.last_span.age_s / max(1e-9, job.last_span.allowed_s)
     return {
         "job": job,
@@ -76,15 +82,28 @@ def incident(job: JobView, trace_url: str | None) -> dict[str, Any]:
         "doubt": f"Likely ({job.confidence:.0%} sure): " if _is_likely(job) else "",
         "share": min(_FULL, _FULL * ratio),
         "times": ratio,
+        "target": _target(job),
         "runs": _runs([_frame(line) for line in reversed(job.stack)]),
         "bars": _bars(job),
         "links": [] if job.blocked_by is None else [_link(step) for step in job.blocked_by.chain],
         "facts": [(name, value) for name, value in _facts(job) if value],
-        "trace": _trace(job, trace_url),
-        "path": job_path(job.job_key),
+        "alike": alike,
+        "alike_path": Filter(incident=job.incident or "").url(),
+        "runbook": runbook(job.state, job.cause),
+        "trace": elsewhere.trace(job),
+        "dashboard": elsewhere.dashboard("lastspan-job", job=job.job_key),
         "text_path": job_path(job.job_key, ".txt"),
         "json_path": "/api/v1" + job_path(job.job_key),
     }
+
+
+def _target(job: JobView) -> str:
+    """Return whom the last span calls; empty: nobody, or not known."""
+    told = job.last_span.attributes
+    port = told.get("server.port")
+    server = f"{told['server.address']}" + (f":{port}" if port else "") if "server.address" in told else ""
+    peer = job.wait.peer if job.wait is not None and job.last_span.kind != "job" else None
+    return short(str(told.get("url.full") or server or peer or ""), 120)
 
 
 def _is_likely(job: JobView) -> bool:
@@ -129,13 +148,15 @@ def _bar(span: OpenSpan, spans: dict[str, OpenSpan], whole: float) -> Bar:
 
 
 def _link(step: Step) -> Link:
-    thing = " ".join(word for word in (step.kind, step.lock, step.peer and f"at {step.peer}") if word)
+    thing = " at ".join(word for word in (step.lock, step.peer) if word)
     pid = f"process {step.holder_pid}" if step.holder_pid is not None else ""
-    names = [step.holder_job_name or step.holder_thread or pid, step.holder_job_id]
+    names = [step.holder_job_name or step.holder_thread or pid, id_start(step.holder_job_id or "")]
     return Link(
-        thing or "waits",
+        (step.kind or "").replace("_", " "),
+        thing,
         step.since_s,
         " ".join(name for name in names if name),
+        step.holder_job_id or "",
         job_path(step.holder_job_key or step.holder_job_id or "") if step.holder_job_key or step.holder_job_id else "",
         step.holder_state or "",
         step.holder_code or "",
@@ -144,38 +165,46 @@ def _link(step: Step) -> Link:
 
 
 def _facts(job: JobView) -> list[tuple[str, str]]:
-    heard = None if job.heartbeat_age_s is None else f"{duration.render(job.heartbeat_age_s)} ago"
-    moved = None if job.movement_age_s is None else f"{duration.render(job.movement_age_s)} ago"
-    attempt = (
-        None if job.attempt is None else f"{job.attempt}" + (f" of {job.max_attempts}" if job.max_attempts else "")
-    )
-    pod = " / ".join(part for part in (job.namespace, job.pod) if part)
-    process = " ".join(part for part in (job.host, job.pid is not None and f"pid {job.pid}") if part)
-    ended = " ".join(part for part in (job.outcome, job.reason and f"({job.reason})") if part)
+    is_open = job.state != "ended"
     return [
-        ("Ended", ended),
-        ("Open for", duration.render(job.age_s)),
+        ("Ended", " ".join(part for part in (job.outcome, job.reason and f"({job.reason})") if part)),
+        ("Open for" if is_open else "Took", duration.render(job.age_s)),
         ("Allowed", f"{duration.render(job.allowed_s)} ({job.basis_rule})"),
-        ("Progress", _progress(job)),
-        ("Last movement", moved or ""),
-        ("CPU", _cpu(job)),
-        ("Heard", heard or ""),
-        ("Process", process),
-        ("Pod", pod),
+        *(_signs_of_life(job) if is_open else ()),
+        ("Process", " ".join(part for part in (job.host, job.pid is not None and f"pid {job.pid}") if part)),
+        ("Pod", " in ".join(part for part in (job.pod, job.namespace) if part)),
         ("Thread", job.thread or ""),
-        ("Queue", " / ".join(part for part in (job.system, job.queue) if part)),
-        ("Attempt", attempt or ""),
-        ("Service", " / ".join(part for part in (job.service, job.environment, job.service_version) if part)),
-        ("Waits for", _wait(job)),
+        ("Queue", " ".join(part for part in (job.queue, job.system and f"({job.system})") if part)),
+        ("Attempt", _attempt(job)),
+        ("Service", " · ".join(part for part in (job.service, job.environment, job.service_version) if part)),
+        ("Waits for", _wait(job) if is_open else ""),
         ("Holds", ", ".join(job.holds)),
-        ("Incident", job.incident or ""),
     ]
+
+
+def _signs_of_life(job: JobView) -> Iterator[tuple[str, str]]:
+    yield "Progress", _progress(job)
+    yield "Last movement", _ago(job.movement_age_s)
+    yield "CPU", _cpu(job)
+    yield "Process spoke", _ago(job.heartbeat_age_s)
+
+
+def _ago(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return "just now" if seconds < _JUST_NOW else f"{duration.render(int(seconds))} ago"
+
+
+def _attempt(job: JobView) -> str:
+    if job.attempt is None:
+        return ""
+    return f"{job.attempt} of {job.max_attempts}" if job.max_attempts else f"{job.attempt}"
 
 
 def _progress(job: JobView) -> str:
     told = job.progress
     if told is None:
-        return "none told"
+        return "not told: progress() is not called"
     of = "" if told.total is None else f" of {told.total:g}"
     share = "" if told.ratio is None else f" ({told.ratio:.0%})"
     return f"{told.done:g}{of}{share} {told.message or ''}".rstrip()
@@ -194,12 +223,3 @@ def _wait(job: JobView) -> str:
         return ""
     timeout = "no timeout" if wait.unbounded else wait.timeout_s and f"timeout {duration.render(wait.timeout_s)}"
     return ", ".join(str(word) for word in (wait.kind, wait.call, wait.peer, wait.target, timeout) if word)
-
-
-def _trace(job: JobView, template: str | None) -> str:
-    if template is None or job.trace_id is None:
-        return ""
-    told = {"trace_id": job.trace_id, "span_id": job.span_id or "", "job_id": job.job_id, "job_key": job.job_key}
-    for name, value in told.items():
-        template = template.replace("{" + name + "}", quote(value, safe=""))
-    return template

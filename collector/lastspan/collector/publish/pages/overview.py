@@ -16,8 +16,8 @@ from ...pipeline import Pipeline
 from ...track import JobRow
 from ..status import status
 from ..views import SCANNED, all_jobs, count_states
-from .engine import job_path
 from .filter import SORTS, Filter
+from .paths import job_path
 from .rows import Row, look
 
 ROWS: Final = 200
@@ -37,6 +37,8 @@ class Group(msgspec.Struct, frozen=True):
     """Jobs that stopped at one thing."""
 
     incident: str
+    state: str
+    """Of the first."""
     cause: str
     text: str
     pages: bool
@@ -52,6 +54,7 @@ class Branch(msgspec.Struct, frozen=True):
 
     kind: str
     title: str
+    job_id: str
     subtitle: str
     state: str
     path: str
@@ -65,6 +68,7 @@ def overview(pipeline: Pipeline, asked: Filter, url: str) -> dict[str, Any]:
     known = pipeline.known()
     groups, rest = _groups(pipeline, asked)
     drawn = pipeline.graph(_CHOICES)
+    wired = wiring(msgspec.to_builtins(status(pipeline)), url)
     return {
         "asked": asked,
         "sorts": SORTS,
@@ -79,7 +83,9 @@ def overview(pipeline: Pipeline, asked: Filter, url: str) -> dict[str, Any]:
         "slowest": [look(pipeline, job, known)[0] for job in _slowest(pipeline, known.now_ns)]
         if asked.is_empty
         else [],
-        "wiring": wiring(msgspec.to_builtins(status(pipeline)), url),
+        "wiring": wired,
+        "is_wired": all(line.is_fine for line in wired),
+        "is_heard": any(True for _ in pipeline.tracker.processes.states()),
         "findings": len(pipeline.findings()),
     }
 
@@ -122,6 +128,7 @@ def _group(pipeline: Pipeline, asked: Filter, incident: str, jobs: list[JobRow],
     cause = next((cause for _, cause in told if cause is not None), None)
     return Group(
         incident=incident,
+        state=told[0][0].state,
         cause="" if cause is None else cause.name,
         text="" if cause is None else cause.text,
         pages=any(row.severity == "page" for row, _ in told),
@@ -194,7 +201,8 @@ def _branch(drawn: Graph, id: str, depth: int, seen: set[str]) -> Branch:
     return Branch(
         node.kind,
         node.title,
-        node.subtitle,
+        node.job_id if node.job_id != node.title else "",
+        "" if node.subtitle == node.kind else node.subtitle,
         node.state,
         path,
         drawn.waiting.get(id, 0),

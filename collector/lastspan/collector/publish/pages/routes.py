@@ -18,19 +18,22 @@ from ..metrics import own_version
 from ..shapes import JobView
 from ..views import Wall, find_job, iso, view
 from . import engine
+from .elsewhere import Elsewhere
 from .filter import from_query
 from .incident import incident
 from .overview import overview
+from .runbooks import runbook_text
 
 _TEXT = ".txt"
 _WIDTH = 120
 
 
-def routes(pipeline: Pipeline, wall: Wall, trace_url: str | None) -> list[Route]:
-    """Return the routes of `/`, `/jobs/{ref}`, `/jobs/{ref}.txt` and `/static/`."""
+def routes(pipeline: Pipeline, wall: Wall, elsewhere: Elsewhere) -> list[Route]:
+    """Return the routes of `/`, `/jobs/{ref}`, `/jobs/{ref}.txt`, `/runbooks/{alert}` and `/static/`."""
 
     def frame() -> dict[str, Any]:
-        return {"now": iso(wall())[11:19], "version": own_version()}
+        grafana = elsewhere.dashboard("lastspan-fleet")
+        return {"now": iso(wall())[11:19], "version": own_version(), "grafana": grafana}
 
     async def stuck(request: Request) -> Response:
         shown = overview(pipeline, from_query(request.query_params), f"{request.url.scheme}://{request.url.netloc}")
@@ -43,11 +46,25 @@ def routes(pipeline: Pipeline, wall: Wall, trace_url: str | None) -> list[Route]
             return engine.text(story(view(pipeline, job, wall=wall)))
         if job is None:
             return _unknown(ref, frame())
-        return engine.page("job.html", frame() | incident(view(pipeline, job, wall=wall), trace_url))
+        told = view(pipeline, job, wall=wall)
+        return engine.page("job.html", frame() | incident(told, elsewhere, alike=_alike(told)))
+
+    def _alike(job: JobView) -> int:
+        """Return how many others stopped at the same thing."""
+        found = pipeline.tracker.counts.incidents.get(job.incident or "")
+        return 0 if found is None else len(found.jobs) - 1
+
+    async def runbook(request: Request) -> Response:
+        alert = request.path_params["alert"]
+        body = runbook_text(alert)
+        if body is None:
+            return engine.text("no runbook of this name\n", 404)
+        return engine.page("runbook.html", frame() | {"alert": alert, "body": body})
 
     return [
         Route("/", stuck),
         Route("/jobs/{ref:path}", one_job),
+        Route("/runbooks/{alert}", runbook),
         Route("/static/{name}", engine.static),
     ]
 

@@ -12,7 +12,7 @@ from ...pipeline import Pipeline
 from ...track import JobRow
 from ...words import file_line, short
 from ..blocked import key_text
-from .engine import job_path
+from .paths import job_path
 
 _ID = 12
 _FULL = 100.0
@@ -28,7 +28,6 @@ class Row(msgspec.Struct, frozen=True):
     severity: str
     job_name: str
     job_id: str
-    short_id: str
     where: str
     """The call that is open; empty: none."""
     code: str
@@ -40,6 +39,11 @@ class Row(msgspec.Struct, frozen=True):
     """Age by allowance."""
     process: str
     queue: str
+
+
+def id_start(id: str) -> str:
+    """Return enough of a job's id to tell it from its neighbours."""
+    return id if len(id) <= _ID else id[:8] + "…"
 
 
 def look(pipeline: Pipeline, job: JobRow, known: Known) -> tuple[Row, Explanation | None]:
@@ -61,7 +65,6 @@ def _row(job: JobRow, verdict: Verdict, now_ns: int) -> Row:
         severity="" if verdict.severity is None else verdict.severity.value,
         job_name=short(job.type.name, 120),
         job_id=short(job.job_id, 120),
-        short_id=job.job_id if len(job.job_id) <= _ID else job.job_id[:8] + "…",
         where=_call(job, last),
         code=f"{evidence.function or ''} {where}".strip(),
         age=age / 1e9,
