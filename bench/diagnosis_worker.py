@@ -22,8 +22,9 @@ from opentelemetry.trace import SpanKind
 
 from lastspan.instrumentation.evidence import look
 from lastspan.instrumentation.evidence.diagnosis import Subject, diagnose
-from lastspan.instrumentation.evidence.frames import _current_frames
+from lastspan.instrumentation.evidence.frames import _current_frames, live
 from lastspan.instrumentation.evidence.locks import find
+from lastspan.instrumentation.evidence.sessions import sessions_in_reach
 from lastspan.instrumentation.run import Run
 from lastspan.instrumentation.sampling import Sampling
 from lastspan.instrumentation.settings import Settings
@@ -122,7 +123,7 @@ def _look(sampling: Sampling, spans: OpenSpans, item: tuple[int, Entry], now: fl
 def _diagnosis(spans: OpenSpans, entry: Entry) -> float:
     where = spans.where(entry)
     subject = Subject(where, "", look(where).thread_id, False, 1.0)
-    return _cpu(lambda: diagnose(subject))
+    return _cpu(lambda: (diagnose(subject), sessions_in_reach(live(where))))
 
 
 def _locks(sampling: Sampling, spans: OpenSpans, entries: list[tuple[int, Entry]]) -> tuple[list[float], list[float]]:
