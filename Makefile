@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers check test demo bench compat causes soak kill simulate docs clean dashboards alerts bench-page stack
+.PHONY: help install servers check test demo bench compat causes soak kill simulate docs clean dashboards alerts bench-page stack pictures
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-page: install servers ## how long from a stuck span to the page (Prometheu
 docs: install ## the generated pages
 	$(BIN)/python -m lastspan.semconv.tables > docs/semconv.md
 	$(BIN)/lastspan demo --once --svg docs/jobs.svg
+
+pictures: install servers ## docs/pictures: the pages in a real browser, as they show the demo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.browser.pictures
 
 dashboards: install ## dashboards/generated, from the descriptors
 	$(BIN)/lastspan dashboards build --out dashboards/generated

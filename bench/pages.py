@@ -28,7 +28,7 @@ _MEANS: Final = {
 
 def run(options: Options) -> Report:
     """Ask for each page in fresh processes."""
-    jobs, suspects = options.of(_JOBS, 100), options.of(_SUSPECTS, 10)
+    jobs, suspects = options.of(_JOBS, 80), options.of(_SUSPECTS, 10)
     number = options.rounds_of(3)
     progress = Progress("pages", number)
     figures: dict[str, list[dict[str, Any]]] = {name: [] for name in _MEANS}
@@ -42,13 +42,26 @@ def run(options: Options) -> Report:
     return Report(
         "pages",
         f"how long a page takes at {jobs:,} jobs of which {suspects} are stuck",
-        [Column("p50", "p50 ms", 1), Column("max", "max ms", 1), Column("kib", "KiB", 1)],
+        [
+            Column("cpu", "CPU ms", 1),
+            Column("cpu_max", "worst", 1),
+            Column("wall", "wall ms", 1),
+            Column("wall_max", "worst", 1),
+            Column("kib", "KiB", 1),
+        ],
         [_row(name, ones) for name, ones in figures.items()],
         bounds=[
-            Bound(f"/ takes less than {_LIMIT_MS:.0f} ms, at worst", max(one["max"] for one in home), _LIMIT_MS),
+            Bound(
+                f"/ takes less than {_LIMIT_MS:.0f} ms of CPU, at worst", max(one["cpu_max"] for one in home), _LIMIT_MS
+            ),
+            Bound(
+                f"/ takes less than {_LIMIT_MS:.0f} ms by the clock, median",
+                median(one["wall"] for one in home),
+                _LIMIT_MS,
+            ),
             Bound(f"/ is smaller than {_LIMIT_KIB:.0f} KiB, at worst", max(one["kib"] for one in home), _LIMIT_KIB),
         ],
-        notes=["Wall time from the request to the last byte within the collector's process, without the socket."],
+        notes=["From the request to the last byte within the collector's process, without the socket."],
         packages=("jinja2", "starlette"),
     )
 
@@ -57,7 +70,9 @@ def _row(name: str, ones: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "variant": name,
         "means": _MEANS[name],
-        "p50": median(one["p50"] for one in ones),
-        "max": max(one["max"] for one in ones),
+        "cpu": median(one["cpu"] for one in ones),
+        "cpu_max": max(one["cpu_max"] for one in ones),
+        "wall": median(one["wall"] for one in ones),
+        "wall_max": max(one["wall_max"] for one in ones),
         "kib": max(one["kib"] for one in ones),
     }

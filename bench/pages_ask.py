@@ -1,6 +1,6 @@
 """Asks a collector with many jobs for its pages; prints how long each took and how big it was.
 
-`python -m bench.page_ask JOBS SUSPECTS TIMES`
+`python -m bench.pages_ask JOBS SUSPECTS TIMES`
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 from starlette.applications import Starlette
@@ -21,6 +21,7 @@ from lastspan.collector.model import Call, Kind
 from lastspan.collector.pipeline import Pipeline
 from lastspan.collector.policy import Match, Policy, Rule
 from lastspan.collector.publish.blocked import key_text
+from lastspan.collector.publish.views import count_states
 from lastspan.collector.publish.web import web_app
 from lastspan.collector.track import JobRow
 
@@ -35,11 +36,33 @@ def main() -> None:
     jobs, suspects, times = (int(argument) for argument in sys.argv[1:4])
     together, apart = _filled(jobs, suspects, apart=False), _filled(jobs, suspects, apart=True)
     figures = {}
+    lines = _lines(jobs, suspects)
     for name, pipeline, path in _asked(together, apart):
         app = web_app(pipeline, ready=lambda: True)
-        _ask(app, path)  # templates are compiled once
+        first = _ask(app, path)  # templates are compiled once
+        if name in lines:
+            assert (found := first.body.count(b'<li class="row"')) == lines[name], (name, found)
         figures[name] = _figures([_ask(app, path) for _ in range(times)])
     print("result " + json.dumps(figures), flush=True)
+
+
+def _lines(jobs: int, suspects: int) -> dict[str, int]:
+    """Return how many jobs each page is to show: `/` those that are stuck, and those that run and are nearest to it."""
+    slowest = min(8, jobs - suspects)
+    return {
+        "/ together": min(suspects, 10) + slowest,
+        "/ apart": min(suspects, 40) + slowest,
+        "/ of one incident": min(suspects, 200),
+        "/ of running": min(jobs - suspects, 200),
+    }
+
+
+class Asked(NamedTuple):
+    """One answer."""
+
+    wall_ms: float
+    cpu_ms: float
+    body: bytes
 
 
 def _filled(jobs: int, suspects: int, *, apart: bool) -> Pipeline:
@@ -54,7 +77,8 @@ def _filled(jobs: int, suspects: int, *, apart: bool) -> Pipeline:
         pipeline.tracker.touch(job)
     clock.now_ns += _SECOND
     tick(pipeline)
-    assert len(pipeline.tracker.suspects) == suspects
+    counts = count_states(pipeline)
+    assert (counts["stuck"], counts["running"]) == (suspects, jobs - suspects), counts
     assert len(pipeline.tracker.counts.incidents) == (suspects if apart else 1)
     return pipeline
 
@@ -84,8 +108,8 @@ def _asked(together: Pipeline, apart: Pipeline) -> Iterator[tuple[str, Pipeline,
     yield "/jaeger/api/traces", together, f"/jaeger/api/traces?service={job.type.service}"
 
 
-def _ask(app: Starlette, url: str) -> tuple[float, int]:
-    """Return how long an answer took, ms, and its size."""
+def _ask(app: Starlette, url: str) -> Asked:
+    """Return an answer, and how long it took this thread."""
     path, _, query = url.partition("?")
     scope: dict[str, Any] = {
         "type": "http",
@@ -104,19 +128,25 @@ def _ask(app: Starlette, url: str) -> tuple[float, int]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    async def ask() -> float:
-        began = time.perf_counter()
+    async def ask() -> tuple[float, float]:
+        began, busy = time.perf_counter(), time.thread_time()
         await app(scope, receive, send)
-        return (time.perf_counter() - began) * 1000
+        return (time.perf_counter() - began) * 1000, (time.thread_time() - busy) * 1000
 
-    took = asyncio.run(ask())
+    wall_ms, cpu_ms = asyncio.run(ask())
     assert sent[0]["status"] == 200, sent
-    return took, sum(len(message.get("body", b"")) for message in sent)
+    return Asked(wall_ms, cpu_ms, b"".join(message.get("body", b"") for message in sent))
 
 
-def _figures(answers: list[tuple[float, int]]) -> dict[str, float]:
-    times = [took for took, _ in answers]
-    return {"p50": median(times), "max": max(times), "kib": max(size for _, size in answers) / 1024}
+def _figures(answers: list[Asked]) -> dict[str, float]:
+    cpu, wall = [answer.cpu_ms for answer in answers], [answer.wall_ms for answer in answers]
+    return {
+        "cpu": median(cpu),
+        "cpu_max": max(cpu),
+        "wall": median(wall),
+        "wall_max": max(wall),
+        "kib": max(len(answer.body) for answer in answers) / 1024,
+    }
 
 
 if __name__ == "__main__":

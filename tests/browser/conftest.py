@@ -33,10 +33,14 @@ class Shown:
         return f"{self.web}/jobs/{self.jobs[name]['job_key']}"
 
 
+def chromium_path() -> str | None:
+    return shutil.which("chromium")
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """One browser for a module; while it is open an event loop runs in this thread, and nobody else's can."""
-    program = shutil.which("chromium")
+    program = chromium_path()
     if program is None:
         message = "chromium is not installed: make servers, or apt-get install chromium"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
@@ -73,6 +77,10 @@ def look(chromium: Any) -> Iterator[Open]:
 
 @pytest.fixture(scope="module")
 def shown() -> Iterator[Shown]:
+    yield from demo_shown()
+
+
+def demo_shown() -> Iterator[Shown]:
     """The demo, when every stuck job is found."""
     with Running() as running:
         demo = Demo(running, lambda text: None)

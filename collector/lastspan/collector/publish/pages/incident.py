@@ -26,6 +26,8 @@ _SURE: Final = 0.75
 _FULL: Final = 100.0
 _SPANS: Final = 30
 _JUST_NOW: Final = 2.0
+_DEEP: Final = 8
+"""Deeper ones stand no further to the right."""
 _UNFOLDED: Final = 3
 """Library frames in a row that are shown one by one."""
 
@@ -129,22 +131,36 @@ def _runs(frames: list[Frame]) -> list[Run]:
 
 
 def _bars(job: JobView) -> list[Bar]:
-    spans = {span.span_id: span for span in job.open_spans}
-    whole = max(1e-9, job.age_s)
-    ordered = sorted(job.open_spans, key=lambda span: -span.age_s)
+    ordered = list(_by_parent(job.open_spans))
     shown = ordered[:_SPANS]
-    if len(ordered) > _SPANS and not any(span.is_last for span in shown):
-        shown[-1] = next((span for span in ordered if span.is_last), shown[-1])
-    return [_bar(span, spans, whole) for span in shown]
+    if len(ordered) > _SPANS and not any(span.is_last for span, _ in shown):
+        shown[-1] = next((pair for pair in ordered if pair[0].is_last), shown[-1])
+    known = {span.span_id for span in job.open_spans}
+    whole = max(1e-9, job.age_s)
+    return [_bar(span, depth, known, whole) for span, depth in shown]
 
 
-def _bar(span: OpenSpan, spans: dict[str, OpenSpan], whole: float) -> Bar:
+def _by_parent(spans: list[OpenSpan]) -> Iterator[tuple[OpenSpan, int]]:
+    """Yield spans with their depth, each below its parent, the oldest first; those of an unknown one come last."""
+    below: dict[str | None, list[OpenSpan]] = {}
+    known = {span.span_id for span in spans}
+    for span in sorted(spans, key=lambda span: -span.age_s):
+        is_top = span.is_job or span.parent_id not in known
+        below.setdefault(None if is_top else span.parent_id, []).append(span)
+    tops = sorted(below.get(None, ()), key=lambda span: not span.is_job)
+    waiting, seen = [(span, 0) for span in reversed(tops)], set()
+    while waiting:
+        span, depth = waiting.pop()
+        if span.span_id not in seen:  # ids that are there twice
+            seen.add(span.span_id)
+            yield span, depth
+            waiting += [(child, depth + 1) for child in reversed(below.get(span.span_id, ()))]
+
+
+def _bar(span: OpenSpan, depth: int, known: set[str], whole: float) -> Bar:
     width = min(_FULL, max(1.0, _FULL * span.age_s / whole))
-    depth, parent = 0, span.parent_id
-    while parent in spans and depth < 8:
-        depth, parent = depth + 1, spans[parent].parent_id
-    unknown = span.parent_id is not None and span.parent_id not in spans and span is not next(iter(spans.values()))
-    return Bar(span.name, depth, _FULL - width, width, span.age_s, span.is_last, unknown)
+    is_orphan = not span.is_job and span.parent_id is not None and span.parent_id not in known
+    return Bar(span.name, min(depth, _DEEP), _FULL - width, width, span.age_s, span.is_last, is_orphan)
 
 
 def _link(step: Step) -> Link:
