@@ -118,7 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make stack", description="From a hanging job to a page, on this machine.")
     parser.add_argument("--once", action="store_true", help="end with the first page")
     once = parser.parse_args().once
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    # So that what was started is ended; a shell starts what runs in the background with SIGINT ignored.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Running() as running, contextlib.closing(Stack(running)) as stack:
             stack.start()
