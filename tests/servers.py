@@ -457,6 +457,11 @@ class Prometheus(Server):
         series: list[Any] = answer["result"]
         return series
 
+    def alerts(self) -> list[Any]:
+        """Return the alerts that are pending or firing."""
+        found: list[Any] = requests.get(f"{self.dsn}/api/v1/alerts", timeout=30).json()["data"]["alerts"]
+        return found
+
     def _ask(self, what: str, **parameters: str) -> Any:
         answer = requests.post(f"{self.dsn}/api/v1/{what}", data=parameters, timeout=30).json()
         if answer["status"] != "success":
@@ -488,12 +493,21 @@ class Prometheus(Server):
 
 
 class Alertmanager(Server):
-    """Alertmanager with a configuration and templates of the test's."""
+    """Alertmanager with a configuration and templates of the test's; *web* is its `--web.config.file`."""
 
     name = "alertmanager"
 
-    def __init__(self, config: str, templates: str, *, installed: str = "prometheus-alertmanager") -> None:
+    def __init__(
+        self,
+        config: str,
+        templates: str,
+        *,
+        installed: str = "prometheus-alertmanager",
+        web: str = "",
+        files: Sequence[Path] = (),
+    ) -> None:
         self._config, self._templates, self._installed = config, templates, installed
+        self._web, self._files = web, files
         super().__init__()
 
     def dsn_of(self, user: str, password: str) -> str:
@@ -507,15 +521,21 @@ class Alertmanager(Server):
     def _prepare(self) -> None:
         self._write("alertmanager.yml", self._config)
         self._write("lastspan.tmpl", self._templates)
+        self._write("web.yml", self._web)
+        for file in self._files:
+            self._write(file.name, file.read_text())
 
     def _command(self) -> Sequence[str]:
         return [
             *(program(self._installed), "--config.file=alertmanager.yml", "--storage.path=data"),
             *(f"--web.listen-address={self.address}", "--cluster.listen-address=", "--log.level=debug"),
+            *(["--web.config.file=web.yml"] if self._web else []),
         ]
 
     def _ping(self) -> None:
-        requests.get(f"{self.dsn}/-/ready", timeout=2).raise_for_status()
+        if self._web:  # asks for a password, or for TLS
+            return socket.create_connection((self.host, self.port), timeout=2).close()
+        return requests.get(f"{self.dsn}/-/ready", timeout=2).raise_for_status()
 
 
 def _static(target: str) -> list[dict[str, Any]]:

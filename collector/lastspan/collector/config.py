@@ -14,6 +14,8 @@ from lastspan.semconv import duration
 from lastspan.semconv.attributes import CALL_ATTRIBUTES
 
 from . import probe
+from .alert import AlertmanagerSetting, AlertmanagerTarget, SettingError
+from .alert import target as alertmanagers
 from .learn import Learner, Learning
 from .policy import Defaults, Match, Policy, Rule
 from .track import Limits
@@ -84,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes of stacks that are kept in all."""
     postgres: list[ProbeSetting] = []
     mysql: list[ProbeSetting] = []
+    alertmanager: AlertmanagerSetting = AlertmanagerSetting()
     learning: Learning = Learning()
     """What finished runs teach: `enabled: false` switches it off; the others are constants."""
     data_dir: str | None = None
@@ -140,6 +143,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for index, setting in enumerate(getattr(self, system))
         )
 
+    def alertmanagers(self) -> AlertmanagerTarget:
+        """Return to whom alerts are posted."""
+        try:
+            return alertmanagers(self.alertmanager)
+        except SettingError as problem:
+            raise ConfigError(f"alertmanager.{problem}") from None
+
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -180,6 +190,7 @@ def show(settings: Settings) -> str:
         rule["match"] = {key: value for key, value in rule["match"].items() if value is not None}
     for system in ("postgres", "mysql"):
         tree[system] = [_shown(setting) for setting in tree[system]]
+    tree["alertmanager"] = {key: value for key, value in tree["alertmanager"].items() if value is not None}
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
@@ -244,6 +255,7 @@ def _check_values(settings: Settings) -> None:
     settings.policy()
     settings.limits()
     _check_probes(settings.probes())
+    settings.alertmanagers()
     for name in ("otlp_grpc", "otlp_http", "web"):
         split_address(name, getattr(settings, name))
     _duration("data_sync", settings.data_sync)

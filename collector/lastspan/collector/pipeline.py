@@ -78,6 +78,15 @@ class MemoryFacts(msgspec.Struct):
     """Why nothing is kept now; empty: all is well."""
 
 
+class PostFacts(msgspec.Struct):
+    """What became of alerts for one Alertmanager."""
+
+    posted: int = 0
+    waiting: int = 0
+    failures: Counter[str] = msgspec.field(default_factory=Counter)
+    """By reason."""
+
+
 class Facts(msgspec.Struct):
     """What the collector knows of itself."""
 
@@ -94,6 +103,8 @@ class Facts(msgspec.Struct):
     """None: the state is forgotten at the end."""
     probe_failures: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
     """(server, reason), of probes beside databases."""
+    posts: dict[str, PostFacts] = msgspec.field(default_factory=dict)
+    """By Alertmanager, where the collector posts alerts itself."""
 
 
 class Pipeline:

@@ -62,6 +62,7 @@ class Collector:
             clock=self.pipeline.clock,
             failures=self.pipeline.facts.probe_failures,
         )
+        self._pager = self._make_pager()
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -74,6 +75,14 @@ class Collector:
             logger.warning("no data_dir: all that is known here is forgotten when this collector ends")
             return None
         return Memory(Path(settings.data_dir), self.pipeline, sync_s=settings.sync_s(), log_max=settings.data_log_max)
+
+    def _make_pager(self) -> Any:
+        target = self._settings.alertmanagers()
+        if not target.urls:
+            return None
+        from .alert.pager import Pager  # most collectors leave pages to Prometheus
+
+        return Pager(target, self.pipeline, wall=time.time)
 
     async def run(self, ready: Callable[[str], None]) -> None:
         """Listen, work, and return after `stop`; *ready* gets the line that says where it listens."""
@@ -94,6 +103,8 @@ class Collector:
                 await asyncio.sleep(0.005)
         tick = asyncio.create_task(self._tick())
         keep = asyncio.create_task(self._keep())
+        if self._pager is not None:
+            self._pager.start()
         gc.freeze()  # what is there now stays: collections need not look at it
         ready(f"ready grpc={grpc_address} http={_address(sockets['otlp_http'])} web={_address(sockets['web'])}")
         stopped = asyncio.create_task(self._stop.wait())
@@ -105,6 +116,8 @@ class Collector:
             if task.done():
                 task.result()  # it ends by a defect only
             task.cancel()
+        if self._pager is not None:
+            await self._pager.stop()
         await self._probes.stop()
         if self.memory is not None:
             await asyncio.gather(keep, return_exceptions=True)

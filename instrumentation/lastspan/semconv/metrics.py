@@ -171,6 +171,27 @@ COLLECTOR_PROBE_FAILURES = metric(
     unit="{look}",
     attributes=("server", "reason"),
 )
+COLLECTOR_ALERTS_POSTED = metric(
+    "lastspan_collector_alerts_posted_total",
+    "counter",
+    "alerts that an Alertmanager took from the collector itself, those sent again included",
+    unit="{alert}",
+    attributes=("server",),
+)
+COLLECTOR_ALERTS_WAITING = metric(
+    "lastspan_collector_alerts_waiting",
+    "gauge",
+    "alerts that an Alertmanager has not been told yet",
+    unit="{alert}",
+    attributes=("server",),
+)
+COLLECTOR_ALERTS_FAILURES = metric(
+    "lastspan_collector_alerts_failures_total",
+    "counter",
+    "requests to an Alertmanager that failed, and alerts that there was no room for (`full`), by reason",
+    unit="{failure}",
+    attributes=("server", "reason"),
+)
 COLLECTOR_MEMORY_OK = metric(
     "lastspan_collector_memory_ok", "gauge", "1 while the state is kept on disk; absent without a data_dir", unit="1"
 )

@@ -128,7 +128,7 @@ def _incidents(pipeline: Pipeline) -> Iterator[Metric]:
 # --- suspects -----------------------------------------------------------------------------------------------------
 
 
-def _chosen(pipeline: Pipeline) -> list[JobRow]:
+def chosen_suspects(pipeline: Pipeline) -> list[JobRow]:
     """Return the suspects that get series: one of each incident, then the first found, always in the same order."""
     tracker = pipeline.tracker
     chosen = {
@@ -150,7 +150,7 @@ def _suspects(pipeline: Pipeline, wall: Wall) -> Iterator[Metric]:
         empty_family(m.JOB_LAST_HEARTBEAT_TIMESTAMP),
     )
     progress, cpu = empty_family(m.JOB_PROGRESS_RATIO), empty_family(m.JOB_CPU_RATIO)
-    chosen, now_s, known = _chosen(pipeline), wall(), pipeline.known()
+    chosen, now_s, known = chosen_suspects(pipeline), wall(), pipeline.known()
     for job in chosen:
         seen = view(pipeline, job, wall=wall, known=known)
         if seen.state not in SUSPECT:  # changed since the last tick: gone from here at the next
@@ -172,9 +172,17 @@ def _suspects(pipeline: Pipeline, wall: Wall) -> Iterator[Metric]:
     yield one_value(m.JOB_SERIES_TRUNCATED, max(0, len(pipeline.tracker.suspects) - len(chosen)))
 
 
+def code_line(job: JobView) -> str:
+    """Return where a job stands; empty: not known."""
+    return "" if job.code is None else f"{job.code.function} {job.code.file}:{job.code.line}"
+
+
+def lock_holder(job: JobView) -> str:
+    """Return who has what a job waits for; empty: nobody, or not known."""
+    return "" if job.blocked_by is None else job.blocked_by.holder_job_id or job.blocked_by.holder_thread or ""
+
+
 def _info(job: JobView) -> Labels:
-    code = "" if job.code is None else f"{job.code.function} {job.code.file}:{job.code.line}"
-    holder = "" if job.blocked_by is None else job.blocked_by.holder_job_id or job.blocked_by.holder_thread
     return as_labels(
         job.system,
         job.state,
@@ -182,8 +190,8 @@ def _info(job: JobView) -> Labels:
         job.last_span.name,
         job.last_span.kind,
         job.cause,
-        code,
-        holder,
+        code_line(job),
+        lock_holder(job),
         job.host,
         job.pod,
         job.namespace,
@@ -255,6 +263,7 @@ def _collector(pipeline: Pipeline) -> Iterator[Metric]:
         dropped.add_metric(as_labels(*labels), count)
     for labels, count in facts.probe_failures.items():
         probes.add_metric(as_labels(*labels), count)
+    yield from _posts(pipeline)
     info = empty_family(m.COLLECTOR_INFO)
     info.add_metric((own_version(),), 1)
     yield from (received, dropped, probes, info)
@@ -270,6 +279,17 @@ def _collector(pipeline: Pipeline) -> Iterator[Metric]:
     if facts.memory is not None:
         yield one_value(m.COLLECTOR_MEMORY_OK, int(not facts.memory.failed))
         yield one_value(m.COLLECTOR_MEMORY_WRITTEN, facts.memory.written_bytes)
+
+
+def _posts(pipeline: Pipeline) -> Iterator[Metric]:
+    posted, waiting = empty_family(m.COLLECTOR_ALERTS_POSTED), empty_family(m.COLLECTOR_ALERTS_WAITING)
+    failures = empty_family(m.COLLECTOR_ALERTS_FAILURES)
+    for server, facts in pipeline.facts.posts.items():
+        posted.add_metric(as_labels(server), facts.posted)
+        waiting.add_metric(as_labels(server), facts.waiting)
+        for reason, count in facts.failures.items():
+            failures.add_metric(as_labels(server, reason), count)
+    yield from (posted, waiting, failures)
 
 
 def own_version() -> str:
