@@ -111,7 +111,7 @@ CASES: Final[list[tuple[str, str, Series, Fires]]] = [
     ("LastspanWatchdog", "always", {}, {"0s": 1, "60m": 1}),
 ]  # fmt: skip
 
-NASTY: Final = ['"} or vector(1) #', "{{ $labels.job_key }}", "a\nb\\n", "`%q`", "‮ 🦄 é", "x" * 200, "<!channel>&"]
+NASTY: Final = ['"} or vector(1) #', "{{ $labels.job_key }}", "a\nb\\n", "`%q`", "‮ 🦄 é", "x" * 10240, "<!channel>&"]
 
 
 def promtool(tmp_path: Path, tests: list[dict[str, Any]], rules: str | None = None) -> str:
@@ -170,6 +170,13 @@ def test_annotations_read_as_agreed(tmp_path: Path) -> None:
         GOLDEN.write_text("\n".join(said))
     if not os.environ.get("PROMTOOL"):  # others write it in another form
         assert "\n".join(said) == GOLDEN.read_text()
+
+
+def test_one_is_not_many() -> None:
+    """Where promtool's stories have one job, the texts say `1 job`."""
+    text = GOLDEN.read_text()
+    assert "left 1 job open" in text
+    assert not re.findall(r"\b1 (?:jobs|suspects|times)\b", text)
 
 
 @pytest.mark.parametrize("value", NASTY)

@@ -37,6 +37,11 @@ CORE = (
     "lint",
     "track",
     "journal",
+    "alert/model",
+    "alert/texts",
+    "alert/wrong",
+    "alert/open",
+    "alert/outbox",
 )
 FORBIDDEN = {
     "asyncio",

@@ -23,6 +23,11 @@ def _of(name: str, label: str) -> str:
     return f'{{{{ with ${name} }}}}{{{{ . | first | label "{label}" }}}}{{{{ end }}}}'
 
 
+def counted(one: str, several: str, value: str = "$value") -> str:
+    """Say how many, and what follows, as a person would: `one` for 1, else the number and `several`."""
+    return f'{{{{ if eq {value} 1.0 }}}}1 {one}{{{{ else }}}}{{{{ printf "%.0f" {value} }}}} {several}{{{{ end }}}}'
+
+
 def _words(source: str) -> str:
     """Say a cause in words."""
     first, *others = CAUSES.items()
@@ -47,7 +52,7 @@ JOB_SUMMARY: Final = (
     f" at «{_of('info', 'last_span')}»: {_words('$cause')}"
 )
 INCIDENT_SUMMARY: Final = (
-    f"{_OTHERS}{{{{ $value }}}} jobs stopped at «{_of('jobs', 'last_span')}»:"
+    f"{_OTHERS}{counted('job', 'jobs')} stopped at «{_of('jobs', 'last_span')}»:"
     '{{ $cause := "unknown" }}{{ with $jobs }}{{ $cause = . | first | label "cause" }}{{ end }} ' + _words("$cause")
 )
 
@@ -75,7 +80,8 @@ JOB_DESCRIPTION: Final = (
     f"\nwhy: {_words('$cause')}"
     + _line("without movement for", "{{ . | first | value | humanizeDuration }}", given="$since")
     + _labels("code", "lock_holder", "host", "pod", "pid")
-    + _line("jobs that stopped at the same thing", "{{ . | first | value }}", given="$jobs")
+    + "{{ with $jobs }}{{ if gt (. | first | value) 1.0 }}"
+    '\njobs that stopped at the same thing: {{ . | first | value | printf "%.0f" }}{{ end }}{{ end }}'
 )
 """What a colleague would say: what, where, why, since when, how many others, who holds it."""
 
@@ -109,8 +115,9 @@ def of_incident(settings: Settings) -> dict[str, str]:
     return {
         "description": (
             f'{{{{ $names := printf "topk(10, {names})" $labels.incident | query }}}}'
-            "{{ $value }} jobs{{ with $labels.environment }} in {{ . }}{{ end }}; among those that have a series:"
-            "{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value }}{{ end }}"
+            f"{counted('job', 'jobs')}"
+            "{{ with $labels.environment }} in {{ . }}{{ end }}; among those that have a series:"
+            '{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value | printf "%.0f" }}{{ end }}'
         ),
         **_links(settings, "$job", one_of()),
     }

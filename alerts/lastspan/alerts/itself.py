@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lastspan.semconv import metrics as m
 
+from . import facts
 from .model import Alert, Group
 from .settings import Settings
 
@@ -44,7 +45,8 @@ def _alerts(settings: Settings) -> Iterator[Alert]:
     yield Alert(
         name="LastspanJobSeriesTruncated",
         expr=f"{m.JOB_SERIES_TRUNCATED} > 0",
-        summary="{{ $value }} suspects have no series of their own; the first are shown, and the counts are of all",
+        summary=facts.counted("suspect has no series of its own", "suspects have no series of their own")
+        + "; the first are shown, and the counts are of all",
         plain="some suspects have no series of their own; the first are shown, and the counts are of all",
         severity="info",
         wait="1m",
@@ -52,6 +54,6 @@ def _alerts(settings: Settings) -> Iterator[Alert]:
     yield Alert(
         name="LastspanWatchdog",
         expr="vector(1)",
-        summary="always fires: whoever gets it alarms when it stops",
+        summary="always fires: a dead man's switch outside alarms when it stops",
         severity="none",
     )

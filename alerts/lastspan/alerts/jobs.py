@@ -17,6 +17,7 @@ from .hold import held, recordings
 from .model import Alert, Group
 from .settings import Settings
 
+_IN_A_CIRCLE: Final = ("job waits in a circle of locks: a deadlock", "jobs wait in a circle of locks: a deadlock")
 _TYPE: Final = ("environment", "service", "job_name", "queue")
 
 
@@ -38,7 +39,7 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
             name="LastspanManyJobsStopAtOneThing",
             expr=f"{jobs} >= {settings.many}",
             summary=facts.INCIDENT_SUMMARY,
-            plain="{{ $values.A.Value }} jobs stopped at one thing",
+            plain=_plainly("job stopped at one thing", "jobs stopped at one thing"),
             keep_firing_for=keep,
             annotations=links,
         )
@@ -46,8 +47,8 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
     yield Alert(
         name="LastspanDeadlock",
         expr=f"count {_by(settings, 'environment', 'incident')} ({_told('cause', '=', 'deadlock')}) > 0",
-        summary="{{ $value }} jobs wait for each other in a circle: a deadlock",
-        plain="{{ $values.A.Value }} jobs wait for each other in a circle: a deadlock",
+        summary=facts.counted(*_IN_A_CIRCLE),
+        plain=_plainly(*_IN_A_CIRCLE),
         severity="page",
         keep_firing_for=keep,
         annotations=links,
@@ -56,7 +57,8 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
     yield Alert(
         name="LastspanWorkerLost",
         expr=f"count {_by(settings, *lost)} ({_told('state', '=', 'lost')}) > 0",
-        summary="a worker of {{ $labels.service }} on {{ $labels.host }} is gone and left {{ $value }} jobs open",
+        summary="a worker of {{ $labels.service }} on {{ $labels.host }} is gone and left "
+        f"{facts.counted('job', 'jobs')} open",
         plain="a worker of {{ $labels.service }} on {{ $labels.host }} is gone and left jobs open",
         severity="page",
         keep_firing_for=keep,
@@ -67,8 +69,8 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
         Alert(
             name="LastspanLockHolderBlocksJobs",
             expr=f"{holders} >= {settings.blocked_at_least}",
-            summary="{{ $labels.lock_holder }} holds what {{ $value }} jobs wait for",
-            plain="{{ $labels.lock_holder }} holds what {{ $values.A.Value }} jobs wait for",
+            summary="{{ $labels.lock_holder }} holds what " + facts.counted("job waits for", "jobs wait for"),
+            plain="{{ $labels.lock_holder }} holds what " + _plainly("job waits for", "jobs wait for"),
             keep_firing_for=keep,
             annotations=links,
         )
@@ -88,6 +90,11 @@ def _by_verdict(alert: Alert) -> Iterator[Alert]:
     paging = f'on (incident) {held(m.JOB_STUCK)}{{severity="page"}}'
     yield replace(alert, severity="page", expr=f"{alert.expr} and {paging}")
     yield replace(alert, severity="warning", expr=f"{alert.expr} unless {paging}")
+
+
+def _plainly(one: str, several: str) -> str:
+    """Say how many in Grafana."""
+    return facts.counted(one, several, "$values.A.Value")
 
 
 def _told(label: str, operator: str, value: str) -> str:
@@ -112,7 +119,10 @@ def _by_type(settings: Settings) -> Iterator[Alert]:
     yield Alert(
         name="LastspanJobOverdue",
         expr=f'sum {by} ({m.JOBS}{{state="overdue"}}) > 0',
-        summary=f"{{{{ $value }}}} jobs of {what} run longer than they may, and still do something new",
+        summary=facts.counted(
+            f"job of {what} runs longer than it may, and still does something new",
+            f"jobs of {what} run longer than they may, and still do something new",
+        ),
         plain=f"jobs of {what} run longer than they may, and still do something new",
         severity="warning",
         wait="10m",
@@ -138,7 +148,7 @@ def _again(settings: Settings, what: str) -> Alert:
         name="LastspanStuckAgain",
         expr=f"sum {by} ((increase({total}[{within}]) and {total} offset {within}) or {total})"
         f" >= {settings.again_times} unless on ({', '.join(_TYPE)}) {held(m.JOB_STUCK)}",
-        summary=f'{what} got stuck {{{{ $value | printf "%.0f" }}}} times in {within}, and went on each time:'
+        summary=f"{what} got stuck {facts.counted('time', 'times')} in {within}, and went on each time:"
         " a retry hides it ({{ $labels.cause }})",
         plain=f"{what} got stuck again and again, and went on each time: a retry hides it",
         severity="warning",

@@ -16,7 +16,7 @@ from ..pipeline import Pipeline, PostFacts
 from ..publish.metrics import MAX_INCIDENTS, chosen_suspects
 from ..publish.views import view
 from .client import Client, PostError
-from .model import Incident, Post, Seen, Suspect
+from .model import Alert, Incident, Post, Seen, Suspect
 from .open import OpenAlerts
 from .outbox import Outbox
 from .target import AlertmanagerTarget
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
 _SLICE: Final = 10
-"""Suspects that are looked at between two returns to the event loop."""
+"""Suspects and alerts that are looked at between two returns to the event loop."""
 
 
 class Pager:
@@ -73,7 +73,7 @@ class Pager:
     async def _look(self) -> None:
         before = self._open.refused
         seen = await self._seen()
-        posts = self._open.look(wrong(seen, self._target.settings, instance=self._instance), seen.now_ns)
+        posts = self._open.look([alert async for alert in self._wrong(seen)], seen.now_ns)
         for server in self._servers:
             server.put(posts, refused=self._open.refused - before)
 
@@ -85,6 +85,13 @@ class Pager:
         )
         suspects = [suspect async for suspect in self._suspects()]
         return Seen(tuple(suspects), incidents, pipeline.tracker.processes.blind, pipeline.clock())
+
+    async def _wrong(self, seen: Seen) -> AsyncIterator[Alert]:
+        alerts = wrong(seen, self._target.settings, instance=self._instance)
+        for number, alert in enumerate(alerts, start=1):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+            yield alert
 
     async def _suspects(self) -> AsyncIterator[Suspect]:
         pipeline, known = self._pipeline, self._pipeline.known()
