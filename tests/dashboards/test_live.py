@@ -38,6 +38,9 @@ with job("shop.abandoned"):
 
 WITHOUT_DATA = {
     "lastspan_collector_probe_failures_total": "counts looks at databases that failed; the demo has no database",
+    "lastspan_collector_alerts_posted_total": "only in direct mode; the demo has no Alertmanager",
+    "lastspan_collector_alerts_waiting": "likewise",
+    "lastspan_collector_alerts_failures_total": "likewise",
     "lastspan_collector_memory_ok": "is absent without a data_dir, and the demo forgets",
     "lastspan_collector_memory_written_bytes_total": "likewise",
 }
