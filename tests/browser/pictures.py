@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import sync_playwright
 from tests.browser.conftest import DESK, PHONE, Shown, chromium_path, demo_shown
 
 ROOT: Final = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def main() -> None:
             browser.close()
 
 
-def picture(browser: Browser, shown: Shown, name: str) -> bytes:
+def picture(browser: Any, shown: Shown, name: str) -> bytes:
     """Return what is in a window, down to where the page ends."""
     of, (width, height), theme = PICTURES[name]
     page: Any = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)

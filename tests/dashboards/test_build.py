@@ -112,6 +112,8 @@ def build_of(folder: Path, described: str) -> dict[str, dict[str, list[dict[str,
         (AFTER, "description: !!python/object/apply:os.getpid []", 14, "", "could not determine a constructor"),
         ("{%where}", "{", 16, "panel 'A'", "bad PromQL"),
         ("{%where}", "{%jbos}", 16, "panel 'A'", "'%jbos' is none of the selectors %where, %jobs, %job"),
+        ("lastspan_jobs{", "lastspan_jbos{", 16, "panel 'A'", "no metric lastspan_jbos; is it lastspan_jobs?"),
+        ("uid: mine", "uid: lastspan-fleet", 6, "one", "'fleet' has this uid"),
         ("{%where}", '{queue="$nope"}', 13, "panel 'A'", "$nope is no variable of this dashboard"),
         ("!promql 'lastspan_jobs{%where}'", """'up{job!="a"}'""", 16, "panel 'A'", "texts with braces need !raw or"),
         ("!promql 'lastspan_jobs{%where}'", "!promql [1]", 16, "", "expected a scalar node"),
@@ -158,16 +160,30 @@ def test_the_command_writes_all(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "fleet.json").read_text() == text(board.built()["fleet"])
 
 
+BESIDE = """\
+            - stat-panel:
+                title: B
+                description: Do that.
+                targets:
+                  - prom-now: {expr: !promql 'sum(lastspan_jobs{queue="$nope"})'}
+"""
+
+
 def test_the_command_writes_nothing_if_anything_is_wrong(tmp_path: Path) -> None:
-    """Exit 1, all mistakes at once, and what was there before is still there."""
+    """Exit 1, a line for each dashboard that is wrong, and what was there before is still there."""
     write(board.built(), tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
-    (tmp_path / "a.yaml").write_text(MINE.replace("min", "m", 1).replace(AFTER, "span: 4"))
-    (tmp_path / "b.yaml").write_text("- name: x\n  pannels: []\n")
+    a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    a.write_text(MINE + BESIDE)
+    b.write_text(
+        MINE.replace("mine", "yours").replace("one", "two").replace(AFTER, f"{AFTER}\n                unit: x")
+    )
     done = command("build", "--out", tmp_path / "out", "--descriptors", tmp_path, "--set", "refresh=1h")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert f"lastspan: {tmp_path}/b.yaml:1: x: 'pannels' is no kind of component\n" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"lastspan: {a}:18: panel 'B': $nope is no variable of this dashboard\n"
+        f"lastspan: {b}:13: panel 'A': 'x' is no unit\n"
+    )
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
 
 
@@ -254,6 +270,12 @@ def test_the_builders_own_command_makes_the_same(tmp_path: Path) -> None:
     assert "Cannot load plugin" not in done.stdout
     made = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out" / "lastspan").glob("*.json")}
     assert made == board.built()
+
+
+@pytest.mark.parametrize("name", ["lastspan_job_active", "lastspan_job_duration_seconds_bucket", "up", "lastspan:mine"])
+def test_metrics_that_may_be_asked_for(tmp_path: Path, name: str) -> None:
+    """Those that workers send by OTLP, those of others, and rules of one's own."""
+    assert "one" in build_of(tmp_path, MINE.replace("lastspan_jobs{%where}", name))
 
 
 # --- words ----------------------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from lastspan.semconv import METRICS
 from lastspan.semconv.vocabulary import CAUSES
 
 ROW_PIXELS, GAP_PIXELS = 30, 8
-"""Of Grafana's grid."""
+"""Of Grafana's grid: GRID_CELL_HEIGHT and GRID_CELL_VMARGIN in public/app/core/constants.ts."""
 ABOVE_PIXELS = 150
-"""What Grafana 11 … 13 has above the panels: navigation, toolbar, variables."""
+"""What Grafana 11 … 13 has above the panels: two bars of 40 px (navigation, toolbar), a padding of 16 px, a line of
+variables with the links beside it (32 px and 8 px below), 14 px to spare. An estimate: no Grafana was at hand."""
 SCRAPED = {"instance", "job"}
 """Labels that Prometheus itself adds."""
 
@@ -212,7 +213,9 @@ def test_one_job_answers_on_one_screen() -> None:
     """At 1440 × 900: what is wrong, where, why, who holds it and what to do end above the lower edge of the window."""
     dashboard = board.built()["one-job"]
     lower = {
-        one["title"]: (one["gridPos"]["y"] + one["gridPos"]["h"]) * (ROW_PIXELS + GAP_PIXELS) + ABOVE_PIXELS
+        one["title"]: (one["gridPos"]["y"] + one["gridPos"]["h"]) * (ROW_PIXELS + GAP_PIXELS)
+        - GAP_PIXELS
+        + ABOVE_PIXELS
         for one in board.panels_of(dashboard)
     }
     first = {

@@ -94,6 +94,12 @@ class _Collected(DashboardExporter):
         if dashboard_name in self.dashboards:
             place = self._places[project_name].line_of(dashboard_name)
             raise DescriptorError([place.problem("two dashboards have this name", panel=dashboard_name)])
+        twin = next(
+            (name for name, one in self.dashboards.items() if one.get("uid") == dashboard_data.get("uid")), None
+        )
+        if twin is not None and "uid" in dashboard_data:
+            place = self._places[dashboard_name].line_of(dashboard_data["uid"])
+            raise DescriptorError([place.problem(f"{twin!r} has this uid", panel=dashboard_name)])
         self.dashboards[dashboard_name] = dashboard_data
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
 from typing import Any, Final
 
 import promql_parser
 
+from lastspan.semconv import METRICS
+
 from .mistakes import MistakeError
 
 _DURATION: Final = re.compile(r"\$__(?:rate_interval|interval|range)\b")
+_OURS: Final = re.compile(r"lastspan_\w+")
 _VARIABLE: Final = re.compile(r"\$\{[A-Za-z_]\w*(?::\w+)?\}|\$[A-Za-z_]\w*")
 
 
@@ -30,6 +35,26 @@ def parse(query: str) -> Any:
         return promql_parser.parse(probe)
     except ValueError as error:
         raise MistakeError(f"bad PromQL, {error}: {query}") from None
+
+
+def check(query: str) -> None:
+    """Raise `MistakeError` if a query cannot be parsed or names a metric that lastspan does not have."""
+    for one in metrics(query):
+        if _OURS.fullmatch(one.metric) and one.metric not in _known():
+            near = get_close_matches(one.metric, _known(), 1)
+            raise MistakeError(f"lastspan has no metric {one.metric}" + (f"; is it {near[0]}?" if near else ""))
+
+
+@cache
+def _known() -> frozenset[str]:
+    """Return all names that `semconv` declares, as Prometheus has them: those of workers come by OTLP."""
+    found: set[str] = set()
+    for name, metric in METRICS.items():
+        plain = name.replace(".", "_")
+        ends = ("", "_bucket", "_sum", "_count") if metric.instrument == "histogram" else ("",)
+        units = ("", "_seconds", "_total", "_ratio") if "." in name else ("",)
+        found |= {plain + unit + end for unit in units for end in ends}
+    return frozenset(found)
 
 
 def metrics(query: str) -> list[Named]:

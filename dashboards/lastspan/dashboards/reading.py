@@ -54,7 +54,7 @@ class Query(Raw):
     def plain(self) -> str:
         """Return the query, or raise `MistakeError`."""
         text = _SELECTOR.sub(_selector, " ".join(self.text.split()))
-        promql.parse(text)
+        promql.check(text)
         return text
 
 
