@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tarfile
 import venv
 import zipfile
 from collections.abc import Mapping
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,25 @@ def test_dashboards_are_built_where_there_is_no_compiler(built: Path, tmp_path: 
 
     run(*pip, *shlex.split(advice)[2:], environ=only)
     assert len(run(*command, environ=only).splitlines()) == 7
+    there = run(environment / "bin" / "python", "-m", "pip", "list", "--format=freeze", environ=only).lower()
+    assert "grafana-dashboard-builder" in there
+    assert not re.search("kerberos|gssapi|krb5", there)
+
+
+def test_only_one_extra_wants_a_compiler(built: Path) -> None:
+    """`gdb`, by the builder's kerberos; `make install` and the READMEs add the same version without it."""
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+        metadata = Parser().parsestr(wheel.read(next(n for n in wheel.namelist() if n.endswith("METADATA"))).decode())
+    wanted: dict[str, set[str]] = {extra: set() for extra in metadata.get_all("Provides-Extra") or []}
+    for requirement in metadata.get_all("Requires-Dist") or []:
+        if found := re.search(r"extra == ['\"](\w+)['\"]", requirement):
+            wanted[found[1]].add(re.split(r"[\[;]", requirement)[0].strip())
+    (pinned,) = wanted["gdb"] - wanted["dashboards"]
+    assert pinned.startswith("grafana-dashboard-builder==")
+    assert all(wanted["all"] >= wanted[extra] for extra in wanted.keys() - {"gdb"})
+    assert [extra for extra, names in wanted.items() if pinned in names] == ["gdb"]
+    for path in ("deploy/install.sh", "dashboards/README.md"):
+        assert pinned in (ROOT / path).read_text(encoding="utf-8"), path
 
 
 def test_the_wheel_holds_every_room_and_no_other(built: Path) -> None:
