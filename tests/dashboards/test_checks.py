@@ -14,6 +14,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from tests.dashboards import board
 
 from lastspan.collector.model import Basis, State
+from lastspan.collector.publish.pages.runbooks import runbook_text
 from lastspan.dashboards import promql
 from lastspan.dashboards.lint import lint
 from lastspan.dashboards.sdk import as_json
@@ -177,7 +178,11 @@ def test_every_link_leads_somewhere(name: str, link: str) -> None:
     """To a dashboard of ours with variables that it has, with the time; or to a page of the collector's."""
     by_uid = {dashboard["uid"]: dashboard for dashboard in board.built().values()}
     if link.startswith("${collector:raw}"):
-        assert re.fullmatch(r"\$\{collector:raw\}/jobs/\$\{[^}]+\}", link)
+        if runbook := re.fullmatch(r"\$\{collector:raw\}/runbooks/(\w+)#\$\{__value\.raw\}", link):
+            text = runbook_text(runbook[1]) or ""
+            assert [cause for cause in CAUSES if f'id="{cause}"' not in text] == []
+        else:
+            assert re.fullmatch(r"\$\{collector:raw\}/jobs/\$\{[^}]+\}", link)
         return
     parts = urlsplit(link)
     target = by_uid[parts.path.removeprefix("/d/")]
