@@ -14,6 +14,13 @@ from lastspan.dashboards.lint import panels
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "dashboards" / "generated"
+FOREIGN = {
+    "celery_queue_length": {"queue_name"},
+    "rq_jobs": {"queue", "status"},
+    "rabbitmq_queue_messages_ready": {"queue"},
+    "rabbitmq_detailed_queue_messages_ready": {"queue"},
+}
+"""Metrics of others (celery-exporter, rq-exporter, RabbitMQ), and their labels: shown where they are scraped."""
 
 
 @cache

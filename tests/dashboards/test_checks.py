@@ -109,6 +109,10 @@ def test_every_metric_and_label_is_declared(query: board.Query) -> None:
     """By `semconv`; a histogram's parts have its labels, and `le`."""
     allowed: set[str] = set(SCRAPED)
     for selected in promql.metrics(query.expr):
+        if selected.metric in board.FOREIGN:
+            assert selected.labels <= board.FOREIGN[selected.metric]
+            allowed |= board.FOREIGN[selected.metric]
+            continue
         declared = METRICS.get(selected.metric) or METRICS[re.sub(r"_(bucket|sum|count)$", "", selected.metric)]
         own = set(declared.attributes) | SCRAPED | ({"le"} if declared.instrument == "histogram" else set())
         assert selected.labels <= own
@@ -132,6 +136,7 @@ VALUES = {
     "severity": {"warning", "info"},  # of the lint
     "kind": {"job", "lock", "session", "peer", "process", "task"},
     "root": {"true"},
+    "status": {"queued"},  # of rq-exporter
     "lock_holder": {""},
 }
 """What labels may be selected by."""
@@ -152,6 +157,8 @@ def test_columns_that_are_shown_are_labels(name: str) -> None:
         columns = {"Value", "Value #A", "Value #B", *SCRAPED}
         for target in one.get("targets") or ():
             for selected in promql.metrics(target["expr"]) if "range" in target else ():
+                if selected.metric in board.FOREIGN:
+                    continue
                 columns |= set(METRICS[re.sub(r"_(bucket|sum|count)$", "", selected.metric)].attributes)
         shown = set(columns)
         for change in one.get("transformations") or ():
