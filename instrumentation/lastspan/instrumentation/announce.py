@@ -291,16 +291,21 @@ class Announcer:
         self._movement.pop(span_id, None)
 
     def _sample(self, entries: list[tuple[int, Entry]], leaves: set[int], now: float, wall_ns: int) -> Iterator[None]:
-        """Look at the code of the leaves that are late; feed the movement of their jobs."""
+        """Look at the code of the leaves that are late, and of late jobs whose calls are all young; feed the movement."""
+        soon = now + 2 * self._settings.tick  # two looks before it is announced: it is told with what it waits for
+        in_calls = {
+            run.span_id
+            for span_id, (_, _, _, run) in entries
+            if run is not None and span_id in leaves and self._is_late(span_id, run, soon)
+        }
         for span_id, entry in entries:
             span, run = entry[0](), entry[3]
-            # Two looks before it is announced: it is told with what it waits for.
-            if run is None or span is None or not self._is_late(span_id, run, now + 2 * self._settings.tick):
+            if run is None or span is None or not self._is_late(span_id, run, soon):
                 continue
             movement = self._movement.get(run.span_id)
             if movement is not None and span_id == run.span_id and run.progress is not None:
                 movement.progress(run.progress[0], run.progress[3])
-            if span_id not in leaves:
+            if span_id not in leaves and (run.span_id in in_calls or not self._has_young_calls(span_id, run, now)):
                 self._sampling.drop(span_id)
                 continue
             if span_id == run.span_id and not self._is_late(span_id, run, now):
@@ -317,6 +322,10 @@ class Announcer:
                 self._seen[made_id] = Seen(started, trace_id)
                 entries.append((made_id, self._spans.open[made_id]))  # told in this very look: it has the evidence now
                 leaves.add(made_id)
+
+    def _has_young_calls(self, span_id: int, run: Run, now: float) -> bool:
+        """Say whether it is a job that would have been announced were it a call: it makes one short call after another."""
+        return span_id == run.span_id and now - self._seen[span_id].started >= self._settings.announce_after
 
     def _is_late(self, span_id: int, run: Run | None, now: float) -> bool:
         seen = self._seen.get(span_id)

@@ -34,8 +34,10 @@ _APART: Final = 0.05
 BUSY: Final = 0.05
 """CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
 _STACK_MAX: Final = 16_384
-_SEARCHED: Final = frozenset({"lock", "semaphore", "condition", "event", "barrier", "queue"})
-"""Waits at an object of the process that has a name."""
+_SEARCHED: Final = frozenset(
+    {"lock", "semaphore", "condition", "event", "barrier", "queue", "thread", "future", "task"}
+)
+"""Waits at an object of the process that has a name, or for work of another thread or task."""
 _SEARCH_PAUSE_MAX: Final = 600.0
 """Between two searches for the same lock, s."""
 _LAG: Final = 0.5
@@ -194,9 +196,9 @@ class Sampling:
             sampled.diagnosed_at = now
             thread_id = seen.thread_id if seen.is_on_thread else None
             stood = now - sampled.still_since
-            sampled.found = diagnose(Subject(where, run.package, thread_id, is_call, stood))
-            yield
             run.sessions = sessions_in_reach(live(where), run.package)
+            yield
+            sampled.found = diagnose(Subject(where, run.package, thread_id, is_call, stood, run.sessions))
             yield
         if sampled.kind in _SEARCHED and (sampled.searched_at is None or now >= sampled.searched_next):
             waited = self._settings.interval if sampled.searched_at is None else 2 * (now - sampled.searched_at)

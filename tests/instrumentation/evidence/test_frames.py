@@ -227,6 +227,19 @@ def test_a_task_that_has_ended() -> None:
         assert (seen.steps, seen.unseen) == ((), "its asyncio task has ended")
 
 
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        (["/srv/shop/tasks.py", "<string>", f"{sysconfig.get_path('purelib')}/sqlalchemy/engine/base.py"], 0),
+        (["<string>", f"{sysconfig.get_path('stdlib')}/queue.py"], 0),  # python -c
+        ([f"{sysconfig.get_path('stdlib')}/queue.py", f"{sysconfig.get_path('stdlib')}/threading.py"], 1),
+    ],
+)
+def test_generated_code_is_a_place_only_if_there_is_no_other(files: list[str], place: int) -> None:
+    steps = tuple((compile("0", file, "exec"), 1) for file in files)
+    assert Look(steps, None, "").place() == steps[place]
+
+
 # --- whose code -------------------------------------------------------------------------------------------------------
 
 SITE = sysconfig.get_path("purelib")
@@ -238,7 +251,8 @@ STD = sysconfig.get_path("stdlib")
     [
         (__file__, "", True),
         ("/srv/shop/tasks.py", "", True),
-        ("<string>", "", True),  # eval'd by the application, as far as anybody knows
+        ("<string>", "", False),  # a library's, mostly, that has written a function
+        ("<attrs generated init shop.Order>", "", False),
         (f"{STD}/threading.py", "", False),
         (f"{STD}/asyncio/events.py", "", False),
         ("<frozen importlib._bootstrap>", "", False),

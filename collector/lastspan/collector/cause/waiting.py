@@ -37,21 +37,36 @@ _KINDS = {
 }
 
 
+_WORKS = frozenset({"thread", "task", "future"})
+"""Waits for somebody's work in the same process."""
+
+
 def find(case: Case) -> Cause | None:
     """Any other wait that is known."""
     kind = _KINDS.get(case.wait.kind or "")
     if kind is None:
         return None
-    target = case.lock.name or case.wait.target or case.wait.peer or place(case) or case.wait.call or ""
+    named = case.wait.target if case.wait.kind in _WORKS else case.lock.name or case.wait.target
+    target = named or case.wait.peer or place(case) or case.wait.call or ""
     return Cause("waiting", 0.85, f"waiting_{case.wait.kind}", target, _words, _advice)
 
 
 def _words(case: Case) -> str:
-    wait = case.wait
-    name = case.lock.name or wait.target or wait.peer or ""
+    wait, lock = case.wait, case.lock
+    name = (lock.holder_thread if wait.kind in _WORKS else lock.name) or wait.target or lock.name or wait.peer or ""
     what = _KINDS[wait.kind or ""].what.replace("{}", short(name.removeprefix("pid ")))
     call = f"in {wait.call}" if wait.call else ""
-    return join(f"{join('It has', *what.split(), f'for {took(case.stood_ns)}', call, at_place(case))}.", _bound(case))
+    said = f"{join('It has', *what.split(), f'for {took(case.stood_ns)}', call, at_place(case))}."
+    return join(said, _works_at(case), _bound(case))
+
+
+def _works_at(case: Case) -> str:
+    """Say where the one stands whose work is waited for."""
+    lock = case.lock
+    if case.wait.kind not in _WORKS or not lock.holder_code:
+        return ""
+    who = f"thread {lock.holder_thread}" if case.wait.kind == "future" and lock.holder_thread else "that one"
+    return f"{who[0].upper()}{who[1:]} stands at {lock.holder_code}."
 
 
 def _bound(case: Case) -> str:

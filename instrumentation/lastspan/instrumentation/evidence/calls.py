@@ -6,6 +6,7 @@ not: there the client's frames have them. To teach it another client, add a row 
 
 from __future__ import annotations
 
+import _socket
 import inspect
 import math
 import socket
@@ -35,6 +36,8 @@ class CallFacts:
     """host:port."""
     local: str = ""
     """host:port of our end."""
+    descriptor: int = -1
+    """Of the socket or pipe, where the thread's own system call is another's: in an event loop; -1: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Clue:
     """One after the other, for as long as they are None."""
     peer: str = ""
     transport: str = ""
-    """A transport of asyncio."""
+    """A transport of asyncio, or a socket."""
 
 
 def call(frames: tuple[FrameType, ...], package: str = "") -> CallFacts | None:
@@ -60,13 +63,15 @@ def _call(frames: tuple[FrameType, ...], package: str) -> CallFacts | None:
     clues = list(_clues(frames, package))
     limits = _in_force(clues)
     peer, local = _addresses(clues)
+    transports = (read(frame, clue.transport) for frame, clue in clues if clue.transport)
+    number = next((found for one in transports if (found := _number(one)) >= 0), -1)
     timeout = min((limit for limit in limits if limit is not None), default=None)
-    if timeout is None and not limits and not peer:
+    if timeout is None and not limits and not peer and number < 0:
         return None
     is_unbounded = None if not limits else timeout is None or math.isinf(timeout)
     if is_unbounded:
-        return CallFacts(None, None if _may_be_bounded(frames, package) else True, peer, local)
-    return CallFacts(timeout, is_unbounded, peer, local)
+        return CallFacts(None, None if _may_be_bounded(frames, package) else True, peer, local, number)
+    return CallFacts(timeout, is_unbounded, peer, local, number)
 
 
 def _clues(frames: tuple[FrameType, ...], package: str) -> Iterator[tuple[FrameType, Clue]]:
@@ -140,6 +145,18 @@ def _addresses(clues: list[tuple[FrameType, Clue]]) -> tuple[str, str]:
     return "", ""
 
 
+def _number(thing: object) -> int:
+    """Return the descriptor of a transport, also of one below TLS, or of a socket; -1: not known."""
+    if values.is_kind(thing, _socket.socket):
+        return _socket.socket.fileno(thing)  # type: ignore[arg-type]
+    below = values.attribute(values.attribute(thing, "_ssl_protocol"), "_transport")
+    for one in (thing, below):
+        for name in ("_sock_fd", "_fileno"):
+            if type(number := values.attribute(one, name)) is int:
+                return number
+    return -1
+
+
 def _may_be_bounded(frames: tuple[FrameType, ...], package: str) -> bool:
     """Say whether a coroutine of the application uses a block with a timeout: which one is left open is not seen."""
     return any(
@@ -170,6 +187,7 @@ _REDIS: Final = Clue(("timeout", "self._socket_timeout", "self.socket_timeout"),
 _URLLIB3: Final = Clue(("timeout_obj",), "{self.host}:{self.port}")
 _HTTP: Final = Clue(("self.timeout",), "{self.host}:{self.port}")
 _STREAM: Final = Clue((), transport="self._transport")
+_GEVENT: Final = Clue(("self.timeout",), transport="self._sock")
 
 CLUES: Final[Mapping[str, Mapping[str, Clue]]] = {
     "aiohttp.client": {
@@ -179,6 +197,9 @@ CLUES: Final[Mapping[str, Mapping[str, Clue]]] = {
     "aiohttp.client_reqrep": {
         **_same("read text json", Clue(("self._session._timeout",), transport="self._connection._protocol.transport")),
         "start": Clue((), transport="connection._protocol.transport"),
+    },
+    "aiohttp.client_ws": {
+        "receive": Clue(("receive_timeout",), transport="self._response._connection._protocol.transport"),
     },
     "httpx._transports.default": _HTTPX,
     "httpcore._sync.http11": _HTTPCORE,
@@ -190,6 +211,11 @@ CLUES: Final[Mapping[str, Mapping[str, Clue]]] = {
     "grpc._channel": {"_blocking": Clue(("timeout",), "{self._target}")},
     "asyncio.tasks": {"wait_for": Clue(("timeout",))},
     "asyncio.streams": _same("read readline readexactly readuntil drain", _STREAM),
+    "gevent._socketcommon": _same(
+        "recv recvfrom recv_into recvfrom_into send sendall sendto _internal_connect", _GEVENT
+    ),
+    "gevent._socket3": _same("accept recvmsg sendmsg", _GEVENT),
+    "gevent.ssl": _same("read write do_handshake", _GEVENT),
     "asyncpg.connection": _same("_do_execute _execute execute executemany _executemany", _ASYNCPG),
     "redis.connection": _same("read_response send_packed_command can_read", _REDIS),
     "redis.asyncio.connection": _same(

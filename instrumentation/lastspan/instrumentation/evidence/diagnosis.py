@@ -18,7 +18,7 @@ from ..holds import host_name
 from ..spans import Where
 from .calls import CallFacts, call
 from .descriptors import Descriptor, descriptor, is_unbounded
-from .files import file_name, holders, sqlite_databases, unseen_holder
+from .files import file_name, holders, number_of, sqlite_databases, unseen_holder
 from .frames import live
 from .processes import at_other_end, process
 from .sessions import Session, session
@@ -87,6 +87,8 @@ class Subject(NamedTuple):
     """The span is a client's."""
     stood: float
     """For how long the stack is the same, s."""
+    sessions: tuple[Session, ...] = ()
+    """Of databases, that its code has at hand."""
 
 
 def diagnose(subject: Subject) -> Attributes:
@@ -101,6 +103,9 @@ def diagnose(subject: Subject) -> Attributes:
     finally:
         del frames
     kernel = _kernel(subject.thread_id)
+    if kernel.about is None and facts is not None and facts.descriptor >= 0:
+        kernel = _behind(kernel, facts.descriptor)
+    used = used or _session_on(kernel, subject.sessions)
     kind = _kind(waits, kernel, used)
     found: Attributes = {
         a.WAIT_KIND: kind or None,
@@ -111,7 +116,7 @@ def diagnose(subject: Subject) -> Attributes:
     if kind:
         found |= _of_wait(waits) | _of_peer(waits, facts, kernel, used) | _bound(subject, kind, waits, facts, kernel)
     if kind == "file_lock":
-        found |= _of_file(kernel)
+        found |= _of_file(kernel, waits)
     if used is not None:
         found[a.DB_SESSION] = clean.text(used.id) or None
     return {name: value for name, value in found.items() if value is not None}
@@ -136,6 +141,19 @@ def _kernel(thread_id: int | None) -> Kernel:
     return Kernel(_BY_CALL.get(blocked.name, ""), blocked, about)
 
 
+def _behind(kernel: Kernel, number: int) -> Kernel:
+    """What a task or greenlet waits for: its thread waits for all of them, or runs another."""
+    about = descriptor(number)
+    kind = _BY_DESCRIPTOR.get(about.kind, "") if about is not None else ""
+    return Kernel(kind, kernel.call, about)
+
+
+def _session_on(kernel: Kernel, sessions: tuple[Session, ...]) -> Session | None:
+    """Return the session whose connection the thread is blocked on."""
+    local = kernel.about.local if kernel.about is not None and kernel.kind == "socket" else ""
+    return next((one for one in sessions if local and one.local == local), None)
+
+
 def _about(blocked: SystemCall) -> Descriptor | None:
     """Return the descriptor that the call waits for: of several the first that is connected to somebody."""
     numbers = blocked.descriptors or (() if blocked.descriptor is None else (blocked.descriptor,))
@@ -148,6 +166,8 @@ def _about(blocked: SystemCall) -> Descriptor | None:
 def _kind(waits: Wait | None, kernel: Kernel, used: Session | None) -> str:
     if used is not None and used.system == "sqlite" and kernel.kind == "sleep":
         return "db_lock"  # its busy handler: somebody else has the file
+    if waits is not None and {waits.kind, kernel.kind} == {"socket", "pipe"}:
+        return kernel.kind  # a stream, or a connection of multiprocessing, may be either
     if waits is not None:
         return waits.kind
     if used is not None and kernel.kind == "socket":
@@ -208,15 +228,21 @@ def _of_sqlite() -> Attributes:
     return {a.WAIT_PEER: path, a.LOCK_KIND: "sqlite", a.LOCK_HOLDER_PID: locks[0].pid}
 
 
-def _of_file(kernel: Kernel) -> Attributes:
+def _of_file(kernel: Kernel, waits: Wait | None) -> Attributes:
     """Name the file whose lock the thread waits for, and the process that holds it."""
-    if kernel.about is None or kernel.about.kind != "file":
-        return {}
-    number, locks = kernel.about.number, holders(kernel.about.number)
+    if kernel.about is not None and kernel.about.kind == "file":
+        number, path = kernel.about.number, kernel.about.peer
+    else:  # it tries again and again, and sleeps meanwhile
+        path = waits.peer if waits is not None else ""
+        at = number_of(path) if path else None
+        if at is None:
+            return {}
+        number = at
+    locks = holders(number)
     holder = next((lock.pid for lock in locks if not lock.is_waiting), None)
     name = file_name(number)
     return {
-        a.LOCK_NAME: clean.text(kernel.about.peer),
+        a.LOCK_NAME: clean.text(path),
         a.LOCK_KIND: "flock",
         a.LOCK_KEY: f"flock:{host_name()}:{name}" if name else None,
         a.LOCK_HOLDER_PID: holder,

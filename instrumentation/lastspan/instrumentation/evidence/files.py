@@ -81,6 +81,11 @@ def sqlite_databases(proc: str = "/proc") -> list[tuple[str, list[FileLock]]]:
     return found
 
 
+def number_of(path: str, proc: str = "/proc") -> int | None:
+    """Return a descriptor of this process that has a file open; never opened for it: closing would drop its locks."""
+    return dict(_open_files(proc)).get(path)
+
+
 def file_name(file: int | os.stat_result, own: str = "/proc/self") -> str:
     """Return the name of a file in the kernel's list, device and inode as 08:01:1234; empty: not known.
 

@@ -53,10 +53,10 @@ class Look:
 
     def place(self, package: str = "") -> Step | None:
         """Return the innermost application frame; without one, the innermost frame."""
-        for step in reversed(self.steps):
-            if is_application(step[0].co_filename, package):
-                return step
-        return self.steps[-1] if self.steps else None
+        if not self.steps:
+            return None
+        index = application_index(self.steps, package)
+        return self.steps[-1 if index is None else index]
 
 
 def look(where: Where) -> Look:
@@ -139,10 +139,23 @@ def is_application(filename: str, package: str = "") -> bool:
     if known is None:
         installed = filename.startswith(_SITE) or f"{os.sep}site-packages{os.sep}" in filename
         installed = installed or f"{os.sep}dist-packages{os.sep}" in filename
-        known = not (installed or filename.startswith((*_STD, "<frozen", _OURS)))
+        known = not (installed or filename.startswith((*_STD, "<", _OURS)))  # <: code that a program has written
         if len(_application) < 10_000:
             _application[filename] = known
     return known
+
+
+def application_index(steps: tuple[Step, ...], package: str = "") -> int | None:
+    """Return which step is the innermost of the application; None: none is."""
+    innermost_first = range(len(steps) - 1, -1, -1)
+    found = next((index for index in innermost_first if is_application(steps[index][0].co_filename, package)), None)
+    if found is not None:
+        return found
+    return next((index for index in innermost_first if steps[index][0].co_filename in _TYPED), None)
+
+
+_TYPED: Final = frozenset({"<string>", "<stdin>"})
+"""`python -c`, and what is typed; libraries name generated code the same, so files go before."""
 
 
 def stack_text(steps: tuple[Step, ...]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple, TypeAlias
 
-from .frames import Step, is_application
+from .frames import Step, application_index
 
 Steps: TypeAlias = "tuple[Step, ...]"
 
@@ -52,7 +52,7 @@ class Place:
             return None
         steps = self._seen[-1]
         depth = len(steps) if self.is_still and not is_busy else self._shared()
-        index = _application_index(steps[:depth], package)
+        index = application_index(steps[:depth], package)
         at = max(depth - 1, 0) if index is None else index
         lines = self._lines(at)
         shown = f"{lines[0]}-{lines[-1]}" if len(lines) > 1 and (is_busy or not self.is_still) else ""
@@ -80,10 +80,3 @@ def _common(one: Steps, other: Steps) -> int:
         if line != other_line:
             break
     return depth
-
-
-def _application_index(steps: Steps, package: str) -> int | None:
-    for index in range(len(steps) - 1, -1, -1):
-        if is_application(steps[index][0].co_filename, package):
-            return index
-    return None

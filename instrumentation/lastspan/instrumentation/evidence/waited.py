@@ -115,6 +115,7 @@ _PRIMITIVES: Final[dict[tuple[str, str], str]] = {
     ("billiard.synchronize", "__enter__"): "",
     ("billiard.synchronize", "wait"): "",
     ("billiard.queues", "get"): "queue",
+    ("importlib._bootstrap", "acquire"): "lock",
 }
 """Functions of the standard library that wait, by module and name: for what; empty: the class of `self` says it."""
 
@@ -163,13 +164,19 @@ def _known_wait(stack: list[FrameType], depth: int) -> Wait | None:
         id(blocking),
         kind,
         word,
-        source_name(expr),
+        _import_name(owner) if module.startswith("importlib") else source_name(expr),
         short_place(*_place(caller or frame, expr)),
         _timeout_of(stack, depth),
         _owner(blocking),
         _waited_nodes(owner, word),
         _entry_of(stack[depth + 1 :]),
     )
+
+
+def _import_name(lock: object) -> str:
+    """What is imported by somebody else: the lock of a module knows its name."""
+    name = values.attribute(lock, "name")
+    return f"import of {name}" if type(name) is str else ""
 
 
 def _kind_in(frame: FrameType, owner: object, kind: str, base: type | None) -> tuple[str, str]:
@@ -310,6 +317,9 @@ _OWNER: Final = re.compile(r"owner=(\d+)")
 
 def _owner(lock: object) -> int | None:
     """Return the thread that owns an `RLock`, which only its text tells; 0: none; None: it is another kind of lock."""
+    if _name(type(lock)) == "_ModuleLock":
+        owner = values.attribute(lock, "owner")
+        return owner if type(owner) is int else None
     kind = next((kind for kind in values.kinds(lock) if _is_native(kind, "RLock")), None)
     found = _OWNER.search(str(kind.__dict__["__repr__"](lock))) if kind is not None else None
     return int(found[1]) if found else None

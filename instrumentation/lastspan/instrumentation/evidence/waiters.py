@@ -106,7 +106,13 @@ _PROCESSES: Final[dict[str, dict[str, Waiter]]] = {
         **_many("Condition.wait Condition.wait_for", _CONDITION),
         "Event.wait": _EVENT,
     },
-    "managers": {"BaseProxy._callmethod": Waiter("process", NONE, "{methodname}()")},
+    "managers": {
+        "BaseProxy._callmethod": Waiter("process", NONE, "{methodname}()"),
+        **_many("AcquirerProxy.acquire AcquirerProxy.__enter__ ConditionProxy.acquire", _LOCK),
+        **_many("ConditionProxy.wait ConditionProxy.wait_for", _CONDITION),
+        "EventProxy.wait": _EVENT,
+        "BarrierProxy.wait": _BARRIER,
+    },
 }
 """Of `multiprocessing`, and of Celery's copy of it."""
 
@@ -188,7 +194,17 @@ _GEVENT: Final[dict[str, dict[str, Waiter]]] = {
         "socket.accept": Waiter("accept"),
         **_many("socket.connect socket._internal_connect", Waiter("connect")),
     },
-    "gevent._socketcommon": {"getaddrinfo": Waiter("dns", peer="{host}:{port}", is_final=True)},
+    "gevent._socketcommon": {
+        "getaddrinfo": Waiter("dns", peer="{host}:{port}", is_final=True),
+        **_many("SocketMixin.recv SocketMixin.recvfrom SocketMixin.recv_into SocketMixin.recvfrom_into", _SOCKET),
+        **_many("SocketMixin.send SocketMixin.sendall SocketMixin.sendto", _SOCKET),
+        **_many("SocketMixin.connect SocketMixin._internal_connect", Waiter("connect")),
+    },
+    "gevent.ssl": {
+        **_many("SSLSocket.read SSLSocket.write SSLSocket.recv SSLSocket.recv_into SSLSocket.send", _SOCKET),
+        "SSLSocket.sendall": _SOCKET,
+        **_many("SSLSocket.do_handshake SSLSocket.connect", Waiter("connect")),
+    },
     "gevent.socket": {"create_connection": Waiter("connect", _TIMED, peer="{address.0}:{address.1}")},
     "gevent.threadpool": _many("ThreadPool.apply ThreadResult.get", _FUTURE),
 }
@@ -340,6 +356,7 @@ _MESSAGES: Final[dict[str, dict[str, Waiter]]] = {
     "kafka.producer.future": {"FutureRecordMetadata.get": _FUTURE},
     "kafka.producer.kafka": {"KafkaProducer.flush": _QUEUE},
     "pika.adapters.blocking_connection": {
+        **_many("BlockingConnection.__init__ BlockingConnection._create_connection", Waiter("connect")),
         "BlockingConnection.process_data_events": Waiter("queue", "time_limit"),
         "BlockingConnection.sleep": _SLEEP,
         **_many("BlockingChannel.start_consuming", Waiter("queue")),

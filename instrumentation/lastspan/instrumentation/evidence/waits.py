@@ -10,6 +10,7 @@ import ast
 import functools
 import inspect
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -86,12 +87,16 @@ class _Found(NamedTuple):
     package: str
     is_row: bool
     """A row of the table knows it; False: its package alone."""
+    is_guess: bool = False
+    """Its name alone says that it is a lock."""
 
 
 def _goes_before(outer: _Found, inner: _Found, around: tuple[FrameType, ...]) -> bool:
     """Say whether a call is what the application means, rather than the one inside of it."""
     if outer.waiter.is_weak:
         return False
+    if outer.is_guess:
+        return inner.waiter.kind in _MEANS
     if inner.package == outer.package and not outer.is_row:  # a row says more, and a name more than `__call__`
         return not (inner.is_row or outer.frame.f_code.co_name.startswith("__"))
     # A queue may be but the one that `asyncio.as_completed` takes its results from.
@@ -108,10 +113,37 @@ def _known(frame: FrameType) -> _Found | None:
         row = _row(candidates, code) if sys.version_info >= (3, 11) else _row_of_self(candidates, frame)
         if row is not None:
             return _Found(frame, row[0], row[1], module.partition(".")[0], is_row=True)
+    if (lock := _lock_of_others(frame)) is not None:
+        return lock
     if not (kind := _package_kind(module)):
         return None
     package = module.partition(".")[0]
     return _Found(frame, f"{package}.{code.co_name.lstrip('_')}", _of_package(kind), package, is_row=False)
+
+
+def _lock_of_others(frame: FrameType) -> _Found | None:
+    """A library's lock that no row knows, whatever it does to get it: mostly it tries again and sleeps."""
+    if frame.f_code.co_name not in _ACQUIRES or "self" not in frame.f_code.co_varnames:
+        return None
+    owner = values.variable(frame, "self")
+    name = next((name for kind in values.kinds(owner) if _LOCK_LIKE.search(name := _type_name(kind)[1])), "")
+    module = frame.f_globals["__name__"]
+    if not name or module.startswith(_OWN_ROWS):
+        return None
+    path = next((f"{{self.{one}}}" for one in _PATHS if os.sep in plain(values.attribute(owner, one))), "")
+    kind = "file_lock" if path else "semaphore" if "emaphore" in name else "lock"
+    waiter = Waiter(kind, "timeout" if "timeout" in frame.f_code.co_varnames else "", path, path)
+    call = f"{name}.{frame.f_code.co_name}"
+    return _Found(frame, call, waiter, module.partition(".")[0], is_row=True, is_guess=True)
+
+
+_MEANS: Final = frozenset({"sleep", "event", "condition", "db", "socket", "http", "future"})
+"""What a library's lock may do while it is not had."""
+_ACQUIRES: Final = frozenset({"acquire", "__enter__", "__aenter__", "lock", "acquire_lock", "acquire_read_lock"})
+_LOCK_LIKE: Final = re.compile(r"Lock(?!ed|er)|Mutex|Semaphore")
+_PATHS: Final = ("path", "filename", "lock_file", "lockfile", "_path", "_filename", "_lock_file", "_lockfile")
+_OWN_ROWS: Final = ("threading", "asyncio", "multiprocessing", "billiard", "gevent", "anyio", "_thread", "sqlalchemy")
+"""Where what looks like a lock is told apart by rows, or is a wrapper of another one."""
 
 
 def _called(module: str, qualname: str) -> str:
