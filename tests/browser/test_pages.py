@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.browser.conftest import DESK, PHONE, THEMES, Open, Shown
 from tests.browser.looking import BEYOND, BOTTOMS, CONTRASTS, FOCUSED
-from tests.collector.records import Process
+from tests.collector.records import Process, span_id
 from tests.collector.served import Served
 
 STUCK = ("charge_card", "rebuild_index", "transfer", "import_feed", "monthly_report")
@@ -58,6 +58,41 @@ def test_one_screen_tells_it_all(look: Open, shown: Shown, name: str) -> None:
     assert page.locator("#stack .own").first.is_visible()
     words = {"charge_card": "no timeout", "rebuild_index": "core", "transfer": "eadlock"}.get(name, "slept")
     assert words in page.locator("#cause").inner_text()
+
+
+def test_one_screen_tells_it_all_whatever_the_names(look: Open, tmp_path: Path) -> None:
+    """Names, hosts, statements and stacks as long as real ones may be: the answers still are on the first screen."""
+    served, worker = Served(tmp_path, grpc="off"), Process(host="worker-7d9f8c6b5d-xk2lq.eu-central-1.compute.internal")
+    name = "billing.invoices.tasks.monthly.recalculate_and_send_all_outstanding_invoices_of_a_customer"
+    told = {"job_id": "a" * 36, "job_name": name, "job_span_id": span_id(1).hex()}
+    lock = {
+        "lock_name": "invoices of customer 4711 (row lock in billing_production.invoices)",
+        "lock_key": "redis:invoices",
+        "wait_kind": "redis_lock",
+        "lock_holder_job_id": "b" * 36,
+        "lock_holder_span_id": span_id(100).hex(),
+        "lock_holder_certainty": "certain",
+        "lock_holder_code": "recalculate, billing/invoices/tasks/monthly.py:99",
+    }
+    call = worker.span(
+        20, 19, name="UPDATE invoices SET total = ?, updated_at = ? WHERE customer_id = ? AND state = ?", age=3900.0,
+        db_system_name="postgresql", db_query_text="UPDATE invoices SET total = ? " * 8, db_namespace="production",
+        server_address="orders-primary.cluster-abcdefghijkl.eu-central-1.rds.example.com", server_port=5432,
+        code_function_name="InvoiceRecalculation.recalculate_and_store", code_line_number=1234,
+        code_file_path="/app/billing/invoices/tasks/monthly/recalculate_outstanding.py", thread_cpu_ratio=0.0,
+        code_stacktrace="\n".join(f'File "/app/billing/tasks/f{n}.py", line {n}, in function_{n}' for n in range(40)),
+        **told, **lock,
+    )  # fmt: skip
+    steps = [worker.span(n, n - 1, name=f"step {n} of the calculation", age=3950.0, **told) for n in range(2, 20)]
+    holder = worker.job(100, age=5000.0, job_id="b" * 36, job_name=f"{name}_again")
+    served.post(worker.body(holder, worker.job(1, age=4000.0, **told), *steps, call))
+    served.until(lambda: served.api("/api/v1/jobs")["counts"]["stuck"] == 2)
+    page = look(f"{served.web}/jobs/{'a' * 36}")
+    bottoms = page.evaluate(BOTTOMS)
+    assert all(bottoms[part] <= DESK[1] for part in ("head", "cause", "last", "code", "holder", "facts")), bottoms
+    assert page.evaluate(BEYOND) == []
+    assert page.locator("#holder a").is_visible()
+    served.stop()
 
 
 def test_the_holder_is_a_link_to_its_page(look: Open, shown: Shown) -> None:

@@ -114,6 +114,28 @@ def test_nothing_is_stuck(held: Held) -> None:
     assert "billing / test: 1 running" in seen.text
 
 
+def test_what_calls_somebody_stands_above_what_warns(held: Held) -> None:
+    """Whatever the number of jobs: a guess by a default limit alone calls nobody."""
+    worker, silent = Process(), Process(id="00000000000000bb", pid=200)
+    held.tell(silent, silent.job(41, age=5.0, job_id="lost"))
+    held.wait(100)
+    for number in range(1, 8, 2):
+        stuck(held, number=number, worker=worker)
+    text = read(asking(held).get("/")).text
+    section = text[text.index("Stuck, by") :]
+    assert section.index("process lost page") < section.index("HTTP call without a timeout warning")
+
+
+def test_not_everything_is_wired(held: Held) -> None:
+    """Then nothing is green, though nothing is stuck."""
+    worker = Process()
+    held.tell(worker, worker.job(1, age=9.0))
+    held.pipeline.facts.dropped["logs", "undecodable"] = 3
+    text = read(asking(held).get("/")).text
+    assert "Nothing is stuck, as far as one can see: not everything is wired" in text
+    assert "refused: 3 undecodable" in text
+
+
 def test_nobody_reports(held: Held) -> None:
     """An empty collector says what to do."""
     seen = read(asking(held).get("/"))
@@ -203,7 +225,7 @@ def test_a_job_in_reading_order(held: Held) -> None:
         "celery (celery)",
         "host-1 pid 100",
         "Better changed",
-        "It is alone",
+        "no other job stopped at this",
     ):
         assert words in text
 

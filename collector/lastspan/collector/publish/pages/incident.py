@@ -88,7 +88,7 @@ def incident(job: JobView, elsewhere: Elsewhere, *, alike: int) -> dict[str, Any
         "runs": _runs([_frame(line) for line in reversed(job.stack)]),
         "bars": _bars(job),
         "links": [] if job.blocked_by is None else [_link(step) for step in job.blocked_by.chain],
-        "facts": [(name, value) for name, value in _facts(job) if value],
+        "facts": [(name, value) for name, value in (*_facts(job), *_alone(job, alike)) if value],
         "alike": alike,
         "alike_path": Filter(incident=job.incident or "").url(),
         "runbook": runbook(job.state, job.cause),
@@ -196,6 +196,11 @@ def _facts(job: JobView) -> list[tuple[str, str]]:
         ("Waits for", _wait(job) if is_open else ""),
         ("Holds", ", ".join(job.holds)),
     ]
+
+
+def _alone(job: JobView, alike: int) -> Iterator[tuple[str, str]]:
+    if job.state in _SUSPECT and not alike:
+        yield "Alike", "none: no other job stopped at this"
 
 
 def _signs_of_life(job: JobView) -> Iterator[tuple[str, str]]:

@@ -109,6 +109,8 @@ def _groups(pipeline: Pipeline, asked: Filter) -> tuple[list[Group], int]:
         group = _group(pipeline, asked, incident, jobs, min(room, ROWS if asked.incident else IN_GROUP))
         room -= len(group.rows)
         shown.append(group)
+    if asked.sort == "jobs":
+        shown.sort(key=lambda group: not group.pages)
     return shown, sum(len(jobs) for _, jobs in ordered[len(shown) :])
 
 
