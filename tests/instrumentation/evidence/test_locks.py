@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import inspect
 import multiprocessing
 import queue
+import sys
 import threading
 import time
+import types
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -1013,3 +1017,30 @@ def test_it_looks_in_slices(threads: Threads) -> None:
     next(search)
     search.close()
     assert sum(1 for _ in find(of(waiting), jobs)) >= 2
+
+
+def test_an_import_of_a_module_that_another_thread_imports(threads: Threads, tmp_path: Path, monkeypatch: Any) -> None:
+    """The lock of a module knows its thread, and its name."""
+    (tmp_path / "slow_settings.py").write_text("import threading\nimport slow_gate\nslow_gate.wait()\n")
+    gate = threading.Event()
+    module = types.ModuleType("slow_gate")
+    arrived = threading.Event()
+
+    def wait() -> None:
+        arrived.set()
+        gate.wait(20)
+
+    module.wait = wait  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "slow_gate", module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    threads.at_end.append(gate.set)
+    holder = threads.start(lambda: importlib.import_module("slow_settings"), "first")
+    assert arrived.wait(20)
+    waiter = threads.start(lambda: importlib.import_module("slow_settings"), "second")
+    assert waiter.ident is not None
+    found = until(Where(waiter.ident, None, None), lambda one: one.holder is not None)
+    assert found.name.startswith("import of slow_settings in ")
+    assert found.holder is not None
+    assert (found.holder.thread, found.holder.ident, found.holder.certainty) == ("first", holder.ident, "certain")
+    gate.set()
+    monkeypatch.delitem(sys.modules, "slow_settings", raising=False)
