@@ -77,3 +77,33 @@ def test_a_job_that_hangs_pages_and_its_end_ends_the_page(stack: Stack) -> None:
     stack.collector.post(worker.body(worker.closed(2, "ok"), worker.closed(1, "ok")))
     stack.collector.until(lambda: stack.caught.of("LastspanJobStuck", "resolved"), 60)
     assert len(stack.caught.posts) == 2
+
+
+def test_a_job_that_goes_on_and_hangs_again_is_one_page_and_later_another(stack: Stack) -> None:
+    """Within `keep_firing_for` it is one page, without an end between; after its end it is a page anew."""
+    worker, collector, caught = Process(), stack.collector, stack.caught
+
+    def pages() -> tuple[int, int]:
+        return len(caught.of("LastspanJobStuck")), len(caught.of("LastspanJobStuck", "resolved"))
+
+    def hang(number: int) -> None:
+        collector.post(worker.body(worker.http(number, 1, age=9.0, call_unbounded=True)))
+
+    def go_on(number: int) -> None:
+        collector.post(worker.body(worker.closed(number)))
+        collector.until(lambda: "lastspan_job_stuck{" not in collector.metrics())
+
+    collector.post(worker.body(worker.job(1, age=70.0)))
+    hang(2)
+    collector.until(lambda: pages() == (1, 0), 60)
+    for number in (2, 3):
+        go_on(number)
+        time.sleep(2)  # Prometheus looks each second, and sees that it is not stuck
+        hang(number + 1)
+        collector.until(lambda: "lastspan_job_stuck{" in collector.metrics())
+    time.sleep(8)  # longer than an alert is kept
+    assert pages() == (1, 0)
+    go_on(4)
+    collector.until(lambda: pages() == (1, 1), 60)
+    hang(5)
+    collector.until(lambda: pages() == (2, 1), 60)

@@ -146,7 +146,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def alertmanagers(self) -> AlertmanagerTarget:
         """Return to whom alerts are posted."""
         try:
-            return alertmanagers(self.alertmanager)
+            return alertmanagers(self.alertmanager, grafana_url=self.grafana_url or "")
         except SettingError as problem:
             raise ConfigError(f"alertmanager.{problem}") from None
 

@@ -57,14 +57,17 @@ class AlertmanagerSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """Of the settings of `lastspan alerts build`, those that direct mode knows: many, severity, collector_url, …"""
 
 
-def target(setting: AlertmanagerSetting) -> AlertmanagerTarget:
-    """Return to whom alerts are posted; SettingError begins with the key that is wrong."""
+def target(setting: AlertmanagerSetting, *, grafana_url: str = "") -> AlertmanagerTarget:
+    """Return to whom alerts are posted; SettingError begins with the key that is wrong.
+
+    *grafana_url*: where Grafana is, if the alerts' own settings do not say.
+    """
     for index, url in enumerate(setting.urls):
         _check_url(f"urls[{index}]", url)
     if len(set(setting.urls)) < len(setting.urls):
         raise SettingError("urls: one is there twice")
     try:
-        settings = with_pairs(_pairs(setting.alerts), alert_names())
+        settings = with_pairs(_pairs({"grafana_url": grafana_url, **setting.alerts}), alert_names())
     except SettingError as problem:
         raise SettingError(f"alerts.{problem}") from None
     result = AlertmanagerTarget(
