@@ -62,7 +62,7 @@ def demo() -> Iterator[Demo]:
 
 @pytest.mark.timeout(300)
 def test_a_job_hangs_the_page_says_why_and_its_end_ends_the_page(demo: Demo) -> None:
-    """The peer of a call without timeout is silent; when it hangs up the job fails, and the page is over in a minute."""
+    """The peer of a call without timeout is silent. It hangs up, the job fails, the page is over in a minute."""
     job_id = demo.enqueue("charge_card")
     demo.until("firing", SECONDS)
     (alert,) = demo.caught.of(STUCK)[0]["alerts"]
