@@ -34,11 +34,12 @@ LEAD: Final = 3.0
 END_LIMIT: Final = 180.0
 SETTLED_AFTER: Final = 125.0
 """Seconds after the collector's start: before, what ends may only have been forgotten (`learning`)."""
-SETTINGS: Final = (("1 s, 1 s, 0 s", 1, "0s", 5.0), ("5 s, 5 s, 1 s", 5, "1s", 15.0))
+SETTINGS: Final = (("1 s, 1 s, 0 s", 1, "0s", 5.0), ("5 s, 5 s, 1 s", 5, "1s", 15.0), ("direct, 0 s", 0, "0s", 5.0))
+"""Name; seconds between scrapes, 0: no Prometheus, the collector posts itself; `group_wait`; the limit."""
 
 
 def run(options: Options) -> Report:
-    """Measure with quick settings and with usual ones."""
+    """Measure with quick settings, with usual ones, and without Prometheus."""
     trials = options.of(30, 3) * options.rounds_of(1)
     progress = Progress("page", len(SETTINGS))
     rows = []
@@ -61,17 +62,17 @@ def run(options: Options) -> Report:
 def _measure(variant: str, interval_s: int, group_wait: str, trials: int) -> list[dict[str, Any]]:
     with ExitStack() as within:
         folder = Path(within.enter_context(tempfile.TemporaryDirectory()))
-        rules = folder / "lastspan.yaml"
-        rules.write_text(f"rules: [{{match: {{kind: http}}, allowed: {ALLOWED:g}s}}]\nlog_level: error\n")
         caught = within.enter_context(Catcher())
-        collector = Served(folder, "--config", str(rules), grpc="off")
-        within.callback(collector.stop)
         built = build(Settings(group_wait=group_wait, webhook_url=caught.url, route={"page": "webhook"}))
         alertmanager = within.enter_context(Alertmanager(built["alertmanager.yml"], built["lastspan.tmpl"]))
-        web = collector.web.removeprefix("http://")
-        within.enter_context(
-            Prometheus(web, interval_s=interval_s, rules=built["rules.yml"], alertmanager=alertmanager.address)
-        )
+        rules = folder / "lastspan.yaml"
+        direct = f"alertmanager: {{urls: ['http://{alertmanager.address}']}}\n" if interval_s == 0 else ""
+        rules.write_text(f"rules: [{{match: {{kind: http}}, allowed: {ALLOWED:g}s}}]\nlog_level: error\n{direct}")
+        collector = Served(folder, "--config", str(rules), grpc="off")
+        within.callback(collector.stop)
+        if not direct:
+            web, address = collector.web.removeprefix("http://"), alertmanager.address
+            within.enter_context(Prometheus(web, interval_s=interval_s, rules=built["rules.yml"], alertmanager=address))
         time.sleep(2 * interval_s)
         return _rows(variant, collector, caught, trials)
 
@@ -96,8 +97,7 @@ def _rows(variant: str, collector: Served, caught: Catcher, trials: int) -> list
                 judged.setdefault(job_id, time.time())
         for at, body in list(caught.posts):
             for alert in body["alerts"]:
-                began = datetime.fromisoformat(alert["startsAt"].replace("Z", "+00:00")[:23] + "+00:00").timestamp()
-                paged.setdefault(alert["labels"].get("job_id", "many"), (began, at))
+                paged.setdefault(alert["labels"].get("job_id", "many"), (_seconds(alert["startsAt"]), at))
         time.sleep(0.02)
     if "many" in paged:
         raise RuntimeError("the trials are one incident")
@@ -141,3 +141,9 @@ def _ends(
                     over.setdefault(alert["labels"]["job_id"], at)
         time.sleep(0.02)
     return [over[job_id] - ended[job_id] for job_id in job_ids]
+
+
+def _seconds(time_text: str) -> float:
+    """Return a time of Alertmanager's, `2026-01-01T00:00:00.25Z`, since the epoch: Python 3.10 wants 3 or 6 digits."""
+    whole, _, fraction = time_text.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}")

@@ -203,7 +203,9 @@ def test_rules_name_declared_metrics_only() -> None:
 def test_the_other_forms_say_the_same() -> None:
     built = build(Settings())
     rules = yaml.safe_load(built["rules.yml"])["groups"]
-    assert yaml.safe_load(built["prometheusrule.yml"])["spec"]["groups"] == rules
+    operators = yaml.safe_load(built["prometheusrule.yml"])["spec"]["groups"]
+    assert {group.pop("interval") for group in operators} == {"15s"}
+    assert operators == rules
     mixin = json.loads(built["mixin.libsonnet"].partition("\n")[2])
     names = [rule["alert"] for group in mixin["prometheusAlerts+"]["groups+"] for rule in group["rules"]]
     assert names == [rule["alert"] for group in rules for rule in group["rules"] if "alert" in rule]
