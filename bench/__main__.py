@@ -16,6 +16,7 @@ BENCHES: Final = {
     "wrappers": "CPU that wrappers of lock libraries and of queries add",
     "visible": "how soon a stuck span, a killed child, a lost worker is seen",
     "page": "how soon somebody is told: verdict, scrape, rule, Alertmanager",
+    "learn": "CPU and memory that learned durations take, in the worker and in the collector",
     "receive": "CPU that the collector pays for a record, beside a naive receiver and rotel",
     "restore": "how soon a million open spans are known again after a restart, and what keeping them costs",
     "memory": "bytes of an open span in the collector",

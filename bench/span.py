@@ -89,10 +89,10 @@ def _here(count: int, number: int, *, with_logfire: bool) -> tuple[list[dict[str
             Variant("lastspan, in a job", tracer, lambda: job("bench")),
         ]
         progress = Progress("span", number)
-        began = _other_threads_ns()
+        began = other_threads_ns()
         taken = rounds(variants, count=count, rounds=number, after_round=progress.step)
-        _settle(lastspan)
-        watcher = (_other_threads_ns() - began) / 1000 / (count * number)
+        settle(lastspan)
+        watcher = (other_threads_ns() - began) / 1000 / (count * number)
         elsewhere.close()
     finally:
         stop()
@@ -170,14 +170,15 @@ class _JobElsewhere:
             self._done()
 
 
-def _settle(lastspan: Agent) -> None:
+def settle(lastspan: Agent) -> None:
     """Let the watcher take what has ended."""
     deadline = time.monotonic() + 5
     while lastspan.spans.ended and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-def _other_threads_ns() -> int:
+def other_threads_ns() -> int:
+    """Return the CPU of all threads but this one."""
     return time.process_time_ns() - time.thread_time_ns()
 
 

@@ -7,26 +7,32 @@ import json
 import logging
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from .parameters import LONG, SENSITIVITY, SMALL, Parameters
-from .score import Score, simulate, table
+from lastspan.collector.learn import Learning
 
-_CONSTANTS: dict[str, tuple[float, ...]] = {
-    "quantile": (0.95, 0.995),
-    "factor": (2, 5),
-    "tail": (1, 3),
-    "caution": (0, 200),
-    "min_runs": (10, 50),
+from .parameters import LONG, SENSITIVITY, SMALL, WORLDS, Parameters
+from .score import Score, replay, simulate, table
+
+_CONSTANTS: dict[str, tuple[float, float]] = {
+    # Half and double, where that has a meaning; of the quantile, of what is beyond it.
+    "quantile": (0.98, 0.995),
+    "factor": (2.0, 8.0),
+    "reserve": (1.5, 6.0),
+    "caution": (15.0, 60.0),
+    "slow": (1.0, 4.0),
+    "trust": (2.5, 10.0),
+    "min_runs": (5, 20),
     "hint_runs": (2, 10),
-    "floor_job_s": (15, 60, 120),
-    "floor_span_s": (8, 30, 60),
-    "half_life_days": (1, 30),
-    "deploy_runs": (20, 1000),
-    "recent_runs": (10, 60),
-    "new_normal": (0.6, 0.9),
-    "enabled": (False,),
+    "reach": (5.0, 20.0),
+    "floor_job_s": (60.0, 240.0),
+    "floor_span_s": (60.0, 240.0),
+    "floor_defaults": (1.0, 4.0),
+    "half_life_days": (3.5, 14.0),
+    "deploy_runs": (50, 200),
+    "recent_runs": (10, 40),
+    "new_normal": (0.125, 0.5),
 }
 
 
@@ -34,32 +40,49 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.detection", description=__doc__)
     parser.add_argument("size", nargs="?", default="small", choices=["small", "long", "sensitivity"])
     parser.add_argument("--json", action="store_true", help="a line of JSON for each run instead of tables")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     arguments = parser.parse_args()
-    runs = {"small": [SMALL], "long": list(LONG), "sensitivity": list(_varied())}[arguments.size]
     logging.disable(logging.WARNING)
     began = time.monotonic()
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        for parameters, scores in zip(runs, pool.map(simulate, runs), strict=True):
-            _show(parameters, scores, as_json=arguments.json, brief=arguments.size == "sensitivity")
+    if arguments.size == "sensitivity":
+        _sensitivity()
+    else:
+        for parameters in LONG if arguments.size == "long" else (SMALL,):
+            _show(parameters, simulate(parameters), as_json=arguments.json)
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     return 0
 
 
-def _varied() -> list[Parameters]:
-    """Return the reference, and it with each constant changed alone."""
-    found = [SENSITIVITY]
+def _sensitivity() -> None:
+    """Print what each constant and each assumption does, as Markdown: precision, recall in calls and locks, median."""
+    for line in ("| constant | value | figures | half | double |", "|---|---:|---|---|---|"):
+        print(line)
+    shipped = _figures(SENSITIVITY)
     for name, values in _CONSTANTS.items():
-        found += [replace(SENSITIVITY, learning={name: value}) for value in values]
-    return found
+        cells = [f"{value:g}: {_figures(replace(SENSITIVITY, learning={name: value}))}" for value in values]
+        print(f"| `{name}` | {getattr(Learning(), name):g} | {shipped} | {' | '.join(cells)} |", flush=True)
+    for line in ("", "| world | figures | ÷ fixed timeout |", "|---|---|---:|"):
+        print(line)
+    for name, parameters in _worlds():
+        ours, timeout, *_ = replay(parameters)
+        print(f"| {name} | {_cell(ours)} | {(ours.median_s or 0) / (timeout.median_s or 1):.2f} |", flush=True)
 
 
-def _show(parameters: Parameters, scores: list[Score], *, as_json: bool, brief: bool) -> None:
+def _worlds() -> Iterator[tuple[str, Parameters]]:
+    yield from WORLDS.items()
+    yield "nothing is learned", replace(SENSITIVITY, learning={"enabled": False})
+
+
+def _figures(parameters: Parameters) -> str:
+    return _cell(replay(parameters)[0])
+
+
+def _cell(score: Score) -> str:
+    return f"{score.precision or 0:.3f}, {score.recall_calls or 0:.3f}, {score.median_s or 0:.0f} s"
+
+
+def _show(parameters: Parameters, scores: list[Score], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"parameters": asdict(parameters), "scores": [score.row() for score in scores]}), flush=True)
-    elif brief:
-        name = ", ".join(f"{name} = {value}" for name, value in parameters.learning.items()) or "as shipped"
-        print(f"{name:24} {scores[0].line()}", flush=True)
     else:
         print(table(parameters, scores), flush=True)
 

@@ -55,13 +55,18 @@ class Collector:
             self.pipeline.accept_logs(body, transport="bench")
         for _ in self.pipeline.tick():
             pass
-        for key, job in self.pipeline.tracker.suspects.items():
-            run = int.from_bytes(key[16:], "big")
+        for job in self.pipeline.tracker.suspects.values():
+            run = int(job.job_id)
             if run not in self.alarms:
                 severity = job.trouble.severity.value if job.trouble is not None else ""
                 verdict = self.pipeline.verdict(job)
                 where = f"{job.state.value} {verdict.last.span.name}: {verdict.allowance.rule}"
                 self.alarms[run] = Alarm(now, severity == "page", verdict.allowance.basis.value, where)
+        for job in reversed(self.pipeline.tracker.ended.values()):
+            if job.end is None or job.end.at_ns < self._now_ns:
+                break
+            if job.end.outcome == "killed":
+                self.alarms.setdefault(int(job.job_id), Alarm(now, where=f"ended: {job.end.reason}"))
 
 
 def fixed_timeout(runs: list[Run], parameters: Parameters) -> dict[int, Alarm]:

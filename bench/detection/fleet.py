@@ -18,6 +18,7 @@ from .parameters import SILENT, Job, Parameters
 from .world import Call, Event, Run, World
 
 _EPOCH_NS = 1_790_000_000 * 10**9
+_STATES = {"stopped": "T", "interpreter lock held": "R"}
 _CALL: dict[str, dict[str, object]] = {
     "http": {"http.request.method": "GET", "server.address": "partner.example", "server.port": 443},
     "db": {"db.system.name": "postgresql", "server.address": "db-1", "server.port": 5432},
@@ -27,13 +28,15 @@ _CALL: dict[str, dict[str, object]] = {
 
 
 class Process:
-    """A worker process: one job at a time."""
+    """A process of a worker: a child runs one job at a time, a parent none."""
 
-    def __init__(self, id: str, slot: int, fleet: Fleet) -> None:
-        self.id = id
+    def __init__(self, fleet: Fleet, *, slot: int, worker: int, parent: Process | None) -> None:
+        self.fleet = fleet
+        self.id, self.pid = fleet.new_id()
         self.slot = slot
-        self.pid = 1000 + slot
-        self.host = slot % fleet.parameters.hosts
+        self.worker = worker
+        """A worker has a host of its own."""
+        self.parent = parent
         self.version = fleet.world.version
         self.run: Run | None = None
         self.alive = True
@@ -45,8 +48,10 @@ class Process:
         self.outbox: list[Record] = []
         self.lost = False
         """The last request failed: say all again."""
+        self.tries = 1
+        """How often it says its last words again if they are lost."""
         self._sequence = 0
-        self._skew_ns = int(random.Random(self.host).uniform(-1, 1) * fleet.parameters.clock_skew * 1e9)
+        self._skew_ns = int(random.Random(worker).uniform(-1, 1) * fleet.parameters.clock_skew * 1e9)
         self._interval = fleet.parameters.interval
 
     def say(
@@ -68,7 +73,15 @@ class Process:
             a.REPORT_INTERVAL: self._interval,
         }
         time_ns = _EPOCH_NS + int(now * 1e9) + self._skew_ns
-        self.outbox.append(Record(event, attributes, time_ns, run.id if run else 0, span, body))
+        is_kept = event in {events.SPAN_CLOSED, events.JOB_ENDED}
+        self.outbox.append(Record(event, attributes, time_ns, run.id if run else 0, span, body, is_kept))
+        self.fleet.speaking[self] = None
+
+    def cut_off(self, now: float) -> None:
+        """Say nothing more; what it has just put out is not on the wire yet."""
+        self.silent = True
+        limit_ns = _EPOCH_NS + int((now - self.fleet.parameters.wake) * 1e9) + self._skew_ns
+        self.outbox = [record for record in self.outbox if record.time_ns <= limit_ns]
 
     def resource(self) -> dict[str, object]:
         """Who speaks."""
@@ -76,9 +89,10 @@ class Process:
             "service.name": "shop",
             "service.version": str(self.version),
             "deployment.environment.name": "prod",
-            "host.name": f"host-{self.host}",
+            "host.name": f"host-{self.worker}",
             a.PID: self.pid,
-            a.WORKER_ID: self.id,
+            a.PARENT_PID: self.parent.pid if self.parent is not None else 1,
+            a.WORKER_ID: f"worker-{self.worker}",
         }
 
 
@@ -92,16 +106,27 @@ class Fleet:
         """All that began, by id."""
         self._chance = random.Random(parameters.seed + 1000)
         self._events: list[Event] = []
-        self._numbers = count()
+        self._numbers, self._pids = count(), count()
         self._queue: deque[Job] = deque()
         self._until = parameters.weeks * 7 * 86_400
         self._arrivals = self.world.arrivals(self._until)
-        self._slots: list[Process] = []
-        self._beats: dict[str, float] = {}
-        for slot in range(parameters.processes):
-            self._slots.append(self._new_process(slot, 0.0))
+        self.speaking: dict[Process, None] = {}
+        """Who has something to say."""
+        workers = -(-parameters.processes // parameters.children)
+        self._parents = {
+            worker: Process(self, slot=-1, worker=worker, parent=None)
+            for worker in range(workers)
+            if int((worker + 1) * parameters.parents) > int(worker * parameters.parents)
+        }
+        for parent in self._parents.values():
+            self._at(self._chance.uniform(0, parameters.interval), "report", parent)
+        self._slots = [self._new_process(slot, 0.0) for slot in range(parameters.processes)]
         self._next_arrival()
         self._at(parameters.deploy_every, "deploy", None)
+
+    def new_id(self) -> tuple[str, int]:
+        """Return a process's id, and its pid."""
+        return f"{self._chance.getrandbits(64):016x}", 100 + next(self._pids) % 4_000_000
 
     def seconds(self) -> Iterator[tuple[float, list[bytes]]]:
         """Yield each second, and the requests that arrive in it."""
@@ -116,21 +141,23 @@ class Fleet:
     # --- what goes out ------------------------------------------------------------------------------------------
 
     def _requests(self, now: float) -> Iterator[bytes]:
-        p = self.parameters
-        for process in self._slots:
+        p, speaking = self.parameters, self.speaking
+        self.speaking = {}
+        for process in speaking:
             if process.lost and process.alive and not process.silent:
                 process.lost = False
                 self._say_all(process, now)
-            if not process.outbox:
+            outbox, process.outbox = process.outbox, []
+            if not outbox:
                 continue
-            if not process.alive and self._chance.random() < p.request_lost:
-                continue  # its last words are tried again
-            records = [record for record in process.outbox if self._chance.random() >= p.record_lost]
-            process.outbox = []
-            if process.alive and self._chance.random() < p.request_lost:
+            if self._chance.random() < p.request_lost:
                 process.lost = True
+                if process.tries > 0:
+                    process.tries -= not process.alive
+                    process.outbox = [record for record in outbox if record.is_kept or not process.alive]
+                    self.speaking[process] = None
                 continue
-            body = encode(process.resource(), records, "0")
+            body = encode(process.resource(), [r for r in outbox if self._chance.random() >= p.record_lost], "0")
             yield body
             if self._chance.random() < p.record_twice:
                 yield body
@@ -178,9 +205,16 @@ class Fleet:
                 facts |= {a.COUNT_ENDED: sketch.count, a.SKETCH_FORMAT: SKETCH_EXPONENTIAL_HISTOGRAM}
                 process.say(events.PROCESS_DURATIONS, facts, now, body=sketch.encode())
         body = b"".join(span.to_bytes(8, "big") for span in process.announced)
-        process.say(
-            events.PROCESS_STATE, {a.PROCESS_STATUS: status, a.SPAN_OPEN_COUNT: len(process.announced)}, now, body=body
-        )
+        state = {a.PROCESS_STATUS: status, a.SPAN_OPEN_COUNT: len(process.announced), **self._children(process)}
+        process.say(events.PROCESS_STATE, state, now, body=body)
+
+    def _children(self, process: Process) -> dict[str, object]:
+        """What a parent sees of its children that run jobs."""
+        children = [other for other in self._slots if other.parent is process and other.run is not None]
+        if not children:
+            return {}
+        states = [_STATES.get(child.run.hang if child.silent and child.run else "", "S") for child in children]
+        return {a.PROCESS_CHILD_PIDS: [child.pid for child in children], a.PROCESS_CHILD_STATES: states}
 
     # --- what happens -------------------------------------------------------------------------------------------
 
@@ -189,7 +223,8 @@ class Fleet:
 
     def _new_process(self, slot: int, now: float) -> Process:
         p = self.parameters
-        process = Process(f"{self._chance.getrandbits(64):016x}", slot, self)
+        worker = slot // p.children
+        process = Process(self, slot=slot, worker=worker, parent=self._parents.get(worker))
         self._at(now + self._chance.uniform(0, p.interval), "report", process)
         self._at(now + self._chance.expovariate(1 / p.restart_every), "restart", process)
         return process
@@ -250,8 +285,8 @@ class Fleet:
         process, run, outcome = subject
         if process.run is not run or not process.alive:
             return
-        if process.silent:  # somebody kills it; another one takes its place
-            self._replace(process, now)
+        if process.silent or (outcome == "killed" and process.parent is not None):  # somebody kills it
+            self._die(process, run, now)
             return
         self._count(process, run, outcome, now)
         for span, (other, _) in list(process.announced.items()):
@@ -270,34 +305,51 @@ class Fleet:
     def _count(self, process: Process, run: Run, outcome: str, now: float) -> None:
         key = Key(run.job.name, "default", "celery", None, None)
         process.durations.start(key)
-        ended: list[tuple[str | None, float, str]] = [(None, now - run.start, outcome)]
-        ended += [(name, seconds, "ok") for name, seconds in run.durations]
-        for call in run.calls:
-            ended.append((call.name, min(call.end, now) - call.start, "ok" if call.end <= now else "error"))
-        for name, seconds, how in ended:
-            sketch = process.durations.of(key._replace(span_name=name, outcome=how))
-            if sketch is not None:
-                sketch.add(seconds)
+        calls = [(call.name, min(call.end, now) - call.start, 1, call.end <= now) for call in run.calls]
+        for name, seconds, often, is_ok in (*((*told, True) for told in run.durations), *calls):
+            self._add(process, key._replace(span_name=name, outcome="ok" if is_ok else "error"), seconds, often)
+        self._add(process, key._replace(outcome=outcome), now - run.start, 1)
+
+    def _add(self, process: Process, key: Key, seconds: float, often: int) -> None:
+        sketch = process.durations.of(key)
+        for _ in range(often if sketch is not None else 0):
+            sketch.add(seconds)  # type: ignore[union-attr]
 
     def _on_silence(self, subject: tuple[Process, Run], now: float) -> None:
         process, run = subject
         if process.run is not run:
             return
-        process.silent, process.outbox = True, []
         if run.hang == "killed":
-            self._replace(process, now)
+            self._die(process, run, now)
+        else:
+            process.cut_off(now)
+
+    def _die(self, process: Process, run: Run, now: float) -> None:
+        """A process is killed: its parent, if it has one, notices within a second."""
+        process.cut_off(now)
+        if process.parent is not None:
+            self._at(now + self._chance.random(), "death", (process, run))
+        self._replace(process, now)
+
+    def _on_death(self, subject: tuple[Process, Run], now: float) -> None:
+        process, run = subject
+        facts = {
+            a.JOB_SYSTEM: "celery",
+            a.JOB_ID: str(run.id),
+            a.JOB_NAME: run.job.name,
+            a.OUTCOME: "killed",
+            a.REASON: "its process was killed by signal 9",
+            a.PID: process.pid,
+            a.EXIT_SIGNAL: 9,
+        }
+        if process.parent is not None:
+            process.parent.say(events.JOB_ENDED, facts, now)
 
     def _replace(self, process: Process, now: float) -> None:
         process.alive, process.run = False, None
-        if process.outbox:  # its last words arrive
-            self._slots.append(process)
-            self._at(now + 3.0, "gone", process)
         self._slots[process.slot] = self._new_process(process.slot, now)
         if self._queue:
             self._begin(self._slots[process.slot], now)
-
-    def _on_gone(self, process: Process, now: float) -> None:
-        self._slots.remove(process)
 
     def _on_report(self, process: Process, now: float) -> None:
         if process.alive and not process.silent:
@@ -314,6 +366,6 @@ class Fleet:
 
     def _on_deploy(self, _: None, now: float) -> None:
         self.world.deploy()
-        for process in self._slots[: self.parameters.processes]:
+        for process in self._slots:
             self._at(now + self._chance.uniform(0, 600), "restart", process)
         self._at(now + self.parameters.deploy_every, "deploy", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from .detectors import Alarm, Collector, ended, fixed_timeout, heartbeat, three_sigma
 from .fleet import Fleet
 from .parameters import HANGS, IN_CALLS_AND_LOCKS, WEEK, Parameters
+from .replay import Replay
 from .world import Run
 
 
@@ -54,9 +56,20 @@ def simulate(parameters: Parameters) -> list[Score]:
     fleet, collector = Fleet(parameters), Collector(parameters)
     for second, requests in fleet.seconds():
         collector.second(second, requests)
-    runs = [run for run in fleet.runs.values() if _is_over(run, parameters)]
+    return _scores("lastspan, no configuration", fleet.runs.values(), collector.alarms, parameters)
+
+
+def replay(parameters: Parameters) -> list[Score]:
+    """The same by the short cut."""
+    found = Replay(parameters)
+    found.play()
+    return _scores("lastspan, replayed", found.runs, found.alarms, parameters)
+
+
+def _scores(name: str, all_runs: Iterable[Run], alarms: dict[int, Alarm], parameters: Parameters) -> list[Score]:
+    runs = [run for run in all_runs if _is_over(run, parameters)]
     detectors = {
-        "lastspan, no configuration": collector.alarms,
+        name: alarms,
         "fixed timeout": fixed_timeout(runs, parameters),
         "mean + 3 σ": three_sigma(runs, parameters),
         "heartbeat": heartbeat(runs, parameters),
@@ -67,7 +80,7 @@ def simulate(parameters: Parameters) -> list[Score]:
 def score(detector: str, runs: list[Run], alarms: dict[int, Alarm], parameters: Parameters) -> Score:
     """Compare alarms with the truth."""
     hung = [run for run in runs if not run.healthy]
-    found = [run for run in hung if run.id in alarms and alarms[run.id].at >= run.hang_at]
+    found = [run for run in hung if run.id in alarms and run.hang_at <= alarms[run.id].at < ended(run, parameters)]
     wrong = [run for run in runs if run.id in alarms and (run.healthy or alarms[run.id].at < run.hang_at)]
     first = [run for run in wrong if run.start < WEEK], [run for run in found if run.start < WEEK]
     pages = [run for run in (*found, *wrong) if alarms[run.id].page]
@@ -100,6 +113,7 @@ def table(parameters: Parameters, scores: list[Score]) -> str:
         "recall, calls and locks",
         "recall, all",
         "precision",
+        "of pages",
         "first week",
         "median",
         "p99",
@@ -113,6 +127,7 @@ def table(parameters: Parameters, scores: list[Score]) -> str:
             _percent(score.recall_calls),
             _percent(score.recall),
             _percent(score.precision),
+            _percent(score.pages_precision),
             _percent(score.precision_first_week),
             _seconds(score.median_s),
             _seconds(score.p99_s),

@@ -15,9 +15,11 @@ from itertools import count
 from .parameters import AZURE_LOG_MEAN, AZURE_SIGMA, DAY, HANGS, HOUR, IN_CALLS_AND_LOCKS, SHOP, Job, Parameters, Phase
 
 _SAMPLED = 60
-"""Calls of a loop that are drawn one by one; more are as these, on the whole."""
+"""Calls of a loop that are drawn one by one; each stands for some of the others."""
 _WINDOW = 45.0
 """A span of a name that has not been seen for so long is movement."""
+_PROGRESS = 30.0
+"""A loop that tells of its progress does so that often."""
 _SPANS = {
     "http call": ("POST partner", "http"),
     "database query": ("SELECT stock", "db"),
@@ -26,6 +28,7 @@ _SPANS = {
     "lock of the process": ("lock cache", "lock"),
     "socket": ("recv feed", "other"),
 }
+_BESIDE = [Phase(name, kind, 0.1, 1.0) for name, kind in _SPANS.values() if kind != "lock"]
 
 
 @dataclass(slots=True)
@@ -50,13 +53,12 @@ class Run:
     end: float
     """inf: until somebody ends it."""
     calls: list[Call]
-    durations: list[tuple[str, float]]
-    """Of calls that end, beside those in `calls`."""
+    durations: list[tuple[str, float, int]]
+    """Of calls that end, beside those in `calls`: name, seconds, how often."""
     movements: list[float]
     hang: str = ""
     hang_at: float = 0.0
     recovers: bool = False
-    week: int = 0
 
     @property
     def healthy(self) -> bool:
@@ -119,7 +121,7 @@ class World:
 
     def _gap(self, job: Job, now: float) -> float:
         p = self.parameters
-        rate = job.per_day / DAY * (1 + p.day_swing * math.sin(2 * math.pi * (now / DAY - 0.3)))
+        rate = job.per_day * p.volume / DAY * (1 + p.day_swing * math.sin(2 * math.pi * (now / DAY - 0.3)))
         burst_every = DAY / p.bursts_per_day
         if now % burst_every > burst_every - p.burst_length:
             rate *= p.burst_times
@@ -134,66 +136,99 @@ class World:
 
     def run(self, job: Job, start: float) -> Run:
         """Draw what happens in a run that starts now."""
-        run = Run(job, next(self._ids), start, start, [], [], [start], week=int(start // (7 * DAY)))
-        p = self.parameters
+        run = Run(job, next(self._ids), start, start, [], [], [start])
+        p, hung = self.parameters, None
         if self._chance.random() < p.hang_share + min(0.1, p.hang_per_second * _typical(job)):
             run.hang = self._chance.choices(list(HANGS), list(HANGS.values()))[0]
-        hang_phase = self._chance.randrange(len(job.phases)) if run.hang else -1
+            hung = self._chance.choices(job.phases, [phase.median * phase.times for phase in job.phases])[0]
         slow = 2.0 if job.name == self.slowed else 1.0
-        at, seen = start, {job.name: start}
-        for index, phase in enumerate(job.phases):
-            if index == hang_phase and self._hang(
-                run, at + self._draw(phase, slow) * self._chance.random() * self._many(phase)
-            ):
-                return run
-            at = self._phase(run, phase, at, slow, seen)
-        run.end = at
+        seen = {job.name: start}
+        if self._chance.random() < p.beside:
+            self._phase(run, self._chance.choice(_BESIDE), slow, seen)
+        for phase in job.phases:
+            if phase is hung:
+                self._hang(run, phase, slow)
+                break
+            self._phase(run, phase, slow, seen)
         return run
 
-    def _phase(self, run: Run, phase: Phase, at: float, slow: float, seen: dict[str, float]) -> float:
+    def _phase(self, run: Run, phase: Phase, slow: float, seen: dict[str, float]) -> None:
+        if phase.name and run.end - seen.get(phase.name, -1e9) > _WINDOW:
+            run.movements.append(run.end)
         many = self._many(phase)
-        if phase.name and at - seen.get(phase.name, -1e9) > _WINDOW:
-            run.movements.append(at)
-        drawn = [self._draw(phase, slow) for _ in range(min(many, _SAMPLED))]
-        end = at + sum(drawn) * many / len(drawn)
+        if many == 1:
+            self._call(run, phase, self._draw(phase, slow) + self._tail(phase))
+        else:
+            self._loop(run, phase, many, slow)
         if phase.name:
-            seen[phase.name] = end
-            if many == 1 and drawn[0] >= 1.0:
-                run.calls.append(Call(phase.name, phase.kind, at, end, next(self._ids)))
-            else:
-                run.durations += [(phase.name, seconds) for seconds in drawn]
-        if many > 1 and run.job.moves:
-            run.movements += [at + step * 30.0 for step in range(1, int((end - at) / 30.0) + 1)]  # progress()
-        return end
+            seen[phase.name] = run.end
+
+    def _call(self, run: Run, phase: Phase, seconds: float) -> None:
+        start, run.end = run.end, run.end + seconds
+        if phase.name and seconds >= 1.0:
+            run.calls.append(Call(phase.name, phase.kind, start, run.end, next(self._ids)))
+        elif phase.name:
+            run.durations.append((phase.name, seconds, 1))
+
+    def _loop(self, run: Run, phase: Phase, many: int, slow: float) -> None:
+        """Many calls: a sample of them stands for all; those of the tail are drawn one by one, at random places."""
+        start, drawn = run.end, [self._draw(phase, slow) for _ in range(min(many, _SAMPLED))]
+        if phase.name:
+            run.durations += [(phase.name, seconds, many // len(drawn)) for seconds in drawn]
+        ordinary = sum(drawn) * many / len(drawn)
+        places = sorted(self._chance.random() for _ in range(self._rare(many * phase.tail)))
+        before = 0.0
+        for place in places:
+            run.end += ordinary * (place - before)
+            self._call(run, phase, self._draw(phase, slow) + self._pareto())
+            before = place
+        run.end += ordinary * (1 - before)
+        if run.job.moves:
+            self._progress(run, start, run.end)
+
+    def _progress(self, run: Run, start: float, end: float) -> None:
+        run.movements += [start + step * _PROGRESS for step in range(1, int((end - start) / _PROGRESS) + 1)]
+
+    def _rare(self, mean: float) -> int:
+        """Draw how many, by Poisson."""
+        number, at = 0, self._chance.expovariate(1.0)
+        while at < mean:
+            number, at = number + 1, at + self._chance.expovariate(1.0)
+        return number
 
     def _many(self, phase: Phase) -> int:
         if phase.times == 1:
             return 1
-        return max(1, int(phase.times * math.exp(self._chance.gauss(0, phase.times_sigma))))
+        return max(2, int(phase.times * math.exp(self._chance.gauss(0, phase.times_sigma))))
 
     def _draw(self, phase: Phase, slow: float) -> float:
-        p = self.parameters
-        seconds = phase.median * slow * math.exp(self._chance.gauss(0, phase.sigma))
-        if phase.tail and self._chance.random() < phase.tail:
-            seconds += min(p.pareto_max, p.pareto_from * self._chance.paretovariate(p.pareto_alpha))
-        return seconds
+        return phase.median * slow * math.exp(self._chance.gauss(0, phase.sigma))
 
-    def _hang(self, run: Run, at: float) -> bool:
-        """Have a run hang from *at*; True: the run is complete."""
-        p, hang = self.parameters, run.hang
-        run.hang_at, run.end = at, math.inf
-        run.recovers = hang in IN_CALLS_AND_LOCKS and self._chance.random() < p.hang_recovers
+    def _tail(self, phase: Phase) -> float:
+        return self._pareto() if phase.tail and self._chance.random() < phase.tail else 0.0
+
+    def _pareto(self) -> float:
+        p = self.parameters
+        return min(p.pareto_max, p.pareto_from * self._chance.paretovariate(p.pareto_alpha))
+
+    def _hang(self, run: Run, phase: Phase, slow: float) -> None:
+        """Have a run hang somewhere in a phase, for good or for long."""
+        p, hang, start = self.parameters, run.hang, run.end
+        run.hang_at = start + self._draw(phase, slow) * self._many(phase) * self._chance.random()
+        run.end = math.inf
+        if run.job.moves and phase.times > 1:
+            self._progress(run, start, run.hang_at)
+        if hang not in IN_CALLS_AND_LOCKS:
+            return
+        run.recovers = self._chance.random() < p.hang_recovers
         if run.recovers:
-            hold = max(1200.0, p.hang_recovers_median * math.exp(self._chance.gauss(0, 0.5)))
-            run.end = at + hold
-        if hang in IN_CALLS_AND_LOCKS:
-            # In a call that the job makes anyway where it has one of that kind, else in one that it makes rarely.
-            name, kind = _SPANS[hang]
-            own = [phase for phase in run.job.phases if phase.kind == kind and phase.name]
-            name = own[0].name if own and kind != "lock" else name
-            run.calls.append(Call(name, kind, at, run.end, next(self._ids)))
-            run.movements.append(at)
-        return True
+            run.end = run.hang_at + max(1200.0, p.hang_recovers_median * math.exp(self._chance.gauss(0, 0.5)))
+        # In a call that the job makes anyway where it has one of that kind, else in one that it makes rarely.
+        name, kind = _SPANS[hang]
+        own = [phase for phase in run.job.phases if phase.kind == kind and kind in {"http", "db"}]
+        name = own[0].name if own else name
+        run.calls.append(Call(name, kind, run.hang_at, run.end, next(self._ids)))
+        run.movements.append(run.hang_at)
 
 
 def _typical(job: Job) -> float:

@@ -91,13 +91,13 @@ def test_what_is_new_in_cumulative_counts(before: list[float], after: list[float
 
 
 @given(st.lists(DURATIONS, min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99]))
-def test_a_quantile_is_at_most_a_bucket_too_long(durations: list[float], q: float) -> None:
-    """Never shorter than the exact one, and at most 10 % longer (where the span of durations is kept whole)."""
+def test_a_quantile_is_off_by_half_a_bucket_at_most(durations: list[float], q: float) -> None:
+    """Within 5 % of the exact one, where the span of durations is kept whole."""
     histogram = Histogram((bucket, float(count)) for bucket, count in told(durations))
     exact = sorted(durations)[min(len(durations) - 1, math.ceil(q * len(durations) - 1e-9) - 1)]
     kept_s = max(durations) / 2**15
-    assert histogram.quantile(q) >= exact * 0.999 or exact < kept_s
-    assert histogram.quantile(q) <= max(exact, kept_s) * 1.2
+    assert histogram.quantile(q) >= exact * 0.95 or exact < kept_s
+    assert histogram.quantile(q) <= exact * 1.05 or histogram.quantile(q) < kept_s * 1.2
 
 
 @given(st.lists(st.tuples(st.integers(-80, 200), st.floats(0.5, 1000)), max_size=300))

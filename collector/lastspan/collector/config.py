@@ -357,13 +357,13 @@ def _check_rules(rules: list[RuleSetting]) -> None:
 
 
 def _check_learning(learning: Learning) -> None:
-    for name in ("factor", "hint_runs", "recent_runs", "deploy_runs", "max_keys"):
+    for name in ("factor", "slow", "trust", "hint_runs", "reach", "recent_runs", "deploy_runs", "max_keys"):
         if getattr(learning, name) < 1:
             raise ConfigError(f"learning.{name}: {getattr(learning, name):g} is less than 1")
-    for name in ("quantile", "new_normal"):
-        if not 0.5 <= getattr(learning, name) < 1:
-            raise ConfigError(f"learning.{name}: {getattr(learning, name):g} is not between 0.5 and 1")
-    for name in ("tail", "caution", "floor_job_s", "floor_span_s"):
+    for name, least in (("quantile", 0.5), ("new_normal", 0.05)):
+        if not least <= getattr(learning, name) < 1:
+            raise ConfigError(f"learning.{name}: {getattr(learning, name):g} is not between {least:g} and 1")
+    for name in ("reserve", "caution", "floor_job_s", "floor_span_s", "floor_defaults"):
         if getattr(learning, name) < 0:
             raise ConfigError(f"learning.{name}: {getattr(learning, name):g} is less than 0")
     if learning.half_life_days <= 0:

@@ -1,16 +1,17 @@
 """What finished runs teach: how long a job, or a call in it, takes, and so how long it may take.
 
-Per (environment, service, job, span) one histogram of the runs that ended well. Allowed is a high quantile × a factor,
-and the factor grows where runs vary much or are few. What keeps hung runs from teaching that hanging is normal: only
-runs with the outcome `ok` count; and of these, runs beyond what is allowed are put aside until they are plainly the
-new normal. The past fades with time, and at a deploy. Each constant is a field of `Learning`, with its effect measured
-by `bench/detection`.
+Per (environment, service, job, span) one histogram of the runs that ended well, and the longest but one of them.
+Allowed is a high quantile × a factor, and not less than the longest run but one × another: where one call in 10,000
+takes a minute, no quantile says so. Both grow where runs are few. What keeps hung runs from teaching that hanging is
+normal: only runs with the outcome `ok` count; of these, runs far beyond what is allowed are put aside until they are
+plainly the new normal; and one run alone moves nothing. The past fades with time, and at a deploy. Each constant is a
+field of `Learning`, with its effect measured by `bench/detection`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import pow
+from math import log2
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ import msgspec
 from lastspan.semconv import duration
 
 from .model import Basis
-from .sketch import Histogram, lower, upper
+from .sketch import PER_OCTAVE, Histogram, lower, middle, upper
 
 _SECOND = 1_000_000_000
 _DAY_NS = 86_400 * _SECOND
@@ -26,6 +27,8 @@ _VERSIONS = 4
 """Versions of a service that are remembered: while a deploy rolls, two take turns."""
 _ASIDE = 8
 """Buckets of runs that are put aside; longer ones count as the longest of these."""
+NO_RUN = -1000.0
+"""The bucket of a run that has not been: next to nothing."""
 _FADE_STEP = 0.99
 """Weights are multiplied once that makes a difference of 1 %."""
 
@@ -35,25 +38,34 @@ class Learning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     enabled: bool = True
     quantile: float = 0.99
-    factor: float = 3.0
+    factor: float = 4.0
     """Allowed is the quantile × this, at least."""
-    tail: float = 2.0
-    """The factor is at least (p99 ÷ p90) to this power: the more the slowest runs differ, the more patience."""
-    caution: float = 60.0
-    """The factor is multiplied by 1 + this ÷ runs."""
-    min_runs: int = 20
+    reserve: float = 3.0
+    """And the longest run but one × this, at least."""
+    caution: float = 30.0
+    """All factors are multiplied by 1 + this ÷ runs: few runs prove little."""
+    slow: float = 2.0
+    """A run that ended well within so many times what is allowed was slow, not hung: it counts."""
+    trust: float = 5.0
+    """The same after a deploy; and for the first runs, in floors or in the longest but one."""
+    min_runs: int = 10
     """From so many runs on, what is learned replaces the default."""
     hint_runs: int = 1
     """From so many on, `factor` × the longest may lift the default, never lower it."""
-    floor_job_s: float = 30.0
-    floor_span_s: float = 15.0
+    reach: float = 10.0
+    """But to no more than so many times the default."""
+    floor_job_s: float = 120.0
+    """Allowed is at least this: what answers at all has answered then; gateways give up after 60 … 100 s."""
+    floor_span_s: float = 120.0
+    floor_defaults: float = 2.0
+    """But the floor is at most so many times the default: who sets a shorter default means it."""
     half_life_days: float = 7.0
-    """After so long a run counts half."""
+    """After so long a run counts half, and the longest run but one is remembered as half as long."""
     deploy_runs: int = 100
     """After a deploy all runs before it count no more than so many."""
     recent_runs: int = 20
     """How many runs "lately" is, for the share of those that are beyond what is allowed."""
-    new_normal: float = 0.5
+    new_normal: float = 0.25
     """A greater share of the recent runs beyond what is allowed, for long enough, is the new normal."""
     max_keys: int = 10_000
     """Keys beyond it are not learned; they are counted."""
@@ -74,15 +86,28 @@ class Learned(msgspec.Struct, frozen=True, gc=False):
 
     allowed_ns: int
     basis: Basis
-    rule: str
-    """For people."""
     runs: float
-    quantile: float
-    quantile_s: float
+    what: str
+    """Of which run the duration is: p99, the longest …"""
+    seconds: float
+    """How long that took."""
     factor: float
     floor_s: float
-    is_hint: bool
+    """It is not less than this."""
+    is_hint: bool = False
     """From few runs: it may lift the default, never lower it."""
+    reach: float | None = None
+    """It would be more, but for so many times the default."""
+
+    @property
+    def rule(self) -> str:
+        """How it came about, for people."""
+        words = f"learned: {self.what} of {self.runs:,.0f} runs is {duration.render(self.seconds)} × {self.factor:.3g}"
+        if self.reach is not None:
+            return f"{words}, but at most {self.reach:g} × the default"
+        if self.seconds * self.factor < self.floor_s:
+            return f"{words}, but at least {duration.render(self.floor_s)}"
+        return words
 
 
 class Row(msgspec.Struct, eq=False):
@@ -92,13 +117,17 @@ class Row(msgspec.Struct, eq=False):
     touched_ns: int
     """Up to when the weights have faded."""
     learned: Learned | None = None
+    longest: float = NO_RUN
+    """The bucket of the longest run; it fades too, so it is not whole."""
+    second: float = NO_RUN
+    """Of the longest but one."""
     aside: dict[int, float] | None = None
     """Runs beyond what is allowed, by bucket."""
     aside_since_ns: int = 0
     slow: float = 0.0
     """Share of the recent runs that are beyond what is allowed."""
     trusted: float = 0.0
-    """So many runs to come count whatever they take: a deploy has just been."""
+    """So many runs to come count though they are slow: a deploy has just been."""
     news: float = 0.0
     """Runs since what is allowed was last worked out."""
     versions: tuple[str, ...] = ()
@@ -109,6 +138,7 @@ class Learner:
 
     def __init__(self, constants: Learning | None = None) -> None:
         self.constants = constants or Learning()
+        self._usual = f"p{self.constants.quantile * 100:g}"
         self.rows: dict[Key, Row] = {}
         self.refused = 0
         """Runs of keys beyond the cap."""
@@ -137,6 +167,8 @@ class Learner:
         """Take in what was learned elsewhere or before."""
         if key in self.rows or len(self.rows) < self.constants.max_keys:
             self.rows[key] = row
+            if row.second <= NO_RUN:  # it was not told
+                row.longest = row.second = max((bucket for bucket, _ in row.runs), default=NO_RUN)
             row.learned = self._work_out(key, row)
 
     def forget(self, keys: Iterable[Key]) -> int:
@@ -169,10 +201,12 @@ class Learner:
         by = 0.5 ** ((now_ns - row.touched_ns) / (self.constants.half_life_days * _DAY_NS))
         if by < _FADE_STEP:
             row.runs.fade(by)
+            row.longest += PER_OCTAVE * log2(by)
+            row.second += PER_OCTAVE * log2(by)
             row.touched_ns = now_ns
 
     def _deployed(self, row: Row, version: str) -> None:
-        """Another version runs: the past counts less, and the next runs count whatever they take."""
+        """Another version runs: the past counts less, and the next runs count though they are slow."""
         if row.versions:
             self._weigh_down(row)
             row.trusted = self.constants.recent_runs
@@ -184,8 +218,7 @@ class Learner:
 
     def _count(self, row: Row, bucket: int, count: float, now_ns: int) -> None:
         learned, recent = row.learned, (1 - 1 / self.constants.recent_runs) ** count
-        is_beyond = learned is not None and not learned.is_hint and lower(bucket) * _SECOND >= learned.allowed_ns
-        if is_beyond and row.trusted <= 0:
+        if learned is not None and self._is_hung(row, learned, lower(bucket)):
             if row.aside is None:
                 row.aside, row.aside_since_ns = {}, now_ns
             at = bucket if bucket in row.aside or len(row.aside) < _ASIDE else max(row.aside)
@@ -196,6 +229,24 @@ class Learner:
         row.slow *= recent
         row.runs.add(bucket, count)
         row.news += count
+        self._note(row, bucket, count)
+
+    def _is_hung(self, row: Row, learned: Learned, seconds: float) -> bool:
+        """Whether a run took so long that it had hung, though it ended well."""
+        constants, allowed_s = self.constants, learned.allowed_ns / _SECOND
+        if learned.is_hint:  # the first run may have hung; the second is not measured by it
+            return seconds >= constants.trust * max(middle(row.second), constants.floor_span_s)
+        if row.trusted > 0:
+            return seconds >= constants.trust * allowed_s
+        return seconds >= constants.slow * allowed_s
+
+    def _note(self, row: Row, bucket: int, count: float) -> None:
+        """Remember the two longest runs."""
+        if bucket <= row.second:
+            return
+        row.news = max(row.news, row.runs.total)  # what is allowed may grow at once
+        row.second = float(bucket) if count >= 2 else min(row.longest, bucket)
+        row.longest = max(row.longest, bucket)
 
     def _settle(self, key: Key, row: Row, now_ns: int) -> None:
         """Decide about the runs that were put aside, and work out anew what is allowed if that may have changed."""
@@ -205,6 +256,7 @@ class Learner:
                 self._weigh_down(row)
                 for bucket, count in aside.items():
                     row.runs.add(bucket, count)
+                    self._note(row, bucket, count)
                 row.aside, row.slow, row.news = None, 0.0, row.runs.total
             elif row.slow < self.constants.new_normal / 10:
                 row.aside = None
@@ -222,26 +274,18 @@ class Learner:
         constants, runs = self.constants, row.runs.total
         if runs < constants.hint_runs:
             return None
+        caution = 1 + constants.caution / runs
+        if runs < constants.min_runs:
+            return self._learned(key, row, "the longest", row.runs.quantile(1.0), constants.factor * caution)
+        usual = row.runs.quantile(constants.quantile, spare=1.0), constants.factor * caution
+        longest = middle(row.second), constants.reserve * caution
+        if usual[0] * usual[1] >= longest[0] * longest[1]:
+            return self._learned(key, row, self._usual, *usual)
+        return self._learned(key, row, "the longest but one", *longest)
+
+    def _learned(self, key: Key, row: Row, what: str, seconds: float, factor: float) -> Learned:
+        constants, runs = self.constants, row.runs.total
         is_hint = runs < constants.min_runs
-        if is_hint:
-            quantile, factor = 1.0, constants.factor
-        else:
-            quantile, factor = constants.quantile, self._factor(row.runs)
-        quantile_s = row.runs.quantile(quantile)
-        floor_s = constants.floor_job_s if key.span_name is None else constants.floor_span_s
-        allowed_s = max(quantile_s * factor, floor_s)
-        words = _words(runs, quantile, quantile_s, factor, floor_s)
-        return Learned(
-            int(allowed_s * _SECOND), Basis.LEARNED, words, runs, quantile, quantile_s, factor, floor_s, is_hint
-        )
-
-    def _factor(self, runs: Histogram) -> float:
-        constants = self.constants
-        spread = runs.quantile(0.99) / max(runs.quantile(0.9), 1e-9)
-        return max(constants.factor, pow(spread, constants.tail)) * (1 + constants.caution / runs.total)
-
-
-def _words(runs: float, quantile: float, quantile_s: float, factor: float, floor_s: float) -> str:
-    what = "the longest" if quantile == 1 else f"p{quantile * 100:g}"
-    words = f"learned: {what} of {runs:,.0f} runs is {duration.render(quantile_s)} × {factor:.3g}"
-    return words if quantile_s * factor >= floor_s else f"{words}, but at least {duration.render(floor_s)}"
+        floor_s = 0.0 if is_hint else constants.floor_job_s if key.span_name is None else constants.floor_span_s
+        allowed_ns = int(max(seconds * factor, floor_s) * _SECOND)
+        return Learned(allowed_ns, Basis.LEARNED, runs, what, seconds, factor, floor_s, is_hint)

@@ -11,6 +11,7 @@ from .learn import Key, Learned, Learner
 from .model import NO_CALL, Basis, Call, JobType, Kind
 
 _CACHE = 20_000
+_SECOND = 1_000_000_000
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,9 +137,25 @@ class Policy:
         learned = None if self.learner is None else self.learner.find(open.key)
         if learned is None:
             return open.default
-        if learned.is_hint and (open.default is None or open.default.allowed_ns >= learned.allowed_ns):
-            return open.default
-        return learned
+        return self._lifted(open.default, learned) if learned.is_hint else self._lowered(open.default, learned)
+
+    def _lowered(self, default: Allowance | None, learned: Learned) -> Learned:
+        """Where the floor decides, a short default lowers it."""
+        if default is None or self.learner is None or learned.floor_s * _SECOND < learned.allowed_ns:
+            return learned
+        floor_ns = int(default.allowed_ns * self.learner.constants.floor_defaults)
+        if floor_ns >= learned.allowed_ns:
+            return learned
+        own_ns = int(learned.seconds * learned.factor * _SECOND)
+        return msgspec.structs.replace(learned, allowed_ns=max(own_ns, floor_ns), floor_s=floor_ns / _SECOND)
+
+    def _lifted(self, default: Allowance | None, hint: Learned) -> Allowed | None:
+        """Few runs lift the default, and not without end: one of them may have hung and come back."""
+        if default is None or self.learner is None or default.allowed_ns >= hint.allowed_ns:
+            return default
+        reach = self.learner.constants.reach
+        limit_ns = int(default.allowed_ns * reach)
+        return hint if hint.allowed_ns <= limit_ns else msgspec.structs.replace(hint, allowed_ns=limit_ns, reach=reach)
 
 
 def _fits(pattern: str | None, value: str) -> bool:

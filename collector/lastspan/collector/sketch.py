@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from math import pow
 
 SCALE = 3
-_PER_OCTAVE = 1 << SCALE
+PER_OCTAVE = 1 << SCALE
 LOWEST, HIGHEST = -80, 200
 """Buckets of 1 ms and of a year; what is beyond counts there."""
 _WIDTH = 128
@@ -23,17 +23,17 @@ Runs = tuple[tuple[int, int], ...]
 
 def upper(bucket: int) -> float:
     """Return the longest duration of a bucket, in seconds."""
-    return pow(2.0, (bucket + 1) / _PER_OCTAVE)
+    return pow(2.0, (bucket + 1) / PER_OCTAVE)
 
 
 def lower(bucket: int) -> float:
     """Return the duration that is just too short for a bucket, in seconds."""
-    return pow(2.0, bucket / _PER_OCTAVE)
+    return pow(2.0, bucket / PER_OCTAVE)
 
 
-def middle(bucket: int) -> float:
-    """Return a duration in the middle of a bucket, in seconds."""
-    return pow(2.0, (bucket + 0.5) / _PER_OCTAVE)
+def middle(bucket: float) -> float:
+    """Return the duration in the middle of a bucket, in seconds: no run in it differs by more than 4.5 %."""
+    return pow(2.0, (bucket + 0.5) / PER_OCTAVE)
 
 
 def rescaled(scale: int, offset: int, counts: Iterable[int], zeros: int = 0) -> Runs:
@@ -90,15 +90,18 @@ class Histogram:
         self._weights = array("f", [weight * by for weight in self._weights])
         self.total *= by
 
-    def quantile(self, q: float) -> float:
-        """Return the duration (s) that a share *q* of the runs did not exceed: the upper end of its bucket."""
-        beyond = (1.0 - q) * self.total * (1 + 1e-6)  # weights are floats of 4 bytes
+    def quantile(self, q: float, *, spare: float = 0.0) -> float:
+        """Return the duration (s) that a share *q* of the runs did not exceed, give or take half a bucket.
+
+        So many of the longest are left out at least: *spare*.
+        """
+        beyond = max((1.0 - q) * self.total, spare) * (1 + 1e-6)  # weights are floats of 4 bytes
         seen = 0.0
         for place in range(len(self._weights) - 1, -1, -1):
             seen += self._weights[place]
             if seen > beyond:
-                return upper(self._first + place)
-        return upper(self._first) if self._weights else 0.0
+                return middle(self._first + place)
+        return middle(self._first) if self._weights else 0.0
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
         """Yield (bucket, weight) of buckets that are not empty."""

@@ -26,8 +26,9 @@ class LearnedView(msgspec.Struct):
     is_hint: bool
     """From few runs: it may lift the default, never lower it."""
     rule: str | None
-    quantile: float | None
-    quantile_s: float | None
+    what: str | None
+    """Of which run the duration is: p99, the longest …"""
+    duration_s: float | None
     factor: float | None
     floor_s: float | None
 
@@ -70,7 +71,8 @@ def import_learned(pipeline: Pipeline, body: bytes) -> int:
     if told.format != 1:
         raise ValueError(f"this export has format {told.format}; 1 is known here")
     for saved in told.learned:
-        if not all(-1000 <= bucket <= 1000 and 0 <= weight < 1e12 for bucket, weight in (*saved.runs, *saved.aside)):
+        longest = ((saved.longest, 0.0), (saved.second, 0.0))
+        if not all(-1e4 <= at <= 1e3 and 0 <= weight < 1e12 for at, weight in (*saved.runs, *saved.aside, *longest)):
             raise ValueError(f"{saved.job_name}: its runs are out of range")
         if not (0 <= saved.age_ns <= _MAX_AGE_NS and 0 <= saved.aside_age_ns <= _MAX_AGE_NS):
             raise ValueError(f"{saved.job_name}: its age is out of range")
@@ -95,8 +97,8 @@ def _view(key: Key, row: Row) -> LearnedView:
         known.allowed_ns / 1e9,
         known.is_hint,
         known.rule,
-        known.quantile,
-        known.quantile_s,
+        known.what,
+        known.seconds,
         known.factor,
         known.floor_s,
     )

@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from ..learn import Key, Row
+from ..learn import NO_RUN, Key, Row
 from ..model import NO_SEQUENCE, Child, JobType, Origin, Overslept, Resource, Signal, SpanOpen, State, Status
 from ..sketch import Histogram
 from .counts import Series
@@ -75,6 +75,9 @@ class SavedLearned(msgspec.Struct, frozen=True):
     aside_age_ns: int = 0
     slow: float = 0.0
     trusted: float = 0.0
+    longest: float = NO_RUN
+    """The buckets of the longest run and of the longest but one."""
+    second: float = NO_RUN
 
 
 class SavedDurations(msgspec.Struct, frozen=True):
@@ -230,6 +233,8 @@ def learned(rows: Iterable[tuple[Key, Row]], now_ns: int) -> list[Saved | SpanOp
             now_ns - row.aside_since_ns if row.aside else 0,
             row.slow,
             row.trusted,
+            row.longest,
+            row.second,
         )
         for key, row in rows
     ]
@@ -377,7 +382,7 @@ def _settle(tracker: Tracker, saved: Settled, now_ns: int) -> None:
 
 def _row(saved: SavedLearned, now_ns: int) -> tuple[Key, Row]:
     row = Row(Histogram(saved.runs), now_ns - saved.age_ns, slow=saved.slow, trusted=saved.trusted)
-    row.versions = tuple(saved.versions)
+    row.versions, row.longest, row.second = tuple(saved.versions), saved.longest, saved.second
     if saved.aside:
         row.aside, row.aside_since_ns = dict(saved.aside), now_ns - saved.aside_age_ns
     return Key(saved.environment, saved.service, saved.job_name, saved.span_name), row
