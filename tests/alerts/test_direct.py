@@ -106,6 +106,9 @@ def test_a_job_that_hangs_pages_is_told_again_and_its_end_ends_the_page(direct: 
     assert (direct.pages(), direct.pages("resolved")) == (1, 1)
     watchdogs = [one for one in direct.alertmanager.execute("alerts") if "Watchdog" in one["labels"]["alertname"]]
     assert len(watchdogs) == 1
+    log = direct.collector.log.read_text()
+    assert f"alerts are posted to {direct.alertmanager.address}\n" in log
+    assert "HTTP Request" not in log  # one a second would hide the rest
 
 
 def test_a_collector_that_is_killed_and_starts_again_is_no_second_page_and_no_false_end(direct: Direct) -> None:

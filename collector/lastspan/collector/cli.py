@@ -55,7 +55,8 @@ def collector(config: str | None, print_config: bool, **flags: Any) -> None:
             return
         level = settings.log_level.upper()
         logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
-        logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLevelName(level)))
+        for library in ("uvicorn", "httpx", "httpcore"):  # they tell of each request
+            logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelName(level)))
         server.run(settings, ready=click.echo)
     except ConfigError as problem:
         raise _fail(str(problem)) from None

@@ -43,6 +43,7 @@ class Pager:
     def start(self) -> None:
         """Begin, if there is anybody to tell."""
         if self._servers:
+            logger.info("alerts are posted to %s", ", ".join(server.name for server in self._servers))
             work = [self._run(), *(server.run() for server in self._servers)]
             self._tasks = [asyncio.create_task(one) for one in work]
 
@@ -110,12 +111,12 @@ class _Server:
     """One Alertmanager: what it was told, and what it was not."""
 
     def __init__(self, url: str, target: AlertmanagerTarget, pipeline: Pipeline, wall: Callable[[int], float]) -> None:
-        self._name = url.partition("://")[2]
+        self.name = url.partition("://")[2]
         self._clock = pipeline.clock
         self._client = Client(url, target, wall=wall)
         self._outbox = Outbox(target.hold_ns)
         self._news = asyncio.Event()
-        self.facts = pipeline.facts.posts.setdefault(self._name, PostFacts())
+        self.facts = pipeline.facts.posts.setdefault(self.name, PostFacts())
 
     def put(self, posts: list[Post], *, refused: int) -> None:
         """Take what is to be told; returns at once."""
@@ -158,6 +159,6 @@ class _Server:
         self.facts.failures[reason] += 1
         if reason == "refused":  # it took those that it could read; the same would be refused again
             self._outbox.done(batch)
-            logger.warning("Alertmanager %s refuses alerts: %s", self._name, message)
+            logger.warning("Alertmanager %s refuses alerts: %s", self.name, message)
         elif self._outbox.failed(self._clock()):
-            logger.warning("Alertmanager %s cannot be told: %s; it is tried again", self._name, message)
+            logger.warning("Alertmanager %s cannot be told: %s; it is tried again", self.name, message)
