@@ -37,7 +37,7 @@ def served(folder: Path, *urls: str, **settings: Any) -> Served:
 
 
 def alertmanager(caught: Catcher, **more: Any) -> Alertmanager:
-    quick = {"group_wait": "0s", "group_interval": "1s"}
+    quick = {"group_wait": "1s", "group_interval": "1s"}
     built = build(Settings(**quick, webhook_url=caught.url, route=ROUTE))  # type: ignore[arg-type]
     return Alertmanager(built["alertmanager.yml"], built["lastspan.tmpl"], **more)
 
@@ -147,6 +147,22 @@ def test_an_alertmanager_that_is_away_gets_what_it_missed(direct: Direct) -> Non
     time.sleep(3)
     assert (direct.pages(), direct.pages("resolved")) == (3, 1)
     assert "Traceback" not in direct.collector.log.read_text()
+
+
+def test_a_storm_is_one_page_that_says_500(direct: Direct) -> None:
+    """The alert that speaks for all is told first, and mutes the others."""
+    records = []
+    for number in range(1, 1001, 2):
+        records.append(direct.worker.job(number, name=f"tasks.t{number % 30}", age=70.0))
+        records.append(direct.worker.http(number + 1, number, age=65.0, call_unbounded=True))
+    direct.collector.post(direct.worker.body(*records))
+    direct.until(lambda: direct.caught.posts)
+    time.sleep(4)  # what else would page has had its time
+    assert [body["groupLabels"]["alertname"] for _, body in direct.caught.posts] == [TELLING[0]]
+    (page,) = direct.caught.of(TELLING[0])[0]["alerts"]
+    assert page["annotations"]["summary"].startswith("500 jobs stopped at «GET»: ")
+    assert len(direct.alertmanager.execute("alerts?inhibited=true&active=false")) == 200
+    assert metric(direct.collector, "lastspan_collector_alerts_waiting") == 0
 
 
 HOSTILE: Final = ('"} or vector(1) #', "{{ $labels.x }}", "a\nb\\n", "‮ 🦄 é", "<!channel>&", "x" * 4096)
