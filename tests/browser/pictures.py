@@ -67,7 +67,11 @@ def picture(browser: Any, shown: Shown, name: str) -> bytes:
 
 def small(content: bytes) -> bytes:
     """Return a picture in few colours: it is text on plain ground, and loses nothing that one sees."""
-    few = Image.open(io.BytesIO(content)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    few = (
+        Image.open(io.BytesIO(content))
+        .convert("RGB")
+        .quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    )
     out = io.BytesIO()
     few.save(out, "PNG", optimize=True)
     return out.getvalue()
