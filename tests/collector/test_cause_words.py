@@ -121,6 +121,26 @@ def name_that_is_not_resolved(scene: Scene) -> None:
     scene.job(wait_kind="dns", wait_target="db.internal")
 
 
+@case
+def tls_handshake(scene: Scene) -> None:
+    scene.job(wait_kind="connect", wait_call="SSLSocket.do_handshake", wait_peer="10.0.0.9:443")
+
+
+@case
+def http_call_whose_name_is_not_resolved(scene: Scene) -> None:
+    scene.call("GET", http_request_method="GET", server_address="api.example", server_port=443, wait_kind="dns")
+
+
+@case
+def nobody_connects(scene: Scene) -> None:
+    scene.job(wait_kind="accept", wait_call="socket.accept", wait_local="127.0.0.1:7000")
+
+
+@case
+def one_short_call_after_another(scene: Scene) -> None:
+    scene.job(wait_kind="http", wait_peer="api.example:443", stack_age=0.5)
+
+
 # --- databases ----------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +152,30 @@ def query(scene: Scene) -> None:
 @case
 def query_without_client_instrumentation(scene: Scene) -> None:
     scene.job(wait_kind="db", wait_peer="10.0.0.5:5432", wait_unbounded=True)
+
+
+@case
+def listening(scene: Scene) -> None:
+    scene.call("wait", **PG, wait_kind="db", db_session="30")
+    scene.held.pipeline.database_facts("db:5432", [Session("db:5432", "30", state="idle", since_state_s=200.0)])
+
+
+@case
+def blocking_command(scene: Scene) -> None:
+    scene.call("BRPOP", db_system_name="redis", db_operation_name="BRPOP", server_address="queue", server_port=6379)
+
+
+@case
+def row_lock_behind_a_queue(scene: Scene) -> None:
+    """The next one in the queue waits too: the one at its head is what matters."""
+    scene.call("SELECT", **PG, wait_kind="db", db_session="30")
+    scene.holder(job_db_sessions=["postgresql db:5432 32 -"])
+    sessions = [
+        Session("db:5432", "30", since_query_s=238.0, blocked_by=("31",), locks="orders (table)"),
+        Session("db:5432", "31", "migration", "10.0.0.4:9003", "active", since_state_s=400.0, blocked_by=("32",)),
+        Session("db:5432", "32", "web", "10.0.0.3:9002", "idle in transaction", since_xact_s=840.0),
+    ]
+    scene.held.pipeline.database_facts("db:5432", sessions)
 
 
 @case

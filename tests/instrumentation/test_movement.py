@@ -54,6 +54,17 @@ def test_repeating_is_not_movement(stacks: list[tuple[Step, ...]]) -> None:
     assert moved_at(stacks, windows=20) == 0.0
 
 
+def test_line_after_line_of_one_function() -> None:
+    """A long function makes a short call at each line: it comes further down than it ever was."""
+    movement = Movement(0.0, window=WINDOW)
+    for tick in range(60):
+        movement.stack(((MAIN, 10 + tick), (FETCH, 30)), tick * EVERY)
+    assert movement.moved_at >= 50 * EVERY
+    for tick in range(60, 120):  # and then in one call
+        movement.stack(((MAIN, 70), (FETCH, 30)), tick * EVERY)
+    assert movement.moved_at <= 66 * EVERY
+
+
 def test_from_step_to_step() -> None:
     """step1 for two windows, then step2: that is movement, and so is nothing after it."""
     movement = Movement(0.0, window=WINDOW)

@@ -13,6 +13,8 @@ from .track import JobRow, ProcessRow, SpanRow, Tracker
 
 _NOTHING = Evidence()
 _LOOKED_AT = 2000
+_FAR = 10
+"""Sessions that wait for each other in a row, that are followed."""
 
 
 class Known:
@@ -110,6 +112,17 @@ class Known:
         """Return the sessions that hold what this one waits for."""
         found = (self._databases.session(session.server, id) for id in session.blocked_by)
         return [other for other in found if other is not None]
+
+    def root(self, session: Session) -> Session:
+        """Return the session at the head of a queue: the one that all others in it wait for."""
+        passed = {session.id}
+        for _ in range(_FAR):
+            following = next((one for one in self.blocking(session) if one.id not in passed), None)
+            if following is None:
+                break
+            passed.add(following.id)
+            session = following
+        return session
 
     def _own_session(self, job: JobRow) -> Session | None:
         return next((session for session in self.sessions_of(job) if session.blocked_by), None)

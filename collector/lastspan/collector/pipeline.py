@@ -18,6 +18,7 @@ import msgspec
 from lastspan.semconv import duration
 
 from . import otlp_json
+from .blockers import chain
 from .cause import Explanation, explain, incident, raise_severity
 from .databases import DatabaseFacts
 from .decode import Batch, Decoder
@@ -193,9 +194,14 @@ class Pipeline:
     # --- probes -------------------------------------------------------------------------------------------------
 
     def late_database_waits(self) -> list[DatabaseWait]:
-        """Return the late spans that wait for a database: a probe need not look while there are none."""
+        """Return the late spans that wait for a database: a probe need not look while there are none.
+
+        Of the suspects, and of those that suspects wait for: these need not be late themselves.
+        """
         known = self.known()
-        waits = (_database_wait(job, known.verdict(job)) for job in known.suspects(_PROBED))
+        suspects = known.suspects(_PROBED)
+        holders = (step.job for job in suspects for step in chain(job, known)[0] if step.job is not None)
+        waits = (_database_wait(job, known.verdict(job)) for job in (*suspects, *holders))
         return list(dict.fromkeys(wait for wait in waits if wait is not None))
 
     def database_facts(self, server: str, sessions: list[Session]) -> None:

@@ -81,7 +81,7 @@ def _step(step: Json) -> Text:
         state = step["holder_state"] or ""
         text.append(" ← ").append(str(holder or ""), "bold").append(f" {step['holder_job_id'] or ''} {state}".rstrip())
     elif step["certainty"] == "nobody":
-        text.append(" ← nobody: its holder ended without releasing it", "bold red")
+        text.append(" ← nobody: it was taken, and never released", "bold red")
     if step["holder_code"]:
         text.append(f"  {step['holder_code']}", "cyan")
     return text

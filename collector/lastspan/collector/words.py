@@ -85,7 +85,7 @@ def holder(step: Blocker, known: Known) -> str:
         where = f"at {step.code}" if step.code else stands(step.job, known)
         return f"held by {who(step.job)}, which {_stance(step.job, known)} {where}"
     if step.certainty == "nobody":
-        return "which nobody holds any more: its holder ended without releasing it"
+        return "which no running code holds: it was taken, and never released"
     names = join(
         f"job {short(step.job_id)}" if step.job_id else "",
         step.thread and f"thread {short(step.thread)}",

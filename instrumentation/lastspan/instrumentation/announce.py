@@ -291,7 +291,7 @@ class Announcer:
         self._movement.pop(span_id, None)
 
     def _sample(self, entries: list[tuple[int, Entry]], leaves: set[int], now: float, wall_ns: int) -> Iterator[None]:
-        """Look at the code of the leaves that are late, and of late jobs whose calls are all young; feed the movement."""
+        """Look at the code of late leaves, and of late jobs whose calls are all young; feed the movement of jobs."""
         soon = now + 2 * self._settings.tick  # two looks before it is announced: it is told with what it waits for
         in_calls = {
             run.span_id
@@ -324,7 +324,7 @@ class Announcer:
                 leaves.add(made_id)
 
     def _has_young_calls(self, span_id: int, run: Run, now: float) -> bool:
-        """Say whether it is a job that would have been announced were it a call: it makes one short call after another."""
+        """Say whether it is a job, and as late as a call would have to be: it makes one short call after another."""
         return span_id == run.span_id and now - self._seen[span_id].started >= self._settings.announce_after
 
     def _is_late(self, span_id: int, run: Run | None, now: float) -> bool:

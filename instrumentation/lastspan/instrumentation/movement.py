@@ -6,6 +6,7 @@ A loop that repeats the same lines, or the same span names, does not move (DESIG
 from __future__ import annotations
 
 from collections import deque
+from types import CodeType
 from typing import Final
 
 from .evidence import Step
@@ -14,6 +15,8 @@ Path = tuple[Step, ...]
 
 _REMEMBERED: Final = 8
 _NAMES_MAX: Final = 256
+_SAMPLES: Final = 64
+_FUNCTIONS_MAX: Final = 1024
 
 
 class Movement:
@@ -25,20 +28,42 @@ class Movement:
         self._window_began = now
         self._prefix: Path | None = None
         self._places: deque[Path] = deque(maxlen=_REMEMBERED)
+        self._samples: deque[Path] = deque(maxlen=_SAMPLES)
+        """Of this window."""
+        self._furthest: dict[tuple[int, CodeType], int] = {}
+        """By function and how deep it is called: its last line that was seen."""
         self._names: dict[str, float] = {}
         self._progress: float | None = None
 
     def stack(self, steps: Path, now: float) -> None:
-        """Take one sample; a window's samples share a prefix, and only a place that is new is movement."""
+        """Take one sample; a window's samples share a prefix: a place that is new is movement, and so is a later line.
+
+        A loop comes to its last line soon, and no further; a long function does.
+        """
         self._prefix = steps if self._prefix is None else common(self._prefix, steps)
+        self._samples.append(steps)
         if now - self._window_began < self._window:
             return
         place, self._prefix, self._window_began = self._prefix, None, now
-        if any(is_same_place(place, known) for known in self._places):
-            return
-        if self._places:  # the first place is where it started, not where it went
+        is_new = not any(is_same_place(place, known) for known in self._places)
+        is_further = self._go_on(place)
+        if self._places and (is_new or is_further):  # the first place is where it started, not where it went
             self.moved_at = now
-        self._places.append(place)
+        if is_new:
+            self._places.append(place)
+
+    def _go_on(self, place: Path) -> bool:
+        """Say whether a function that was seen before has come to a later line than ever."""
+        is_further = False
+        if len(self._furthest) > _FUNCTIONS_MAX:
+            self._furthest.clear()
+        for depth, (code, _) in enumerate(place):
+            lines = (steps[depth][1] for steps in self._samples if len(steps) > depth and steps[depth][0] is code)
+            line, before = max(lines, default=0), self._furthest.get((depth, code))
+            is_further = is_further or (before is not None and line > before)
+            self._furthest[depth, code] = max(line, before or 0)
+        self._samples.clear()
+        return is_further
 
     def span(self, name: str, now: float) -> None:
         """A span of the job ended or was seen open: new if no span of that name was seen in the window."""

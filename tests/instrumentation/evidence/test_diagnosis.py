@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from multiprocessing import connection as pipes
 from pathlib import Path
 from types import ModuleType
@@ -48,14 +48,16 @@ def silent() -> Iterator[Silent]:
     server.close()
 
 
-def in_a_loop(body: Callable[[], object]) -> tuple[Callable[[], None], Callable[[], None], list[asyncio.Task[None]]]:
+def in_a_loop(
+    body: Callable[[], Coroutine[object, object, None]],
+) -> tuple[Callable[[], None], Callable[[], None], list[asyncio.Task[None]]]:
     """What runs a coroutine in a loop of its own; what cancels it; its task."""
     tasks: list[asyncio.Task[None]] = []
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def main() -> None:
         loops.append(asyncio.get_running_loop())
-        tasks.append(asyncio.ensure_future(body()))  # type: ignore[arg-type]
+        tasks.append(asyncio.ensure_future(body()))
         with contextlib.suppress(asyncio.CancelledError):
             await tasks[0]
 

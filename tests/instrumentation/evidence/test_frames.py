@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_all
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.instrumentation.evidence.standing import soon, standing
 
-from lastspan.instrumentation.evidence import Look, cpu_time_ns, is_application, look, qualname, stack_text
+from lastspan.instrumentation.evidence import Look, cpu_time_ns, frames, is_application, look, qualname, stack_text
 from lastspan.instrumentation.evidence.frames import live
 from lastspan.instrumentation.spans import Where
 
@@ -251,6 +252,13 @@ STD = sysconfig.get_path("stdlib")
     [
         (__file__, "", True),
         ("/srv/shop/tasks.py", "", True),
+        # The environment is in a folder that is called like the package.
+        ("/app/.venv/lib/python3.12/site-packages/requests/api.py", "app", False),
+        ("/app/.venv/lib/python3.12/site-packages/app/tasks.py", "app", True),
+        ("/app/tasks.py", "app", True),
+        (f"{STD}/threading.py", "lib", False),
+        (f"{STD}/threading.py", "python3", False),
+        (str(Path(frames.__file__).parent / "holds.py"), "lastspan", False),
         ("<string>", "", False),  # a library's, mostly, that has written a function
         ("<attrs generated init shop.Order>", "", False),
         (f"{STD}/threading.py", "", False),
@@ -369,3 +377,60 @@ def test_work_that_has_not_begun_is_not_followed() -> None:
             seen = soon(lambda: look(where), lambda one: "result" in functions(one))
             assert "result" in functions(seen)
             assert seen.thread_name == "runner"
+
+
+# --- whom it waits for ------------------------------------------------------------------------------------------------
+
+
+def test_a_thread_that_is_joined_is_followed() -> None:
+    """The job's thread says nothing but that it waits; the other one stands where it stopped."""
+    over, seen = threading.Event(), threading.Event()
+
+    def work() -> None:
+        seen.set()
+        over.wait(20)
+
+    def body() -> None:
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join()
+
+    with standing(body, over.set) as where:
+        assert seen.wait(20)
+        found = soon(lambda: functions(look(where)), lambda names: "work" in names)
+        assert [name for name in found if name in {"body", "join", "work"}] == ["body", "join", "work"]
+
+
+def test_the_end_of_an_executor_is_followed() -> None:
+    over, seen = threading.Event(), threading.Event()
+
+    def work() -> None:
+        seen.set()
+        over.wait(20)
+
+    def body() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            pool.submit(work)
+
+    with standing(body, over.set) as where:
+        assert seen.wait(20)
+        assert "work" in soon(lambda: functions(look(where)), lambda names: "work" in names)
+
+
+def test_a_loop_of_another_thread_is_followed() -> None:
+    """`run_coroutine_threadsafe`: the coroutine stands where it stopped."""
+    loop, over = asyncio.new_event_loop(), asyncio.Event()
+    runner = threading.Thread(target=loop.run_forever)
+    runner.start()
+
+    async def answer() -> None:
+        await over.wait()
+
+    def body() -> None:
+        asyncio.run_coroutine_threadsafe(answer(), loop).result(20)
+
+    with standing(body, lambda: loop.call_soon_threadsafe(over.set)) as where:
+        assert "answer" in soon(lambda: functions(look(where)), lambda names: "answer" in names)
+    loop.call_soon_threadsafe(loop.stop)
+    runner.join(20)
+    loop.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import inspect
 import multiprocessing
 import os
@@ -714,6 +715,21 @@ def test_a_file_lock(tmp_path: Path) -> None:
             path,
             path,
         )
+
+
+def test_a_pool_that_connects_waits_for_the_server() -> None:
+    """It has room: nobody keeps a connection from it."""
+    sqlalchemy, psycopg2 = pytest.importorskip("sqlalchemy"), pytest.importorskip("psycopg2")
+    silent = Silent()
+    url = f"postgresql+psycopg2://u:p@{silent.address}/d"
+    engine = sqlalchemy.create_engine(url, pool_size=1, max_overflow=0)
+
+    def block() -> None:
+        with contextlib.suppress(sqlalchemy.exc.OperationalError, psycopg2.OperationalError), engine.connect():
+            pass
+
+    with standing(block, silent.close) as where:
+        assert soon(lambda: seen(where), lambda one: one is not None and one.kind == "db") is not None
 
 
 def test_a_pool_of_sqlalchemy() -> None:

@@ -28,6 +28,7 @@ FINDERS: tuple[Finder, ...] = (
     database.find_lock,
     locks.find,
     jobs.find,
+    waiting.find_short_calls,
     database.find,
     network.find_http,
     network.find_socket,

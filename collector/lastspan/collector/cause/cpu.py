@@ -23,7 +23,9 @@ def _words(case: Case) -> str:
     uses = f"Its thread uses {evidence.cpu_ratio or 0.0:.0%} of a core"
     waits = evidence.runqueue_ratio or 0.0
     queue = f" and waits {waits:.0%} of the time for one" if waits >= 0.05 else ""
-    return join(uses + queue, _where(case), f"for {took(case.stood_ns)}") + "."
+    # Its stack is another one at each look: for how long it computes only the span knows.
+    whose = "the job" if case.last.span is case.job.span else f"the span {case.last.span.name}"
+    return join(uses + queue, _where(case)) + f"; {whose} has been open for {took(case.last.age_ns)}."
 
 
 def _where(case: Case) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..blockers import blocker
+from ..blockers import Blocker, blocker
 from .case import Case, Cause
 from .words import at_place, holder, join, look_at, open_for, session, short, stands_at, took, who
 
@@ -39,7 +39,57 @@ def find(case: Case) -> Cause | None:
     if case.is_busy and kind is None and not _is_sqlite(case) and (case.evidence.cpu_ratio or 0.0) > 0.5:
         return None  # it computes: what the database sent, perhaps
     system = case.call.attribute("db.system.name")
+    if (listens := _find_idle(case) or _find_blocking(case)) is not None:
+        return listens
     return Cause("db_query", _sure(case, str(system or "")), "db", join(system, case.peer), _query_words, _query_advice)
+
+
+def _find_idle(case: Case) -> Cause | None:
+    """Nothing runs at the server: it waits for a notification, or an answer that was lost."""
+    seen = case.known.session(case.job, case.last)
+    if seen is None or seen.state != "idle":
+        return None
+    return Cause("waiting", 0.7, "waiting_queue", join(seen.server, seen.id), _idle_words, _idle_advice)
+
+
+def _find_blocking(case: Case) -> Cause | None:
+    """A command that waits for somebody to put something in."""
+    command = str(case.call.attribute("db.operation.name") or "").upper()
+    if command not in _BLOCKING:
+        return None
+    return Cause("waiting", 0.85, "waiting_queue", join(case.peer, command), _blocking_words, _blocking_advice)
+
+
+_BLOCKING = frozenset(
+    {
+        *("BLPOP", "BRPOP", "BLMOVE", "BLMPOP", "BRPOPLPUSH", "BZPOPMIN", "BZPOPMAX", "BZMPOP"),
+        *("XREAD", "XREADGROUP", "SUBSCRIBE", "PSUBSCRIBE"),
+    }
+)
+"""Of Redis."""
+
+
+def _idle_words(case: Case) -> str:
+    at = f"at {case.peer}" if case.peer else ""
+    return join(
+        join("It has waited for its database session", at, f"for {took(case.stood_ns)}") + ",",
+        "which the server says is idle: no query of it runs.",
+        stands_at(case),
+    )
+
+
+def _idle_advice(case: Case) -> str:
+    return "See who should notify it (LISTEN); if it waits for an answer, that was lost: give the call a timeout."
+
+
+def _blocking_words(case: Case) -> str:
+    at = f"at {case.peer}" if case.peer else ""
+    command = case.call.attribute("db.operation.name")
+    return join(join("It has waited in", str(command), at, f"for {took(case.last.age_ns)}") + ".", stands_at(case))
+
+
+def _blocking_advice(case: Case) -> str:
+    return "See who should put something in; give the command a timeout."
 
 
 def _sure(case: Case, system: str) -> float:
@@ -54,15 +104,26 @@ def _seen_words(case: Case) -> str:
     assert step is not None  # a session that is blocked has a blocker
     what = f"a lock on {step.thing}" if step.thing else "a lock"
     by = holder(step, case.known) or f"held by session {step.thread}"
-    return join(f"It has waited for {what} for {took(step.since_ns)}", at_place(case)) + f", {by}."
+    return join(f"It has waited for {what} for {took(step.since_ns)}", at_place(case)) + f", {by}{_root(case, step)}."
+
+
+def _root(case: Case, step: Blocker) -> str:
+    """Say who is at the head of a queue of sessions: the next one may itself only wait."""
+    root = None if step.session is None else case.known.root(step.session)
+    if root is None or step.session is None or root.id == step.session.id:
+        return ""
+    owner = case.known.owner(root)
+    doing = f" ({session(root)})" if session(root) else ""
+    return f"; that one waits too, and at the head of them is {who(owner) if owner else f'session {root.id}'}{doing}"
 
 
 def _seen_advice(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
     if step is None or step.session is None:
         return "Ask the database who blocks (pg_blocking_pids, sys.innodb_lock_waits)."
-    one = step.session
-    subject = f"See why {who(step.job)}" if step.job is not None else f"See why session {one.id}"
+    one = case.known.root(step.session)
+    owner = case.known.owner(one)
+    subject = f"See why {who(owner)}" if owner is not None else f"See why session {one.id}"
     if "idle in transaction" in one.state:
         end = (
             f"`select pg_terminate_backend({one.id})` ends it" if one.id.isdecimal() else "ending its session frees it"
@@ -130,7 +191,14 @@ def _query(case: Case) -> str:
 
 def _query_advice(case: Case) -> str:
     at = case.peer or "the database"
+    system = str(case.call.attribute("db.system.name") or "")
+    if system and system not in _WITH_LOCKS:
+        look_at = _LOOK_AT.get(system, "its own list of commands")
+        return f"See whether {at} is well and what it does ({look_at}); give the call a timeout."
     return f"See at {at} whether the query still runs (pg_stat_activity, SHOW PROCESSLIST); set a statement timeout."
+
+
+_LOOK_AT = {"redis": "SLOWLOG, CLIENT LIST", "mongodb": "db.currentOp()", "sqlite": "EXPLAIN QUERY PLAN"}
 
 
 def _is_sqlite(case: Case) -> bool:

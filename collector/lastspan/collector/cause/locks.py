@@ -96,8 +96,8 @@ def _thing(step: Blocker) -> str:
 
 
 def _deadlock_advice(case: Case) -> str:
-    steps, _ = ([], False) if case.lock.cycle else chain(case.job, case.known)
-    if len(steps) == 1:
+    parties = len(case.lock.cycle) or len(chain(case.job, case.known)[0])
+    if parties == 1:
         return "Kill it; then do not take the lock, or wait for the job, that one already has or is."
     return "Kill one of them to let the others go on; then take these locks in the same order everywhere."
 
@@ -106,7 +106,7 @@ def _lock_words(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
     name = case.lock.name or case.wait.target or case.wait.peer or case.lock.key
     noun = _NOUNS.get(case.wait.kind or "lock", "the lock")
-    thing = f"{noun} {short(name)}" if name else noun
+    thing = f"{noun} {short(name.removeprefix('lock '))}" if name else noun
     by = "" if step is None else holder(step, case.known)
     rest = f", {by}{certain(step)}" if by else "; who holds it is not known"
     return join(f"It has waited for {thing} for {took(case.last.age_ns)}", at_place(case)) + rest + "."

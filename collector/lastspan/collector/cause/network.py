@@ -40,7 +40,10 @@ def _is_precise(kind: str) -> bool:
 
 
 def _http_words(case: Case) -> str:
-    return join(_http_call(case), stands_at(case), _idle(case), _timeout(case))
+    return join(_http_call(case), _STAGES.get(case.wait.kind or "", ""), stands_at(case), _idle(case), _timeout(case))
+
+
+_STAGES = {"dns": "Its name is still being looked up.", "connect": "It is not connected yet."}
 
 
 def _http_call(case: Case) -> str:
@@ -56,6 +59,8 @@ def _http_call(case: Case) -> str:
 def _http_advice(case: Case) -> str:
     peer = case.peer or "the peer"
     where = place(case)
+    if case.wait.kind == "dns":
+        return f"See whether the name servers of that host answer (/etc/resolv.conf), and know {peer}."
     if case.is_unbounded:
         return f"See whether {peer} is well; then give the call a timeout" + (f" at {where}." if where else ".")
     return f"See whether {peer} is well and how long it takes; lower the timeout if it may not take so long."
@@ -70,12 +75,22 @@ _VERBS = {
 
 def _socket_words(case: Case) -> str:
     verb, rest = _VERBS.get(case.wait.kind or "", ("It has waited for bytes from", ""))
+    if _shakes_hands(case):
+        verb, rest = "It has waited in the TLS handshake with", ""
     peer = case.peer or case.wait.target or "a peer that is not known"
+    if case.wait.kind == "accept":
+        peer = case.wait.local or case.peer or "its port"
     bound = "It has no timeout." if case.is_unbounded else _timeout(case)
     return join(f"{join(verb, peer, rest, f'for {took(case.stood_ns)}', at_place(case))}.", _idle(case), bound)
 
 
+def _shakes_hands(case: Case) -> bool:
+    return (case.wait.call or "").endswith("do_handshake")
+
+
 def _socket_advice(case: Case) -> str:
+    if _shakes_hands(case):
+        return f"See whether {case.peer or 'the peer'} speaks TLS on that port, and is well; then set a timeout."
     if case.wait.kind == "connect":
         return f"See whether {case.peer or 'the peer'} listens and can be reached (firewall, DNS, security group)."
     if case.wait.kind == "dns":

@@ -24,7 +24,9 @@ _KINDS = {
     "barrier": _Kind("waited at the barrier {}", "See which party does not come; give the barrier a timeout."),
     "thread": _Kind("waited for the thread {} to end", "Look at where that thread stands; give the wait a timeout."),
     "task": _Kind("waited for the task {} to end", "Look at where that task stands; give the wait a timeout."),
-    "future": _Kind("waited for the result of the future {}", "See whether the pool that runs it has a free worker."),
+    "future": _Kind(
+        "waited for the result of the future {}", "Find who should set it: code, or a pool with no free worker."
+    ),
     "process": _Kind("waited for the process {}", "See what that process does; give the wait a timeout."),
     "pipe": _Kind("waited for the pipe {}", "See who holds the other end, and whether it still reads or writes."),
     "pool": _Kind(
@@ -35,6 +37,31 @@ _KINDS = {
     "input": _Kind("waited for input {}", "Nobody will type: give the command its answers, or stdin=DEVNULL."),
     "disk": _Kind("waited for the disk or network file system {}", "Look at the mounts and disks of its host (dmesg)."),
 }
+
+
+_SHORT_NS = 3_000_000_000
+_SHORT_SHARE = 5
+_CALLS = frozenset({"http", "db", "socket", "connect", "dns"})
+
+
+def find_short_calls(case: Case) -> Cause | None:
+    """A job that makes one short call after another: the call that it happens to be in is not what keeps it."""
+    stood_ns = case.evidence.stack_age_ns
+    if case.wait.kind not in _CALLS or case.last.span is not case.job.span or stood_ns is None:
+        return None
+    if stood_ns >= _SHORT_NS or stood_ns * _SHORT_SHARE > case.last.age_ns:
+        return None
+    return Cause("waiting", 0.6, "waiting_poll", place(case) or case.job.type.name, _short_words, _short_advice)
+
+
+def _short_words(case: Case) -> str:
+    took_so_far = f"the one that it is in now has taken {took(case.evidence.stack_age_ns or 0)}"
+    to = f"to {case.peer}" if case.peer else ""
+    return join("It makes one short call after another", to, at_place(case)) + f"; {took_so_far}."
+
+
+def _short_advice(case: Case) -> str:
+    return "See what it polls for, or how many calls it still has to make; progress() tells that it gets on."
 
 
 _WORKS = frozenset({"thread", "task", "future"})
@@ -54,7 +81,8 @@ def find(case: Case) -> Cause | None:
 def _words(case: Case) -> str:
     wait, lock = case.wait, case.lock
     name = (lock.holder_thread if wait.kind in _WORKS else lock.name) or wait.target or lock.name or wait.peer or ""
-    what = _KINDS[wait.kind or ""].what.replace("{}", short(name.removeprefix("pid ")))
+    noun = wait.kind or ""
+    what = _KINDS[noun].what.replace("{}", short(name.removeprefix("pid ").removeprefix(f"{noun} ")))
     call = f"in {wait.call}" if wait.call else ""
     said = f"{join('It has', *what.split(), f'for {took(case.stood_ns)}', call, at_place(case))}."
     return join(said, _works_at(case), _bound(case))
@@ -71,6 +99,8 @@ def _works_at(case: Case) -> str:
 
 def _bound(case: Case) -> str:
     wait = case.wait
+    if wait.kind == "sleep":
+        return f"It sleeps for {took(wait.timeout_ns)}." if wait.timeout_ns else ""
     if wait.unbounded:
         return "It has no timeout."
     return f"Its timeout is {took(wait.timeout_ns)}." if wait.timeout_ns else ""

@@ -36,7 +36,8 @@ def _folders(*names: str) -> tuple[str, ...]:
 _SITE: Final = _folders("purelib", "platlib")
 _STD: Final = _folders("stdlib", "platstdlib")
 _OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_application: dict[str, bool] = {}
+_application: dict[str, str | None] = {}
+"""By file: where it is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +103,21 @@ def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
     return *_followed(frames, where.thread, current), ""
 
 
-def _followed(frames: list[FrameType], thread: int, current: dict[int, FrameType]) -> tuple[list[FrameType], int]:
-    """Follow a thread that waits for work of an executor into the thread which does that work."""
+def _followed(
+    frames: list[FrameType], thread: int, current: dict[int, FrameType]
+) -> tuple[list[FrameType], int | None]:
+    """Follow a thread that waits for a thread, or for work of an executor or of a loop, to whoever does that work."""
+    followed = {thread}
     for _ in range(_FOLLOWED_MAX):
         work = tasks.work_waited_for(frames)
-        ident = None if work is None else tasks.executor_thread(work, current)
-        if ident is None or ident == thread:
+        if (task := tasks.task_behind(work)) is not None:
+            own, runs = _task_frames(task, tasks.loop_thread(task))
+            return [*frames, *own][-_DEPTH_MAX:], runs
+        ident = tasks.joined_thread(frames) if work is None else tasks.executor_thread(work, current)
+        if ident is None or ident in followed:
             break
         frames, thread = [*frames, *tasks.within(_thread_frames(current.get(ident)), work)], ident
+        followed.add(ident)
     return frames[-_DEPTH_MAX:], thread
 
 
@@ -131,18 +139,36 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
 def is_application(filename: str, package: str = "") -> bool:
     """Say whether a file is the application's: not the standard library, not installed, not ours.
 
-    Code of the job function's own *package* counts even where it is installed, as in most images.
+    Code of the job function's own *package* counts even where it is installed, as in some images.
     """
-    if package and f"{os.sep}{package}{os.sep}" in filename:
-        return True
-    known = _application.get(filename)
-    if known is None:
-        installed = filename.startswith(_SITE) or f"{os.sep}site-packages{os.sep}" in filename
-        installed = installed or f"{os.sep}dist-packages{os.sep}" in filename
-        known = not (installed or filename.startswith((*_STD, "<", _OURS)))  # <: code that a program has written
+    inside = _application.get(filename, _UNKNOWN)
+    if inside == _UNKNOWN:
+        inside = _inside(filename)
         if len(_application) < 10_000:
-            _application[filename] = known
-    return known
+            _application[filename] = inside
+    if inside is None:
+        return True
+    return bool(package) and inside.startswith((f"{package}{os.sep}", f"{package}.py"))
+
+
+def _inside(filename: str) -> str | None:
+    """Return where an installed file is below its site directory; empty: ours, the interpreter's; None: not installed.
+
+    By the last of these directories: the environment itself may be in a folder that is called like the application.
+    """
+    if filename.startswith(("<", _OURS)):  # <: code that a program has written
+        return ""
+    for name in _SITES:
+        if name in filename:
+            return filename.rpartition(name)[2]
+    site = next((folder for folder in _SITE if filename.startswith(folder)), None)
+    if site is not None:
+        return filename[len(site) :]
+    return "" if filename.startswith(_STD) else None
+
+
+_SITES: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_UNKNOWN: Final = "\0"
 
 
 def application_index(steps: tuple[Step, ...], package: str = "") -> int | None:

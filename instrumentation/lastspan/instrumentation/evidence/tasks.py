@@ -132,6 +132,31 @@ def work_waited_for(frames: list[FrameType]) -> concurrent.futures.Future[Any] |
     return None
 
 
+def task_behind(work: Work) -> asyncio.Task[Any] | None:
+    """Return the task that a thread waits for by `run_coroutine_threadsafe`; None: its work is no task's."""
+    callbacks = _plain(work, "_done_callbacks")
+    for callback in list(callbacks) if isinstance(callbacks, list) else ():
+        if type(callback) is FunctionType and callback.__code__.co_name == "_call_check_cancel":
+            source = _enclosed(callback, "source")
+            return source if isinstance(source, asyncio.Task) and not source.done() else None
+    return None
+
+
+def loop_thread(task: asyncio.Task[Any]) -> int:
+    """Return the thread that runs a task's loop; 0: none does."""
+    found = getattr(task.get_loop(), "_thread_id", None)
+    return found if isinstance(found, int) else 0
+
+
+def joined_thread(frames: list[FrameType]) -> int | None:
+    """Return the thread whose end a thread waits for."""
+    for frame in frames[:-_WAITING_MAX:-1]:
+        if frame.f_code.co_name == "join" and frame.f_code.co_filename == threading.__file__:
+            ident = _plain(variable(frame, "self"), "_ident")
+            return ident if isinstance(ident, int) else None
+    return None
+
+
 _WAITING_MAX: Final = 8
 """How deep below the call for a result its own wait may be, in frames."""
 _WAITS: Final = {"result": "self", "exception": "self", "wait": "fs"}
@@ -140,6 +165,9 @@ _WAITS: Final = {"result": "self", "exception": "self", "wait": "fs"}
 
 def within(frames: list[FrameType], work: Work) -> list[FrameType]:
     """Return, of a thread's frames, those of the work that it runs: not the executor's or the loop's around them."""
+    if work is None:
+        own = (index for index, frame in enumerate(frames) if frame.f_code.co_filename != threading.__file__)
+        return frames[next(own, 0) :]
     outermost = None
     if isinstance(work, asyncio.Task):
         outermost = _parts(work.get_coro())[0]

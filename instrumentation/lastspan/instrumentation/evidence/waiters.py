@@ -289,6 +289,7 @@ _JOBS: Final[dict[str, dict[str, Waiter]]] = {
 # --- pools ------------------------------------------------------------------------------------------------------------
 
 _POOLS: Final[dict[str, dict[str, Waiter]]] = {
+    "sqlalchemy.util.queue": _many("Queue.get AsyncAdaptedQueue.get", _QUEUE),
     "sqlalchemy.pool.impl": {"QueuePool._do_get": Waiter("pool", "self._timeout", is_final=True)},
     "psycopg_pool.pool": _many(
         "ConnectionPool.getconn ConnectionPool._getconn", Waiter("pool", _TIMED, "{self.name}", is_final=True)
@@ -399,7 +400,7 @@ def _packages(kind: str, names: str) -> dict[str, str]:
 
 PACKAGES: Final[Mapping[str, str]] = {
     **_packages("http", "requests urllib3 httpx httpcore aiohttp botocore boto3 aiobotocore grpc httplib2"),
-    **_packages("http", "pycurl treq google.api_core google.auth s3transfer zeep suds paramiko"),
+    **_packages("http", "pycurl treq google.api_core google.auth s3transfer zeep suds"),
     **_packages("db", "psycopg2 psycopg asyncpg pymysql MySQLdb mysql aiomysql asyncmy sqlite3 aiosqlite"),
     **_packages("db", "sqlalchemy redis valkey pymongo motor cassandra pymssql pyodbc oracledb cx_Oracle"),
     **_packages("db", "aiopg peewee elasticsearch opensearchpy pymemcache clickhouse_driver"),
@@ -412,6 +413,9 @@ PACKAGES: Final[Mapping[str, str]] = {
     "imaplib": "socket",
     "telnetlib": "socket",
     "websockets": "socket",
+    "paramiko": "socket",
+    "asyncssh": "socket",
+    "ldap3": "socket",
 }
 """Of packages whose functions wait for nothing else: the kind, where no row says more."""
 

@@ -70,12 +70,18 @@ def _wait(frames: tuple[FrameType, ...], package: str) -> Wait | None:
         known = _known(frames[index])
         if known is None or (found is not None and not _goes_before(known, found, frames[:index])):
             continue
+        if known.waiter.kind == "pool" and found is not None and found.waiter.kind not in _QUEUES:
+            continue  # it makes a new connection, and waits for the server
         found = known
         if known.waiter.is_final:
             break
     if found is None:
         return _native(frames[-1]) if frames else None
     return _bounded(_described(found), frames)
+
+
+_QUEUES: Final = frozenset({"queue", "condition", "lock", "semaphore", "event", "future", "sleep"})
+"""How a pool waits for a connection that somebody gives back."""
 
 
 class _Found(NamedTuple):
