@@ -18,8 +18,8 @@ from .score import Score, replay, simulate, table
 _CONSTANTS: dict[str, tuple[float, float]] = {
     # Half and double, where that has a meaning; of the quantile, of what is beyond it.
     "quantile": (0.98, 0.995),
-    "factor": (2.0, 8.0),
-    "reserve": (1.5, 6.0),
+    "factor": (2.5, 10.0),
+    "reserve": (2.0, 8.0),
     "caution": (15.0, 60.0),
     "slow": (1.0, 4.0),
     "trust": (2.5, 10.0),

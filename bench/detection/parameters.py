@@ -1,9 +1,17 @@
 """All that the simulation assumes, in one file, which the figures print.
 
-Where the numbers come from. *Azure*: how long functions of a large cloud take, fitted by a log-normal with log-mean
-−0.38 and σ 2.36 (seconds; Shahrad et al., "Serverless in the Wild", USENIX ATC 2020, figure 7; the traces are public:
-github.com/Azure/AzurePublicDataset). The fleet *azure* draws the typical duration of each of its jobs from it. The rest
-is ours: chosen to be as mean as production, not to flatter.
+Where the numbers come from. *Azure*: how long functions of a large cloud take on average, fitted by a log-normal with
+log-mean −0.38 and σ 2.36 (seconds; Shahrad et al., "Serverless in the Wild", USENIX ATC 2020, section 3.4 and figure 7,
+https://www.usenix.org/conference/atc20/presentation/shahrad; the trace is public: AzureFunctionsDataset2019 in
+github.com/Azure/AzurePublicDataset; simulators of that trace draw from the same pair). The fleet *azure* draws the
+typical duration of each of its jobs from it. The rest is ours: chosen to be as mean as production, not to flatter;
+`WORLDS` says what the figures hang on.
+
+What is true. A run is healthy unless something was done to it. A process that is killed, stopped or kept from running
+takes its open job with it: that is a hang, found when the job is called lost, frozen, or ended by a kill. What a process
+said before it was gone has arrived, but for the last `wake` seconds; what a request that failed held of ends is said
+again, once, also by a process that exits. So a job that ended well is called lost only if its process is killed in the
+moment after, and that counts as a false alarm.
 """
 
 from __future__ import annotations

@@ -51,19 +51,19 @@ def test_few_runs_give_a_hint_many_decide() -> None:
     taught.runs(3, 60)
     hint = taught.learner.find(JOB)
     assert hint is not None
-    assert (hint.is_hint, round(hint.factor)) == (True, 44)  # 4 × (1 + 30 / 3)
-    assert hint.allowed_ns / SECOND == pytest.approx(44 * 60, rel=0.05)
-    assert hint.rule == "learned: the longest of 3 runs is 1 min 1 s × 44"
+    assert (hint.is_hint, round(hint.factor)) == (True, 55)  # 5 × (1 + 30 / 3)
+    assert hint.allowed_ns / SECOND == pytest.approx(55 * 60, rel=0.05)
+    assert hint.rule == "learned: the longest of 3 runs is 1 min 1 s × 55"
     taught.runs(17, 60)
     learned = taught.learner.find(JOB)
     assert learned is not None
-    assert (learned.is_hint, learned.factor) == (False, 10)  # 4 × (1 + 30 / 20)
+    assert (learned.is_hint, learned.factor) == (False, 12.5)  # 5 × (1 + 30 / 20)
     taught.runs(5980, 60, every=1)
     learned = taught.learner.find(JOB)
     assert learned is not None
-    assert 4.0 <= learned.factor < 4.05
+    assert 5.0 <= learned.factor < 5.05
     assert learned.rule.startswith("learned: p99 of 5,8"), learned.rule
-    assert learned.rule.endswith(" runs is 1 min 1 s × 4.02"), learned.rule
+    assert learned.rule.endswith(" runs is 1 min 1 s × 5.03"), learned.rule
 
 
 def test_a_short_call_is_allowed_the_floor() -> None:
@@ -72,7 +72,7 @@ def test_a_short_call_is_allowed_the_floor() -> None:
     assert taught.allowed(CALL) == 120
     learned = taught.learner.find(CALL)
     assert learned is not None
-    assert learned.rule.endswith("× 4.61, but at least 2 min"), learned.rule
+    assert learned.rule.endswith("× 5.77, but at least 2 min"), learned.rule
 
 
 def test_the_longest_run_but_one_is_not_beyond_what_is_allowed() -> None:
@@ -223,10 +223,10 @@ def test_a_hint_lifts_the_default_but_not_without_end(default_s: int) -> None:
     allowed = policy.allowed(TYPE, "GET", Kind.HTTP)
     assert allowed is not None
     assert allowed.allowed_ns == 10 * default_s * SECOND
-    assert allowed.rule.endswith("× 124, but at most 10 × the default"), allowed.rule
+    assert allowed.rule.endswith("× 155, but at most 10 × the default"), allowed.rule
 
 
-@pytest.mark.parametrize(("default_s", "allowed_s"), [(60, 120), (20, 40), (1, 4.6), (600, 120)])
+@pytest.mark.parametrize(("default_s", "allowed_s"), [(60, 120), (20, 40), (1, 5.5), (600, 120)])
 def test_a_short_default_lowers_the_floor(default_s: int, allowed_s: float) -> None:
     """Who sets a default of 20 s wants to hear of a call long before two minutes."""
     taught = Taught()

@@ -38,9 +38,9 @@ class Learning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     enabled: bool = True
     quantile: float = 0.99
-    factor: float = 4.0
+    factor: float = 5.0
     """Allowed is the quantile × this, at least."""
-    reserve: float = 3.0
+    reserve: float = 4.0
     """And the longest run but one × this, at least."""
     caution: float = 30.0
     """All factors are multiplied by 1 + this ÷ runs: few runs prove little."""
