@@ -156,7 +156,7 @@ def query_without_client_instrumentation(scene: Scene) -> None:
 
 @case
 def listening(scene: Scene) -> None:
-    scene.call("wait", **PG, wait_kind="db", db_session="30")
+    scene.job(wait_kind="db", wait_call="psycopg.notifies", wait_peer="db:5432", db_session="30")
     scene.held.pipeline.database_facts("db:5432", [Session("db:5432", "30", state="idle", since_state_s=200.0)])
 
 

@@ -45,9 +45,9 @@ def find(case: Case) -> Cause | None:
 
 
 def _find_idle(case: Case) -> Cause | None:
-    """Nothing runs at the server: it waits for a notification, or an answer that was lost."""
+    """Nothing runs at the server, and nothing need: it waits for a notification."""
     seen = case.known.session(case.job, case.last)
-    if seen is None or seen.state != "idle":
+    if seen is None or seen.state != "idle" or "notif" not in (case.wait.call or ""):
         return None
     return Cause("waiting", 0.7, "waiting_queue", join(seen.server, seen.id), _idle_words, _idle_advice)
 
@@ -79,7 +79,7 @@ def _idle_words(case: Case) -> str:
 
 
 def _idle_advice(case: Case) -> str:
-    return "See who should notify it (LISTEN); if it waits for an answer, that was lost: give the call a timeout."
+    return "See who should notify it (NOTIFY), and whether that still runs; give the wait a timeout."
 
 
 def _blocking_words(case: Case) -> str:
