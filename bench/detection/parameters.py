@@ -8,10 +8,10 @@ typical duration of each of its jobs from it. The rest is ours: chosen to be as 
 `WORLDS` says what the figures hang on.
 
 What is true. A run is healthy unless something was done to it. A process that is killed, stopped or kept from running
-takes its open job with it: that is a hang, found when the job is called lost, frozen, or ended by a kill. What a process
-said before it was gone has arrived, but for the last `wake` seconds; what a request that failed held of ends is said
-again, once, also by a process that exits. So a job that ended well is called lost only if its process is killed in the
-moment after, and that counts as a false alarm.
+takes its open job with it: that is a hang, found when the job is called lost, frozen, or ended by a kill. What a
+process said before it was gone has arrived, but for the last `wake` seconds; what a request that failed held of ends is
+said again, once, also by a process that exits. So a job that ended well is called lost only if its process is killed in
+the moment after, and that counts as a false alarm.
 """
 
 from __future__ import annotations
