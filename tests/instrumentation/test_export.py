@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -39,6 +41,35 @@ def test_nothing_to_send_is_not_sent(sink: Sink) -> None:
     """No empty request."""
     assert exporter(sink).send([], now=0)
     assert sink.requests == []
+
+
+@pytest.mark.parametrize("gzip", [False, True])
+def test_in_a_hurry_it_is_written_and_not_confirmed(sink: Sink, gzip: bool) -> None:
+    """On the connection that is open already, request after request; then as always."""
+    sent = exporter(sink, gzip=gzip)
+    assert sent.send([record(1)], now=0)
+    for number in (2, 3):
+        assert not sent.send([record(number)], now=1, is_hurried=True)
+    soon(lambda: numbers(sink), [1, 2, 3])
+    assert sent.is_open(1.0)
+    assert sent.send([record(4)], now=2)
+    assert numbers(sink) == [1, 2, 3, 4]
+    assert {received.resource["service.name"] for received in sink.records} == {"shop"}
+
+
+def test_in_a_hurry_what_is_said_once_is_confirmed(sink: Sink) -> None:
+    """The end of a span is not trusted to a connection that may be gone; nor is anything where none is open."""
+    sent = exporter(sink)
+    assert sent.send([record(1)], now=0, is_hurried=True)
+    assert sent.send([record(2, is_kept=True)], now=1, is_hurried=True)
+    assert numbers(sink) == [1, 2]
+
+
+def soon(read: Callable[[], object], expected: object) -> None:
+    deadline = time.monotonic() + 20
+    while read() != expected and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert read() == expected
 
 
 def test_compressed_if_so_set(sink: Sink) -> None:

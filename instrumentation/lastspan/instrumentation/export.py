@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 
@@ -50,6 +52,8 @@ class Exporter:
         self._pause = 0.0
         self._closed_until = 0.0
         self._connection: _Connection | None = None
+        self._written: Any = None
+        """The connection of urllib3's on which requests were written in a hurry."""
         self._kept: deque[Record] = deque()
         self.dropped = 0
         """Records said once only that were never sent."""
@@ -58,12 +62,18 @@ class Exporter:
         """Say whether a record would be tried now (monotonic s); False while we pause after a failure."""
         return now >= self._closed_until
 
-    def send(self, records: Sequence[Record], now: float) -> bool:
-        """Send what was kept and *records*; True when all of it was accepted, or there was nothing to send."""
+    def send(self, records: Sequence[Record], now: float, *, is_hurried: bool = False) -> bool:
+        """Send what was kept and *records*; True when all of it was accepted, or there was nothing to send.
+
+        *is_hurried*: each call of the system may take seconds, so make one, and do not wait for the answer.
+        """
         if not self.is_open(now):
             self._keep(records)
             return False
         batch = [*self._kept, *records]
+        if is_hurried and self._write(batch):
+            return False  # nobody has said that it arrived
+        self._let_go()
         self._kept.clear()
         for start in range(0, len(batch), _BATCH_MAX):
             if (problem := self._post(batch[start : start + _BATCH_MAX])) is not None:
@@ -110,6 +120,35 @@ class Exporter:
         self._connection = session, request, options
         return self._connection
 
+    def _write(self, records: Sequence[Record]) -> bool:
+        """Write a request on the connection that is open already; False: nothing was sent."""
+        if self._connection is None or not records or any(record.is_kept for record in records):
+            return False
+        session, request, options = self._connection
+        if options["proxies"] or not str(request.url).startswith("http://"):
+            return False
+        try:
+            if self._written is None:
+                adapter: Any = session.get_adapter(str(request.url))
+                pools = adapter.poolmanager.pools  # of one server only
+                self._written = pools[next(iter(pools.keys()))].pool.get(block=False)
+            number = self._written.sock.fileno()
+            body = encode(self._resource(), records, VERSION, self._breathe)
+            body = gzip.compress(body, 1) if self._destination.gzip else body
+            host = urlsplit(str(request.url)).netloc.rpartition("@")[2]
+            headers = {"Host": host, **request.headers, "Content-Length": str(len(body))}
+            head = "".join(f"{name}: {_text(value)}\r\n" for name, value in headers.items())
+            whole = f"POST {request.path_url} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
+            return os.write(number, whole) == len(whole)
+        except Exception:  # no connection is free, or it was closed, or is full
+            return False
+
+    def _let_go(self) -> None:
+        """Close the connection whose answers nobody has read."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.close()
+
     def _fail(self, problem: str, now: float) -> None:
         if not self._pause:
             _logger.warning(
@@ -126,3 +165,7 @@ class Exporter:
         while len(self._kept) > _KEPT_MAX:
             self._kept.popleft()
             self.dropped += 1
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -88,7 +88,8 @@ class Watcher:
 
     def _look(self) -> None:
         # Each turn may cost us seconds where native code keeps the interpreter: then all is said in one.
-        self._turns.begin(is_late=self._announcer.lag >= OVERSLEPT)
+        is_hurried = self._announcer.lag >= OVERSLEPT
+        self._turns.begin(is_late=is_hurried)
         now = time.monotonic()
         if self._has_metrics and self._heartbeat is None:
             self._heartbeat = Heartbeat(lambda: self._announcer.open_runs(time.monotonic()))
@@ -101,7 +102,7 @@ class Watcher:
                 records.append(record)
             self._turns()
         self._beat(now)
-        if not self._exporter.send(records, now) and may_announce:
+        if not self._exporter.send(records, now, is_hurried=is_hurried) and may_announce:
             self._announcer.send_all_again()
 
     def _beat(self, now: float) -> None:

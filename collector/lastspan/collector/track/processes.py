@@ -11,6 +11,8 @@ from .wheel import HORIZON_NS, Wheel
 
 DEFAULT_INTERVAL_NS = 15_000_000_000
 _MIN_INTERVAL_NS, _MAX_INTERVAL_NS = 100_000_000, 3_600_000_000_000
+_SILENT_MIN_NS = 6_000_000_000
+"""Native code, a garbage collection or a full machine keep a healthy process from speaking for some seconds."""
 _GONE = frozenset("ZX")
 """States of a child that is dead, whatever its parent lists."""
 _BLIND_PROCESSES, _BLIND_HOSTS = 5, 2
@@ -113,7 +115,7 @@ class Processes:
         if self.rows.get(row.id) is not row:
             return
         heard_ns = max(row.heard_ns, self._listening_since(row))
-        silent_ns, limit_ns = now_ns - heard_ns, int(self._silent_after * row.interval_ns) + row.patience_ns
+        silent_ns, limit_ns = now_ns - heard_ns, self._limit_ns(row)
         quiet_ns = max(limit_ns - row.interval_ns, limit_ns // 2)
         if silent_ns < quiet_ns:
             self._unquiet(row)
@@ -129,6 +131,9 @@ class Processes:
             if silent_ns > self._forget_after_ns:
                 self.changed.append(row)  # given up
             self.wheel.arm(row, now_ns + min(row.interval_ns, HORIZON_NS), now_ns)
+
+    def _limit_ns(self, row: ProcessRow) -> int:
+        return max(int(self._silent_after * row.interval_ns), _SILENT_MIN_NS) + row.patience_ns
 
     def states(self) -> Iterator[tuple[Resource, str]]:
         """Yield each process that is of interest, and its state in a word."""
