@@ -114,7 +114,7 @@ def _followed(
             own, runs = _task_frames(task, tasks.loop_thread(task))
             return [*frames, *own][-_DEPTH_MAX:], runs
         ident = tasks.joined_thread(frames) if work is None else tasks.executor_thread(work, current)
-        if ident is None or ident in followed:
+        if ident is None or ident in followed or ident not in current:  # a greenlet has no frames of a thread
             break
         frames, thread = [*frames, *tasks.within(_thread_frames(current.get(ident)), work)], ident
         followed.add(ident)
