@@ -344,6 +344,13 @@ def _silent(scene: Scene, state: str | None, cpu: float = -1.0, wait: str = "") 
 
 
 @case
+def killed(scene: Scene) -> None:
+    scene.job(job_acks_late=False)
+    parent = Process(id="00000000000000a0", pid=30)
+    scene.held.tell(parent, parent.job_ended(1, pid=31, exit_signal=9, reason="its process was killed by signal 9"))
+
+
+@case
 def lost(scene: Scene) -> None:
     scene.job(job_acks_late=False)
     scene.held.wait(50)

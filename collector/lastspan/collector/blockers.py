@@ -47,14 +47,18 @@ def blocker(job: JobRow, leaf: Leaf, known: Known) -> Blocker | None:
     session = known.session(job, leaf)
     if session is not None and session.blocked_by:
         return _of_session(session, known, leaf)
+    if wait.kind == "loop" and evidence.loop is not None:
+        name = evidence.loop.task or ""
+        culprit = known.attempt(name.rpartition(" ")[2]) if name.startswith("job ") else None
+        id = "" if culprit is None else culprit.job_id
+        return _step(
+            wait, leaf, "event loop", "certain", job=culprit, job_id=id, thread=name, code=evidence.loop.code or ""
+        )
     if lock is not None or wait.kind in LOCK_WAITS:
         return _of_lock(job, lock or Lock(), wait, leaf, known)
     if wait.job_id:
         other = known.attempt(wait.job_id)
         return _step(wait, leaf, wait.job_id, "certain", job=other, job_id=wait.job_id)
-    if wait.kind == "loop" and evidence.loop is not None:
-        loop = evidence.loop
-        return _step(wait, leaf, "event loop", "certain", thread=loop.task or "", code=loop.code or "")
     peer = server_of(leaf.span, evidence)
     if wait.kind is None and not peer:
         return None

@@ -9,7 +9,7 @@ from .evidence import Evidence
 from .judge import Leaf, Verdict, judge
 from .model import SUSPECT, Child, Session
 from .policy import Policy
-from .track import JobRow, ProcessRow, SpanRow, Tracker
+from .track import JobRow, ProcessRow, Silence, SpanRow, Tracker
 
 _NOTHING = Evidence()
 _LOOKED_AT = 2000
@@ -170,11 +170,12 @@ class Known:
         return next((child for other in family if (child := other.children.get(pid)) is not None), None)
 
     def has_parent(self, process: ProcessRow) -> bool:
-        """Whether somebody watches a process from outside: its parent reports too."""
+        """Whether somebody watches a process from outside: its parent reports too, and is not silent itself."""
         parent_pid = process.resource.parent_pid
         if process.worker is None or parent_pid is None:
             return False
-        return any(other.resource.pid == parent_pid for other in process.worker.processes.values())
+        family = process.worker.processes.values()
+        return any(one.resource.pid == parent_pid and one.silence is Silence.NONE for one in family)
 
     def silent_ns(self, process: ProcessRow) -> int:
         """Return for how long a process has not been heard."""

@@ -19,7 +19,7 @@ from lastspan.semconv import duration
 
 from . import otlp_json
 from .blockers import chain
-from .cause import Explanation, explain, incident, raise_severity
+from .cause import GONE, Explanation, explain, incident, raise_severity
 from .databases import DatabaseFacts
 from .decode import Batch, Decoder
 from .graph import MAX_NODES, Graph, graph
@@ -242,7 +242,7 @@ class Pipeline:
     def look(self, job: JobRow, known: Known) -> tuple[Verdict, Explanation | None]:
         """Return the verdict on a job and its cause, and have the counts agree with what is told."""
         verdict = self._judge(job, known)
-        if verdict.state in (State.RUNNING, State.ENDED):
+        if verdict.state is State.RUNNING or (job.end is not None and job.end.outcome not in GONE):
             return verdict, None
         cause = explain(job, verdict, known)
         return raise_severity(verdict, cause), cause

@@ -93,7 +93,7 @@ def sessions(run: Run) -> list[str]:
     known, and databases know them too.
     """
     noted = [session for connection in connections(run) if (session := session_of(connection)) is not None]
-    found = list(dict.fromkeys(_text(session) for session in (*noted, *run.sessions)))
+    found = list(dict.fromkeys(_text(session) for session in (*noted, *run.sessions) if session.id or session.local))
     agent = lastspan.agent()
     if agent is not None and len(agent.spans.runs) == 1:
         known = {text.rpartition(" ")[2] for text in found}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from lastspan.semconv import attributes as a
@@ -16,7 +17,7 @@ from lastspan.semconv import attributes as a
 from . import clean
 from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text
 from .evidence.diagnosis import Attributes, Subject, diagnose
-from .evidence.frames import live
+from .evidence.frames import application_index, live
 from .evidence.hubs import Hubs
 from .evidence.locks import Holder, WaitedLock, find
 from .evidence.loops import Loop, Loops
@@ -171,7 +172,7 @@ class Sampling:
         lag = 0.0 if loop is None else self._lag(loop, where, now)
         if not (self._is_due(sampled, now) or (lag >= _LAG and not sampled.loop)):
             return None
-        seen = look(where)
+        seen = self._look(span_id, where, run)
         sampled.take(seen, now, is_hurried=self.is_hurried)
         yield
         sampled.loop = {} if loop is None or lag < _LAG else self._of_loop(loop, where, run, lag)
@@ -182,6 +183,16 @@ class Sampling:
         elif sampled.place.is_still and not self.is_hurried:
             yield from self._look_harder(sampled, seen, where, run, now, is_call=is_call)
         return seen
+
+    def _look(self, span_id: int, where: Where, run: Run) -> Look:
+        """Look at a leaf; where it is a task of a library's own, the job's stack has the application's line."""
+        seen = look(where)
+        entry = self._spans.open.get(run.span_id)
+        if entry is None or span_id == run.span_id or application_index(seen.steps, run.package) is not None:
+            return seen
+        around = look(self._spans.where(entry))
+        at = application_index(around.steps, run.package)
+        return seen if at is None else replace(seen, steps=(*around.steps[: at + 1], *seen.steps))
 
     def _is_due(self, sampled: Sampled, now: float) -> bool:
         """The second look proves the first; one more when it has stood still for long enough to be told of."""
@@ -204,7 +215,9 @@ class Sampling:
             waited = self._settings.interval if sampled.searched_at is None else 2 * (now - sampled.searched_at)
             sampled.searched_at = now if sampled.searched_at is None else sampled.searched_at
             sampled.searched_next = now + min(max(waited, self._settings.interval), _SEARCH_PAUSE_MAX)
-            sampled.lock = yield from find(where, self._describe)
+            fibers = [entry[2] for entry in list(self._spans.open.values())]
+            greenlets = [one for one in fibers if hasattr(one, "gr_frame")] if where.greenlet is not None else []
+            sampled.lock = yield from find(where, self._describe, greenlets)
 
     def _lag(self, loop: Loop, where: Where, now: float) -> float:
         """Ask the event loop of a late job whether it runs; return for how long it does not, s."""

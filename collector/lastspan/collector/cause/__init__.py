@@ -20,6 +20,9 @@ from . import cpu, database, delivery, jobs, locks, loop, network, process, rede
 from .case import Case, Cause, Finder, case
 from .words import join
 
+GONE = process.GONE
+"""Outcomes that have a cause, as suspects have."""
+
 FINDERS: tuple[Finder, ...] = (
     process.find,  # a silent process: what its code waits for is no longer true
     locks.find_deadlock,
@@ -88,4 +91,4 @@ def _redelivery(cause: Cause, of: Case) -> str:
     return delivery.outlook(of.job, of.known.now_ns) if delivery.is_overdue(of.job, of.known.now_ns) else ""
 
 
-__all__ = ["FINDERS", "Case", "Cause", "Explanation", "Finder", "explain", "incident", "raise_severity"]
+__all__ = ["FINDERS", "GONE", "Case", "Cause", "Explanation", "Finder", "explain", "incident", "raise_severity"]

@@ -13,8 +13,14 @@ _COMPUTES = 0.9
 _NOT_SEEN = Child("")
 
 
+GONE = frozenset({"killed", "lost"})
+"""Outcomes of a job whose process is no more."""
+
+
 def find(case: Case) -> Cause | None:
-    """A process that is silent, whatever its code did."""
+    """A process that is silent or gone, whatever its code did."""
+    if case.job.end is not None:
+        return Cause("worker_lost", 0.95, "worker_lost", _host(case), _gone_words, _gone_advice)
     if case.verdict.state is State.LOST:
         watched = case.job.span.process is not None and case.known.has_parent(case.job.span.process)
         return Cause("worker_lost", 0.9 if watched else 0.55, "worker_lost", _host(case), _lost_words, _lost_advice)
@@ -45,6 +51,17 @@ def find_overslept(case: Case) -> Cause | None:
     here = case.evidence.line is not None and row.overslept.code.endswith(line)
     sure = 0.7 if here else 0.5
     return Cause("gil_held", sure, "gil_held", _code(case), _overslept_words, _held_advice) if here else None
+
+
+def _gone_words(case: Case) -> str:
+    end = case.job.end
+    reason = end.reason if end is not None else ""
+    said = f" ({reason})" if reason else ""
+    return join(f"{_name(case)} ended while the job ran{said}.", _stood(case), _outlook(case))
+
+
+def _gone_advice(case: Case) -> str:
+    return "See who killed it (kernel log: out of memory; pod: eviction; a deploy), then whether the job runs again."
 
 
 def _lost_words(case: Case) -> str:

@@ -209,6 +209,7 @@ CLUES: Final[Mapping[str, Mapping[str, Clue]]] = {
     "urllib3.connectionpool": _same("_make_request urlopen", _URLLIB3),
     "http.client": _same("getresponse request connect", _HTTP),
     "grpc._channel": {"_blocking": Clue(("timeout",), "{self._target}")},
+    "grpc.aio._interceptor": {"_invoke": Clue(("timeout",))},
     "asyncio.tasks": {"wait_for": Clue(("timeout",))},
     "asyncio.streams": _same("read readline readexactly readuntil drain", _STREAM),
     "gevent._socketcommon": _same(

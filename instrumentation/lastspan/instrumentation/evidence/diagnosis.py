@@ -105,7 +105,7 @@ def diagnose(subject: Subject) -> Attributes:
     kernel = _kernel(subject.thread_id)
     if kernel.about is None and facts is not None and facts.descriptor >= 0:
         kernel = _behind(kernel, facts.descriptor)
-    used = used or _session_on(kernel, subject.sessions)
+    used = used or (_session_on(kernel, subject.sessions) if waits is None else None)
     kind = _kind(waits, kernel, used)
     found: Attributes = {
         a.WAIT_KIND: kind or None,
@@ -149,7 +149,9 @@ def _behind(kernel: Kernel, number: int) -> Kernel:
 
 
 def _session_on(kernel: Kernel, sessions: tuple[Session, ...]) -> Session | None:
-    """Return the session whose connection the thread is blocked on."""
+    """Return the session whose connection the thread is blocked on; SQLite's waits are sleeps."""
+    if kernel.kind == "sleep":
+        return next((one for one in sessions if one.system == "sqlite"), None)
     local = kernel.about.local if kernel.about is not None and kernel.kind == "socket" else ""
     return next((one for one in sessions if local and one.local == local), None)
 

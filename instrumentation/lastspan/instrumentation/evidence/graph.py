@@ -7,7 +7,7 @@ import threading
 import time
 import types
 from _thread import get_ident
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -56,8 +56,8 @@ class Graph:
         self._loops: dict[int, asyncio.Task[Any]] = {}
         """By identity of an event loop: the task that it runs."""
 
-    def look(self, start: Node) -> Iterator[None]:
-        """Look at all threads and tasks, in slices."""
+    def look(self, start: Node, greenlets: Iterable[Any] = ()) -> Iterator[None]:
+        """Look at all threads and tasks, and at *greenlets* that wait, in slices."""
         began = time.thread_time_ns()
         for ident in list(_current_frames()):
             if time.thread_time_ns() - began > _SLICE_NS:
@@ -70,8 +70,13 @@ class Graph:
                 yield
                 began = time.thread_time_ns()
             self._add(task, _task_frames(task))
-        if not isinstance(start, (int, asyncio.Task)) and start.gr_frame is not None:
-            self._add(start, [start.gr_frame])
+        own = () if isinstance(start, (int, asyncio.Task)) else (start,)
+        for greenlet in {id(one): one for one in (*own, *greenlets)}.values():
+            if time.thread_time_ns() - began > _SLICE_NS:
+                yield
+                began = time.thread_time_ns()
+            if greenlet.gr_frame is not None:
+                self._add(greenlet, [greenlet.gr_frame])
 
     def _add_thread(self, ident: int) -> None:
         frame = _current_frames().get(ident)

@@ -8,7 +8,7 @@ certain; one past an `acquire()` and before the `release()` likely does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,10 +52,13 @@ class WaitedLock:
     """Who waits for whom, in a circle at the end of the waiting; this thread or task need not be part of it."""
 
 
-def find(where: Where, describe: Callable[[int | asyncio.Task[Any]], str]) -> Generator[None, None, WaitedLock | None]:
+def find(
+    where: Where, describe: Callable[[int | asyncio.Task[Any]], str], greenlets: Iterable[Any] = ()
+) -> Generator[None, None, WaitedLock | None]:
     """Find what the code at *where* waits for. Yields between slices of a few milliseconds; keeps no frame meanwhile.
 
-    *describe* names the job that a thread or a task runs, or returns an empty string.
+    *describe* names the job that a thread or a task runs, or returns an empty string. *greenlets*: others that may hold
+    it; nobody else knows of them.
     """
     if not _can_read_frames() or _wait_at(where) is None:
         return None
@@ -64,14 +67,14 @@ def find(where: Where, describe: Callable[[int | asyncio.Task[Any]], str]) -> Ge
     start: Node = where.greenlet if _is_switched_out(where) else where.task or where.thread
     graph = Graph()
     yield
-    yield from graph.look(start)
+    yield from graph.look(start, greenlets)
     yield
     wait = _wait_at(where)
     if wait is None:
         return None
     if wait.entry is not None and not graph.holders(wait):
         graph = Graph(with_entries=True)
-        yield from graph.look(start)
+        yield from graph.look(start, greenlets)
         yield
     holder = _holder(graph, start, wait)
     circle = yield from lasting_circle(graph, start)

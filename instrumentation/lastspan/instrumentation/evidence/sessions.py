@@ -70,7 +70,7 @@ def sessions_in_reach(frames: tuple[FrameType, ...], package: str = "") -> tuple
         if not is_application(frame.f_code.co_filename, package):
             continue
         for thing in values.in_reach(frame):
-            if (one := session_of(thing)) is not None and (one.id or one.local):
+            if (one := session_of(thing)) is not None:
                 found.setdefault((one.server, one.id, one.local), one)
             if len(found) >= _SESSIONS_MAX:
                 break
@@ -110,9 +110,11 @@ _name_of: Final[Callable[[type], str]] = type.__dict__["__name__"].__get__
 
 _INNER: Final[dict[str, tuple[str, ...]]] = {
     "wrapt": ("__wrapped__",),
+    "_wrappers": ("__wrapped__",),  # what wrapt calls its module in C, from 2.0 on
     "sqlalchemy": (
         *("cursor", "_cursor", "dbapi_connection", "_dbapi_connection", "driver_connection"),
         *("_connection", "_adapt_connection", "connection", "sync_connection", "_proxied"),
+        *("sync_session", "_transaction", "_connections"),
     ),
     "django": ("cursor", "connection", "db"),
     "psycopg_pool": ("connection",),
@@ -125,7 +127,10 @@ _INNER: Final[dict[str, tuple[str, ...]]] = {
 def _inner(thing: object, name: str) -> object:
     if name == "__wrapped__":  # in C, or by a proxy that answers for another object
         return object.__getattribute__(thing, name)
-    return values.attribute(thing, name)
+    found = values.attribute(thing, name)
+    if name == "_connections" and type(found) is dict:  # of SQLAlchemy's transaction: by engine, first the connection
+        return values.element(next(iter(list(found.values())), None), 0)
+    return found
 
 
 # --- from frames ------------------------------------------------------------------------------------------------------
