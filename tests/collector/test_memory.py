@@ -341,10 +341,11 @@ def test_records_that_come_during_a_snapshot_are_kept(folder: Path) -> None:
     kept.tell(worker, worker.durations("ok", 5))
 
     async def between(work: Awaitable[Any], happens: Callable[[int], None]) -> None:
-        task, step = asyncio.ensure_future(work), 0
-        while not task.done():
+        task = asyncio.ensure_future(work)
+        for step in range(3000):  # a bound: a slow disk would have it happen for minutes
+            if task.done():
+                break
             happens(step)
-            step += 1
             await asyncio.sleep(0)
         await task
 
