@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import subprocess
 import sys
@@ -211,12 +212,16 @@ def test_loaded_twice_acts_once_and_leaves_nothing() -> None:
         (filelock.UnixFileLock, "_acquire"),
         (filelock.SoftFileLock, "_release"),
     ]
-    own = {(one, name): vars(one)[name] for one, name in places}
+
+    def now() -> dict[Any, Any]:
+        return {(one, name): inspect.getattr_static(one, name) for one, name in places}
+
+    own = now()
     FileLocksInstrumentor().instrument()
-    once = {(one, name): vars(one)[name] for one, name in places}
+    once = now()
     assert all(once[place].__wrapped__ is own[place] for place in own)
     FileLocksInstrumentor()._instrument()
-    assert {(one, name): vars(one)[name] for one, name in places} == once
+    assert now() == once
     FileLocksInstrumentor().uninstrument()
-    assert {(one, name): vars(one)[name] for one, name in places} == own
+    assert now() == own
     FileLocksInstrumentor().instrument()

@@ -187,4 +187,4 @@ def _key_of_path(lock: Any) -> str | None:
 
 
 def _kind(lock: Any) -> str:
-    return _EXISTENCE if any(one.__name__ == "SoftFileLock" for one in type(lock).__mro__) else _FLOCK
+    return _EXISTENCE if any("Soft" in one.__name__ for one in type(lock).__mro__) else _FLOCK

@@ -46,16 +46,18 @@ class Patches:
         wrapt.register_post_import_hook(on_import, module)
 
     def wrap(self, owner: Any, makes: Mapping[str, Make]) -> None:
-        """Wrap functions of a class or a module, by name; all of them or none (LookupError)."""
-        missing = makes.keys() - vars(owner).keys()
+        """Wrap functions of a class or a module, by name, where they are defined; all of them or none (LookupError)."""
+        homes = {name: _home(owner, name) for name in makes}
+        missing = sorted(name for name, home in homes.items() if home is None)
         if missing:
-            raise LookupError(f"{owner} has no {sorted(missing)}")
+            raise LookupError(f"{owner} has no {missing}")
         for name, make in makes.items():
-            if (id(owner), name) not in self._undo:
-                original = vars(owner)[name]
+            home = homes[name]
+            if (id(home), name) not in self._undo:
+                original = vars(home)[name]
                 ours = make(original)
-                setattr(owner, name, ours)
-                self._undo[id(owner), name] = _restoring(owner, name, ours, original)
+                setattr(home, name, ours)
+                self._undo[id(home), name] = _restoring(home, name, ours, original)
 
     def restore(self) -> None:
         """Give everything back."""
@@ -63,6 +65,12 @@ class Patches:
         for undo in self._undo.values():
             undo()
         self._undo.clear()
+
+
+def _home(owner: Any, name: str) -> Any:
+    """Return the module, or of a class and its bases the one, that has a function of this name; None: none has."""
+    owners = owner.__mro__ if isinstance(owner, type) else (owner,)
+    return next((one for one in owners if name in vars(one)), None)
 
 
 def _restoring(owner: Any, name: str, ours: Any, original: Any) -> Callable[[], None]:

@@ -212,6 +212,7 @@ _GEVENT: Final[dict[str, dict[str, Waiter]]] = {
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 _LOCK_FILE: Final = "{canonical_path|canonical|lock_filename|self._context.lock_file}"
+_FILELOCK: Final = Waiter("file_lock", _TIMED, _LOCK_FILE, _LOCK_FILE)
 _REDIS_LOCK: Final = Waiter("redis_lock", "blocking_timeout", "{self.name}")
 
 _LOCKS: Final[dict[str, dict[str, Waiter]]] = {
@@ -220,13 +221,15 @@ _LOCKS: Final[dict[str, dict[str, Waiter]]] = {
     "redis_lock": {"Lock.acquire": Waiter("redis_lock", _TIMED, "{self._name}")},  # python-redis-lock
     "redlock": {"RedLock.acquire": Waiter("redis_lock", "", "{self.resource}")},
     "pottery.redlock": {"Redlock.acquire": Waiter("redis_lock", _TIMED, "{self.key}")},
-    "filelock._api": {
-        "BaseFileLock.acquire": Waiter("file_lock", _TIMED, _LOCK_FILE, _LOCK_FILE),
-    },
-    "filelock.asyncio": {
-        "BaseAsyncFileLock.acquire": Waiter("file_lock", _TIMED, _LOCK_FILE, _LOCK_FILE),
-    },
-    "filelock._read_write": _many("ReadWriteLock.acquire_read ReadWriteLock.acquire_write", _FILE_LOCK),
+    **dict.fromkeys(  # the second of each: from 4.1 on
+        ("filelock._api", "filelock._core._lock", "filelock.asyncio", "filelock._async_lock._lock"),
+        _many("BaseFileLock.acquire BaseAsyncFileLock.acquire", _FILELOCK),
+    ),
+    **dict.fromkeys(
+        ("filelock._read_write", "filelock._sqlite._lock", "filelock._soft._read_write._lock"),
+        _many("ReadWriteLock.acquire_read ReadWriteLock.acquire_write", _FILE_LOCK)
+        | _many("SoftReadWriteLock.acquire_read SoftReadWriteLock.acquire_write", _FILE_LOCK),
+    ),
     "fasteners.process_lock": {
         "_InterProcessLock.acquire": Waiter("file_lock", _TIMED, "{self.path}", "{self.path}"),
         **_many(
