@@ -125,9 +125,11 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
     """Return the frames of a task that waits; and the thread that runs what it waits for, if one does."""
     frames, work = tasks.chain(task)
     if work is None:
-        return frames, None
+        thread = tasks.thread_of_library(frames)
+        running = _thread_frames(_current_frames().get(thread)) if thread is not None else []
+        return [*frames, *tasks.within(running, None)][-_DEPTH_MAX:], thread if running else None
     current = _current_frames()
-    thread: int | None = loop_thread
+    thread = loop_thread
     if isinstance(work, concurrent.futures.Future):
         thread = tasks.executor_thread(work, current)
         if thread is None:
