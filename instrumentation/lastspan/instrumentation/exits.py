@@ -5,6 +5,7 @@ No `atexit` runs there, so what was said last, that a job has ended, would be lo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -21,10 +22,8 @@ def watch(before: Callable[[], None]) -> None:
     def saying(original: Any) -> Any:
         @functools.wraps(original)
         def _exit(*args: Any, **kwargs: Any) -> Any:
-            try:
+            with contextlib.suppress(Exception):  # nothing keeps a process from ending
                 before()
-            except Exception:  # nothing keeps a process from ending
-                pass
             return original(*args, **kwargs)
 
         return _exit

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from lastspan.semconv import attributes as a
 
 from . import clean
-from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text
+from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text, values
 from .evidence.diagnosis import Attributes, Subject, diagnose
 from .evidence.frames import application_index, live
 from .evidence.hubs import Hubs
 from .evidence.locks import Holder, WaitedLock, find
 from .evidence.loops import Loop, Loops
 from .evidence.place import Place
+from .evidence.pools import keeps, waited_pool
 from .evidence.sessions import sessions_in_reach
 from .spans import Where
 
@@ -211,13 +212,38 @@ class Sampling:
             yield
             sampled.found = diagnose(Subject(where, run.package, thread_id, is_call, stood, run.sessions))
             yield
-        if sampled.kind in _SEARCHED and (sampled.searched_at is None or now >= sampled.searched_next):
+        if sampled.kind not in _SEARCHED and sampled.kind != "pool":
+            return
+        if sampled.searched_at is None or now >= sampled.searched_next:
             waited = self._settings.interval if sampled.searched_at is None else 2 * (now - sampled.searched_at)
             sampled.searched_at = now if sampled.searched_at is None else sampled.searched_at
             sampled.searched_next = now + min(max(waited, self._settings.interval), _SEARCH_PAUSE_MAX)
+            if sampled.kind == "pool":
+                sampled.lock = yield from self._search_pool(where, run)
+                return
             fibers = [entry[2] for entry in list(self._spans.open.values())]
             greenlets = [one for one in fibers if hasattr(one, "gr_frame")] if where.greenlet is not None else []
             sampled.lock = yield from find(where, self._describe, greenlets)
+
+    def _search_pool(self, where: Where, run: Run) -> Generator[None, None, WaitedLock | None]:
+        """Find the job that keeps a connection of the pool that another one waits for."""
+        for other_id, entry in list(self._spans.open.items()):
+            other = entry[3]
+            if other is None or other is run or other.span_id != other_id:
+                continue
+            yield
+            pools = waited_pool(live(where), run.package)
+            if not pools:
+                return None
+            there = self._spans.where(entry)
+            if keeps(live(there), pools, other.package):
+                seen = look(there)
+                step = seen.place(other.package)
+                code = "" if step is None else code_text(*step)
+                key = there.task or there.greenlet or there.thread
+                who = Holder(seen.thread_name, there.thread, there.task is not None, code, "likely", key)
+                return WaitedLock("", values.class_name(type(pools[0])), "pool", None, 0, who, ())
+        return None
 
     def _lag(self, loop: Loop, where: Where, now: float) -> float:
         """Ask the event loop of a late job whether it runs; return for how long it does not, s."""

@@ -26,8 +26,8 @@ def find_deadlock(case: Case) -> Cause | None:
     if not _may_be_a_circle(case):
         return None
     steps, is_circle = chain(case.job, case.known)
-    if not is_circle:
-        return None
+    if not is_circle or any(step.kind == "pool" for step in steps):
+        return None  # another one may give a connection back
     target = "\0".join(sorted(step.key or step.thing or step.job_id for step in steps))
     return Cause("deadlock", 0.9, "deadlock", target, _circle_words, _deadlock_advice, proven=True)
 

@@ -80,6 +80,17 @@ def _wait(frames: tuple[FrameType, ...], package: str) -> Wait | None:
     return _bounded(_described(found), frames)
 
 
+def waiting_frame(frames: tuple[FrameType, ...], kind: str, package: str = "") -> FrameType | None:
+    """Return the frame of the known call of this kind that is nearest to the application; None: there is none."""
+    found = None
+    for frame in reversed(frames):
+        if is_application(frame.f_code.co_filename, package):
+            break
+        if (known := _known(frame)) is not None and known.waiter.kind == kind:
+            found = frame
+    return found
+
+
 _QUEUES: Final = frozenset({"queue", "condition", "lock", "semaphore", "event", "future", "sleep"})
 """How a pool waits for a connection that somebody gives back."""
 
