@@ -54,6 +54,7 @@ class Sampled:
         "_package",
         "_queue_ns",
         "_thread_at",
+        "_turn",
         "cpu_ratio",
         "diagnosed_at",
         "found",
@@ -67,6 +68,7 @@ class Sampled:
         "searched_next",
         "still_since",
         "taken",
+        "waits_since",
     )
 
     def __init__(self, package: str) -> None:
@@ -77,6 +79,8 @@ class Sampled:
         self.sampled_at = -1e9
         self.still_since = 0.0
         """Since when the stack is the same; monotonic s."""
+        self.waits_since = 0.0
+        """The same, but of one wait: code may have got what it waited for, and wait there again."""
         self.cpu_ratio: float | None = None
         self.queue_ratio: float | None = None
         self.found: Attributes = {}
@@ -90,6 +94,7 @@ class Sampled:
         self._cpu_ns: int | None = None
         self._queue_ns: int | None = None
         self._thread_at = 0.0
+        self._turn: object = None
 
     @property
     def is_busy(self) -> bool:
@@ -106,7 +111,7 @@ class Sampled:
         """Take one sample; *is_hurried*: without what the kernel says in files."""
         before = self.place.stand(self._package)
         if self.look is None or seen.steps != self.look.steps:
-            self.still_since = now
+            self.still_since = self.waits_since = now
             self.diagnosed_at, self.lock, self.searched_at = None, None, None
         self.look, self.sampled_at = seen, now
         self.taken += 1
@@ -115,6 +120,15 @@ class Sampled:
         if before is not None and stand is not None and before.step[0] is not stand.step[0]:
             self.forget()
         self._take_thread(seen.thread_id if seen.is_on_thread else None, now, is_hurried)
+        self._take_turn(seen, now)
+
+    def _take_turn(self, seen: Look, now: float) -> None:
+        """A wait at a lock, queue or event of the process is one sleep: who has run since waits there once more."""
+        turn: object = self._cpu_ns if seen.is_on_thread else seen.awaits
+        is_another = turn != self._turn if isinstance(turn, int) else turn is not self._turn
+        if self.lock is not None and self.lock.identity and self._turn is not None and is_another:
+            self.waits_since = now
+        self._turn = turn
 
     def forget(self) -> None:
         """What was concluded holds no more: the code stands in another function, or computes."""
@@ -207,7 +221,7 @@ class Sampling:
         if sampled.diagnosed_at is None or now - sampled.diagnosed_at >= self._settings.refresh:
             sampled.diagnosed_at = now
             thread_id = seen.thread_id if seen.is_on_thread else None
-            stood = now - sampled.still_since
+            stood = now - sampled.waits_since
             run.sessions = sessions_in_reach(live(where), run.package)
             yield
             sampled.found = diagnose(Subject(where, run.package, thread_id, is_call, stood, run.sessions))
@@ -311,7 +325,7 @@ class Sampling:
             a.THREAD_ID: seen.thread_id,
             a.THREAD_NAME: clean.text(seen.thread_name) or None,
             a.CODE_STACKTRACE: clean.text(stack_text(seen.steps), _STACK_MAX),
-            a.STACK_AGE: now - sampled.still_since,
+            a.STACK_AGE: now - sampled.waits_since,
             a.THREAD_CPU_RATIO: sampled.cpu_ratio,
             a.THREAD_RUNQUEUE_RATIO: sampled.queue_ratio,
         }

@@ -51,6 +51,8 @@ class Look:
     """Why there is no stack."""
     is_on_thread: bool = True
     """The innermost frame runs on that thread; False: a task that waits is on none."""
+    awaits: object = None
+    """Of a task that waits: stands for the very future, equal as long as it is the same."""
 
     def place(self, package: str = "") -> Step | None:
         """Return the innermost application frame; without one, the innermost frame."""
@@ -68,7 +70,8 @@ def look(where: Where) -> Look:
     frames, thread, unseen = _seen(where)
     native_id, name = _thread(thread or where.thread)
     steps = tuple((frame.f_code, frame.f_lineno) for frame in frames)
-    return Look(steps, native_id, name, unseen, is_on_thread=thread is not None)
+    awaits = tasks.awaited(where.task) if where.task is not None and thread is None else None
+    return Look(steps, native_id, name, unseen, is_on_thread=thread is not None, awaits=awaits)
 
 
 def live(where: Where) -> tuple[FrameType, ...]:

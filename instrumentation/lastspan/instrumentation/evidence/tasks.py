@@ -14,6 +14,7 @@ import os
 import selectors
 import sys
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from types import (
     AsyncGeneratorType,
@@ -73,6 +74,12 @@ def is_running(task: asyncio.Task[Any]) -> bool:
         return asyncio.current_task(task.get_loop()) is task
     except RuntimeError:  # the loop is closed
         return False
+
+
+def awaited(task: asyncio.Task[Any]) -> weakref.ref[asyncio.Future[Any]] | None:
+    """Return the future that a task waits for, kept alive by nobody here; a future has one such reference only."""
+    future = getattr(task, "_fut_waiter", None)
+    return weakref.ref(future) if isinstance(future, asyncio.Future) else None
 
 
 def main_task(frames: list[FrameType]) -> asyncio.Task[Any] | None:
