@@ -120,6 +120,18 @@ def test_the_holder_of_a_lock(yard: Yard, told: dict[str, Any], holder: str | No
     assert (blocked.holder_job_id, blocked.certainty) == (holder, certainty)
 
 
+def test_a_pool_that_all_want_more_of_is_no_deadlock(yard: Yard) -> None:
+    """Each keeps a connection and waits for another one: somebody else may give one back. Who keeps one is said."""
+    pool = {"wait_kind": "pool", "lock_kind": "psycopg_pool.ConnectionPool", "lock_holder_certainty": "likely"}
+    yard.job(1, **pool, lock_holder_job_id="id-2")
+    yard.job(2, **pool, lock_holder_job_id="id-1")
+    told = yard.held.job("id-1")
+    assert told.cause == "waiting"
+    assert "A connection of it is held by job id-2" in (told.cause_text or "")
+    assert told.blocked_by is not None
+    assert told.blocked_by.holder_job_id == "id-2"
+
+
 def test_a_holder_that_has_ended_holds_nothing(yard: Yard) -> None:
     yard.job(2, job_holds=["a"])
     yard.job(1, **lock("a"))
