@@ -122,7 +122,11 @@ def test_the_holder_of_a_lock(yard: Yard, told: dict[str, Any], holder: str | No
 
 def test_a_pool_that_all_want_more_of_is_no_deadlock(yard: Yard) -> None:
     """Each keeps a connection and waits for another one: somebody else may give one back. Who keeps one is said."""
-    pool = {"wait_kind": "pool", "lock_kind": "psycopg_pool.ConnectionPool", "lock_holder_certainty": "likely"}
+    pool: dict[str, Any] = {
+        "wait_kind": "pool",
+        "lock_kind": "psycopg_pool.ConnectionPool",
+        "lock_holder_certainty": "likely",
+    }
     yard.job(1, **pool, lock_holder_job_id="id-2")
     yard.job(2, **pool, lock_holder_job_id="id-1")
     told = yard.held.job("id-1")

@@ -137,7 +137,7 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
         thread = tasks.executor_thread(work, current)
         if thread is None:
             return frames, None
-    running = _thread_frames(current.get(thread))  # type: ignore[arg-type]
+    running = _thread_frames(current.get(thread))
     return [*frames, *tasks.within(running, work)][-_DEPTH_MAX:], thread
 
 
