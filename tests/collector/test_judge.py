@@ -69,6 +69,10 @@ def test_a_job_on_its_own(
         ("tasks.charge", "find", 61, {"db_system_name": "es", "url_full": "http://x/"}, "stuck", "db", 60),
         ("tasks.charge", "wait", 31, {"lock_name": "accounts"}, "stuck", "lock", 30),
         ("tasks.charge", "wait", 31, {"wait_kind": "lock"}, "stuck", "lock", 30),
+        # A queue may be empty for long, and a future take its time, whoever works for it: nobody holds them.
+        ("tasks.charge", "wait", 31, {"wait_kind": "queue", "lock_name": "inbox"}, "running", "other", 3600),
+        ("tasks.charge", "wait", 31, {"wait_kind": "future", "lock_holder_thread": "w"}, "running", "other", 3600),
+        ("tasks.charge", "wait", 31, {"wait_kind": "queue", "lock_cycle": ["a", "b"]}, "stuck", "lock", 30),
         # Anything else may take as long as its job.
         ("tasks.charge", "compute", 600, {}, "running", "other", 3600),
         # Rules by span name (a glob) and by kind.

@@ -120,6 +120,22 @@ def test_the_holder_of_a_lock(yard: Yard, told: dict[str, Any], holder: str | No
     assert (blocked.holder_job_id, blocked.certainty) == (holder, certainty)
 
 
+def test_a_pool_that_all_want_more_of_is_no_deadlock(yard: Yard) -> None:
+    """Each keeps a connection and waits for another one: somebody else may give one back. Who keeps one is said."""
+    pool: dict[str, Any] = {
+        "wait_kind": "pool",
+        "lock_kind": "psycopg_pool.ConnectionPool",
+        "lock_holder_certainty": "likely",
+    }
+    yard.job(1, **pool, lock_holder_job_id="id-2")
+    yard.job(2, **pool, lock_holder_job_id="id-1")
+    told = yard.held.job("id-1")
+    assert told.cause == "waiting"
+    assert "A connection of it is held by job id-2" in (told.cause_text or "")
+    assert told.blocked_by is not None
+    assert told.blocked_by.holder_job_id == "id-2"
+
+
 def test_a_holder_that_has_ended_holds_nothing(yard: Yard) -> None:
     yard.job(2, job_holds=["a"])
     yard.job(1, **lock("a"))
@@ -200,6 +216,47 @@ def test_a_chain_of_sessions(yard: Yard) -> None:
     assert blocked is not None
     assert [step.holder_job_id for step in blocked.chain] == ["id-2", "id-3"]
     assert yard.held.job("id-1").severity == "page"
+
+
+def test_a_chain_through_a_session_that_is_no_job(yard: Yard) -> None:
+    """1 waits for somebody's psql, which waits for 3: that one is found behind it, and drawn."""
+    yard.job(1)
+    yard.span(11, 1, **PG, db_session="1")
+    yard.job(3, age=20.0, job_db_sessions=["postgresql db:5432 3 -"])
+    sessions = [
+        Session("db:5432", "1", blocked_by=("2",)),
+        Session("db:5432", "2", blocked_by=("3",), application_name="psql"),
+        Session("db:5432", "3", state="idle in transaction"),
+    ]
+    yard.held.pipeline.database_facts("db:5432", sessions)
+    blocked = yard.held.job("id-1").blocked_by
+    assert blocked is not None
+    assert [(step.holder_thread, step.holder_job_id) for step in blocked.chain] == [
+        ("session 2", None),
+        ("session 3", "id-3"),
+    ]
+    drawn = yard.held.pipeline.graph()
+    jobs = {job: f"job:{job_key(job).replace('-', '')}" for job in (1, 3)}
+    assert {(edge.source, edge.target, edge.kind) for edge in drawn.edges} == {
+        (jobs[1], "session:db:5432 2", "db_lock"),
+        ("session:db:5432 2", "session:db:5432 3", "db_lock"),
+        ("session:db:5432 3", jobs[3], "held by"),
+    }
+
+
+def test_sessions_that_wait_for_each_other_are_followed_once(yard: Yard) -> None:
+    """As long as the server has not ended one of them."""
+    yard.job(1)
+    yard.span(11, 1, **PG, db_session="1")
+    sessions = [
+        Session("db:5432", "1", blocked_by=("2",)),
+        Session("db:5432", "2", blocked_by=("3",)),
+        Session("db:5432", "3", blocked_by=("2",)),
+    ]
+    yard.held.pipeline.database_facts("db:5432", sessions)
+    blocked = yard.held.job("id-1").blocked_by
+    assert blocked is not None
+    assert [step.holder_thread for step in blocked.chain] == ["session 2", "session 3", "session 2"]
 
 
 def test_a_deadlock_of_a_row_and_a_lock_without_instrumentation(yard: Yard) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from tests.instrumentation.worker import Worker, names, of, span_id, worker
 
+from lastspan.instrumentation.evidence.tasks import awaited
 from lastspan.instrumentation.records import Record
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
@@ -39,6 +42,17 @@ class Ledger:
 
     def take(self) -> None:
         self.orders.get()
+
+    def consume(self) -> None:
+        while self.orders.get() != "last":
+            pass
+
+    def serve(self, order: str) -> None:
+        """Put an order in, and see that it is taken."""
+        self.orders.put(order)
+        while self.orders.qsize():
+            time.sleep(0.001)
+        time.sleep(0.05)  # it waits again
 
 
 @contextmanager
@@ -133,6 +147,46 @@ def test_a_short_wait_is_none() -> None:
             made.watch(4)
         made.watch(20)
         assert lock_spans(made.said) == []
+
+
+def test_waits_one_after_the_other_are_not_one_that_lasts() -> None:
+    """A consumer that gets an order now and then stands at the same line whenever somebody looks."""
+    ledger = Ledger()
+    with worker() as made, waiting(made, ledger.consume, lambda: ledger.orders.put("last")):
+        for _ in range(8):
+            made.watch(4)
+            ledger.serve("an order")
+        assert lock_spans(made.said) == []
+        [opened] = lock_spans(made.watch(20))
+        assert opened.attributes[a.SPAN_AGE] < 20
+        ledger.serve("an order")
+        closed = of(made.watch(10), CLOSED)
+        assert [record.span_id for record in closed] == [opened.span_id]
+
+
+def test_tasks_that_wait_again_and_again_too() -> None:
+    """What tells one wait from the next is the future that the task awaits."""
+
+    async def body() -> None:
+        orders: asyncio.Queue[str] = asyncio.Queue()
+        consumer = asyncio.ensure_future(_consume(orders))
+        await asyncio.sleep(0)
+        first, again = awaited(consumer), awaited(consumer)
+        assert first is again is not None
+        await orders.put("an order")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert awaited(consumer) not in (first, None)
+        await orders.put("last")
+        await consumer
+        assert awaited(consumer) is None
+
+    asyncio.run(body())
+
+
+async def _consume(orders: asyncio.Queue[str]) -> None:
+    while await orders.get() != "last":
+        pass
 
 
 def test_it_is_not_counted_among_the_durations() -> None:

@@ -156,6 +156,25 @@ def test_goodbye(sink: Sink) -> None:
     )
 
 
+@pytest.mark.parametrize("how", ["child of multiprocessing", "child by fork", "at once"])
+def test_goodbye_of_a_process_that_ends_at_once(sink: Sink, how: str) -> None:
+    """`os._exit` runs no `atexit`: the end of its last job is told all the same, else it would count as lost."""
+    with program("hard_exits", how, sink=sink) as running:
+        job = sink.wait_for_event("lastspan.span.open", job_name="nightly")
+        running.finish()
+    assert [record.span_id for record in sink.of("lastspan.span.closed")] == [job.span_id]
+    assert sink.records[-1]["lastspan.process.status"] == "stopped"
+
+
+def test_no_goodbye_in_the_middle_of_a_job(sink: Sink) -> None:
+    """A process that ends at once with a job that is open has not stopped in good order: that job is lost."""
+    with program("hard_exits", "in the middle", sink=sink) as running:
+        sink.wait_for_event("lastspan.span.open", job_name="nightly")
+        running.finish()
+    assert sink.of("lastspan.span.closed") == []
+    assert {r["lastspan.process.status"] for r in sink.of("lastspan.process.state")} == {"running"}
+
+
 @pytest.mark.parametrize("how", ["nobody listens", "black hole", "503"])
 def test_a_dead_collector_does_not_hold_up_the_exit(how: str, sink: Sink) -> None:
     """At most half a second by design; the bound here only tells that from an exporter's ten."""

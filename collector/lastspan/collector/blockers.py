@@ -46,7 +46,7 @@ def blocker(job: JobRow, leaf: Leaf, known: Known) -> Blocker | None:
     wait, lock = evidence.wait or Wait(), evidence.lock
     session = known.session(job, leaf)
     if session is not None and session.blocked_by:
-        return _of_session(session, known, leaf)
+        return _of_session(session, known, leaf.age_ns)
     if wait.kind == "loop" and evidence.loop is not None:
         name = evidence.loop.task or ""
         culprit = known.attempt(name.rpartition(" ")[2]) if name.startswith("job ") else None
@@ -69,18 +69,27 @@ def chain(job: JobRow, known: Known) -> tuple[list[Blocker], bool]:
     """Return the steps from *job* to the one that all wait for, and whether they lead back: a deadlock."""
     steps: list[Blocker] = []
     visited = {job.span.key}
-    current: JobRow | None = job
-    while current is not None and len(steps) < FAR:
-        step = blocker(current, known.verdict(current).last, known)
-        if step is None:
-            break
+    step = blocker(job, known.verdict(job).last, known)
+    while step is not None and len(steps) < FAR:
         steps.append(step)
         current = step.job
-        if current is not None:
-            if current.span.key in visited:
-                return steps, current is job
-            visited.add(current.span.key)
+        if current is None:
+            step = behind(step, known, visited)
+            continue
+        if current.span.key in visited:
+            return steps, current is job
+        visited.add(current.span.key)
+        step = blocker(current, known.verdict(current).last, known)
     return steps, False
+
+
+def behind(step: Blocker, known: Known, visited: set[bytes]) -> Blocker | None:
+    """Return whom a session waits for that is no job's: somebody's psql, a migration, the server itself."""
+    session = step.session
+    if session is None or not session.blocked_by or (key := f"{session.server} {session.id}".encode()) in visited:
+        return None
+    visited.add(key)
+    return _of_session(session, known, step.since_ns)
 
 
 def _of_lock(job: JobRow, lock: Lock, wait: Wait, leaf: Leaf, known: Known) -> Blocker:
@@ -131,11 +140,11 @@ def _trace(text: str | None) -> bytes | None:
     return found if len(found) == 16 else None
 
 
-def _of_session(session: Session, known: Known, leaf: Leaf) -> Blocker:
+def _of_session(session: Session, known: Known, age_ns: int) -> Blocker:
     blocking = known.blocking(session)
     first = blocking[0] if blocking else None
     holder = None if first is None else known.owner(first)
-    since_ns = leaf.age_ns if session.since_query_s is None else int(session.since_query_s * 1e9)
+    since_ns = age_ns if session.since_query_s is None else int(session.since_query_s * 1e9)
     return Blocker(
         kind="db_lock",
         thing=session.locks,

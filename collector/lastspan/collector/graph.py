@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from .blockers import Blocker, blocker
+from .blockers import Blocker, behind, blocker
 from .known import Known, evidence_of
 from .track import JobRow
 from .words import file_line, session, short
@@ -85,13 +85,17 @@ class _Drawing:
         while current is not None and current.span.key not in self._drawn:
             self._drawn.add(current.span.key)
             step = blocker(current, self._known.verdict(current).last, self._known)
+            source, passed = self._job(current), set[bytes]()
+            while step is not None:
+                self._step(source, step)
+                current = step.job
+                if current is not None:
+                    break
+                source, step = self._thing(step), behind(step, self._known, passed)
             if step is None:
                 return
-            self._step(current, step)
-            current = step.job
 
-    def _step(self, job: JobRow, step: Blocker) -> None:
-        source = self._job(job)
+    def _step(self, source: str | None, step: Blocker) -> None:
         thing = self._thing(step)
         if source is None or thing is None:
             return

@@ -16,7 +16,7 @@ from typing import Any, Final
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from . import endpoint
+from . import endpoint, exits
 from .announce import Announcer, Sessions
 from .export import Exporter
 from .family import Assignments, Death
@@ -55,6 +55,7 @@ class Agent:
             return False
         worker_id()  # before any child is started: children inherit it
         self.providers.watch()
+        exits.watch(self.at_once)
         if self.settings.announce_all:
             self.watch()
         return True
@@ -117,6 +118,13 @@ class Agent:
         if watcher is not None and self._identity.pid == os.getpid():
             watcher.goodbye(GOODBYE)
 
+    def at_once(self) -> None:
+        """The process ends now, whatever it does: who dies with a job that is open has not stopped in good order."""
+        if not self.spans.runs:
+            self.goodbye()
+        elif self._watcher is not None and self._identity.pid == os.getpid():
+            self._watcher.flush(GOODBYE)
+
     def _begin(self, identity: Identity) -> None:
         self._identity = identity
         self._announcer = Announcer(self.spans, identity, self.settings, self.providers.tracer, _SESSIONS)
@@ -172,6 +180,7 @@ def stop() -> None:
     global _agent
     if _agent is not None:
         _agent.providers.unwatch()
+        exits.unwatch()
         _agent.goodbye()
         _agent.spans.clear()
         _agent = None

@@ -39,6 +39,8 @@ class _Wait:
     inside: int
     """Id of the span in which the wait began."""
     steps: tuple[Step, ...]
+    since: float
+    """Since when it waits; monotonic s."""
 
 
 class LockSpans:
@@ -60,16 +62,16 @@ class LockSpans:
         if sampled is None or run is None or span is None or span_id in self._open or len(self._open) >= _OPEN_MAX:
             return None
         name = self._name(sampled, run.package)
-        if not name or now - sampled.still_since < self._after or a.LOCK_NAME in (span._attributes or ()):
+        if not name or now - sampled.waits_since < self._after or a.LOCK_NAME in (span._attributes or ()):
             return None
-        made = self._start(name, sampled, span, entry, wall_ns - round((now - sampled.still_since) * 1e9))
+        made = self._start(name, sampled, span, entry, wall_ns - round((now - sampled.waits_since) * 1e9))
         if made is None:
             return None
         made_id: int = made.context.span_id
         assert sampled.look is not None
-        self._open[made_id] = _Wait(made, span_id, sampled.look.steps)
+        self._open[made_id] = _Wait(made, span_id, sampled.look.steps, sampled.waits_since)
         self._sampling.move(span_id, made_id)
-        return made_id, sampled.still_since, made.context.trace_id
+        return made_id, sampled.waits_since, made.context.trace_id
 
     def end(self, wall_ns: int) -> Iterable[int]:
         """End the waits that are over; return their ids."""
@@ -102,7 +104,7 @@ class LockSpans:
         sampled = self._sampling.of(span_id)
         if wait.inside not in self._spans.open or sampled is None or sampled.look is None:
             return True
-        return sampled.look.steps != wait.steps
+        return sampled.look.steps != wait.steps or sampled.waits_since != wait.since
 
     def _name(self, sampled: Sampled, package: str) -> str:
         """Name a wait as the code names what it waits for; "": it is not one that becomes a span."""

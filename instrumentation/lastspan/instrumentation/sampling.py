@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from lastspan.semconv import attributes as a
 
 from . import clean
-from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text
+from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text, values
 from .evidence.diagnosis import Attributes, Subject, diagnose
 from .evidence.frames import application_index, live
 from .evidence.hubs import Hubs
 from .evidence.locks import Holder, WaitedLock, find
 from .evidence.loops import Loop, Loops
 from .evidence.place import Place
+from .evidence.pools import keeps, waited_pool
 from .evidence.sessions import sessions_in_reach
 from .spans import Where
 
@@ -53,6 +54,7 @@ class Sampled:
         "_package",
         "_queue_ns",
         "_thread_at",
+        "_turn",
         "cpu_ratio",
         "diagnosed_at",
         "found",
@@ -66,6 +68,7 @@ class Sampled:
         "searched_next",
         "still_since",
         "taken",
+        "waits_since",
     )
 
     def __init__(self, package: str) -> None:
@@ -76,6 +79,8 @@ class Sampled:
         self.sampled_at = -1e9
         self.still_since = 0.0
         """Since when the stack is the same; monotonic s."""
+        self.waits_since = 0.0
+        """The same, but of one wait: code may have got what it waited for, and wait there again."""
         self.cpu_ratio: float | None = None
         self.queue_ratio: float | None = None
         self.found: Attributes = {}
@@ -89,6 +94,7 @@ class Sampled:
         self._cpu_ns: int | None = None
         self._queue_ns: int | None = None
         self._thread_at = 0.0
+        self._turn: object = None
 
     @property
     def is_busy(self) -> bool:
@@ -105,7 +111,7 @@ class Sampled:
         """Take one sample; *is_hurried*: without what the kernel says in files."""
         before = self.place.stand(self._package)
         if self.look is None or seen.steps != self.look.steps:
-            self.still_since = now
+            self.still_since = self.waits_since = now
             self.diagnosed_at, self.lock, self.searched_at = None, None, None
         self.look, self.sampled_at = seen, now
         self.taken += 1
@@ -114,6 +120,15 @@ class Sampled:
         if before is not None and stand is not None and before.step[0] is not stand.step[0]:
             self.forget()
         self._take_thread(seen.thread_id if seen.is_on_thread else None, now, is_hurried)
+        self._take_turn(seen, now)
+
+    def _take_turn(self, seen: Look, now: float) -> None:
+        """A wait at a lock, queue or event of the process is one sleep: who has run since waits there once more."""
+        turn: object = self._cpu_ns if seen.is_on_thread else seen.awaits
+        is_another = turn != self._turn if isinstance(turn, int) else turn is not self._turn
+        if self.lock is not None and self.lock.identity and self._turn is not None and is_another:
+            self.waits_since = now
+        self._turn = turn
 
     def forget(self) -> None:
         """What was concluded holds no more: the code stands in another function, or computes."""
@@ -206,18 +221,43 @@ class Sampling:
         if sampled.diagnosed_at is None or now - sampled.diagnosed_at >= self._settings.refresh:
             sampled.diagnosed_at = now
             thread_id = seen.thread_id if seen.is_on_thread else None
-            stood = now - sampled.still_since
+            stood = now - sampled.waits_since
             run.sessions = sessions_in_reach(live(where), run.package)
             yield
             sampled.found = diagnose(Subject(where, run.package, thread_id, is_call, stood, run.sessions))
             yield
-        if sampled.kind in _SEARCHED and (sampled.searched_at is None or now >= sampled.searched_next):
+        if sampled.kind not in _SEARCHED and sampled.kind != "pool":
+            return
+        if sampled.searched_at is None or now >= sampled.searched_next:
             waited = self._settings.interval if sampled.searched_at is None else 2 * (now - sampled.searched_at)
             sampled.searched_at = now if sampled.searched_at is None else sampled.searched_at
             sampled.searched_next = now + min(max(waited, self._settings.interval), _SEARCH_PAUSE_MAX)
+            if sampled.kind == "pool":
+                sampled.lock = yield from self._search_pool(where, run)
+                return
             fibers = [entry[2] for entry in list(self._spans.open.values())]
             greenlets = [one for one in fibers if hasattr(one, "gr_frame")] if where.greenlet is not None else []
             sampled.lock = yield from find(where, self._describe, greenlets)
+
+    def _search_pool(self, where: Where, run: Run) -> Generator[None, None, WaitedLock | None]:
+        """Find the job that keeps a connection of the pool that another one waits for."""
+        for other_id, entry in list(self._spans.open.items()):
+            other = entry[3]
+            if other is None or other is run or other.span_id != other_id:
+                continue
+            yield
+            pools = waited_pool(live(where), run.package)
+            if not pools:
+                return None
+            there = self._spans.where(entry)
+            if keeps(live(there), pools, other.package):
+                seen = look(there)
+                step = seen.place(other.package)
+                code = "" if step is None else code_text(*step)
+                key = there.task or there.greenlet or there.thread
+                who = Holder(seen.thread_name, there.thread, there.task is not None, code, "likely", key)
+                return WaitedLock("", values.class_name(type(pools[0])), "pool", None, 0, who, ())
+        return None
 
     def _lag(self, loop: Loop, where: Where, now: float) -> float:
         """Ask the event loop of a late job whether it runs; return for how long it does not, s."""
@@ -285,7 +325,7 @@ class Sampling:
             a.THREAD_ID: seen.thread_id,
             a.THREAD_NAME: clean.text(seen.thread_name) or None,
             a.CODE_STACKTRACE: clean.text(stack_text(seen.steps), _STACK_MAX),
-            a.STACK_AGE: now - sampled.still_since,
+            a.STACK_AGE: now - sampled.waits_since,
             a.THREAD_CPU_RATIO: sampled.cpu_ratio,
             a.THREAD_RUNQUEUE_RATIO: sampled.queue_ratio,
         }

@@ -62,6 +62,10 @@ class Watcher:
     def goodbye(self, seconds: float) -> bool:
         """Say that the process stops, and wait until it is said, at most *seconds*; not at all if nobody listens."""
         self._announcer.say("stopped")
+        return self.flush(seconds)
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all that is known is said, at most *seconds*; not at all if nobody listens."""
         if not self._exporter.is_open(time.monotonic()):
             return False
         self._farewell = done = Signal()

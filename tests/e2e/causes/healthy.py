@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import multiprocessing
+import queue
 import random
 import sqlite3
 import subprocess
@@ -129,6 +131,36 @@ def takes_turns() -> None:
 
 
 @job
+def consumes() -> None:
+    """It waits for its next order for longer than for any lock it may, and gets one now and then."""
+    orders: queue.Queue[int] = queue.Queue()
+
+    def order() -> None:
+        for number in range(7):
+            time.sleep(3)
+            orders.put(number)
+
+    threading.Thread(target=order, daemon=True).start()
+    while orders.get() < 6:
+        pass
+
+
+@job
+def forks_children() -> None:
+    """Processes that run a job each, and end at once when it is over, without `atexit`."""
+    processes = multiprocessing.get_context("fork")
+    for _ in range(3):
+        child = processes.Process(target=is_forked)
+        child.start()
+        child.join()
+
+
+@job
+def is_forked() -> None:
+    time.sleep(2)
+
+
+@job
 def uses_sqlite() -> None:
     goes_on = _until()
     connection = sqlite3.connect(here().path("app.db"), timeout=30)
@@ -174,7 +206,7 @@ KINDS: Final[dict[str, Callable[[], Any]]] = {
     function.__name__: function
     for function in (
         *(computes, writes_files, sleeps, polls, streams, batch_with_progress, is_short, makes_garbage, many_tasks),
-        *(takes_turns, uses_sqlite, uses_postgres, runs_programs),
+        *(takes_turns, consumes, forks_children, uses_sqlite, uses_postgres, runs_programs),
     )
 }
 

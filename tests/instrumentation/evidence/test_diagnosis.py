@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from types import ModuleType
 
 import pytest
 from tests.instrumentation.evidence.standing import Silent, soon, standing
-from tests.servers import Postgres
+from tests.servers import MariaDB, Postgres
 
 from lastspan.instrumentation.evidence.diagnosis import Attributes, Subject, diagnose
 from lastspan.instrumentation.evidence.frames import live, look
@@ -129,6 +130,67 @@ def test_a_cursor_that_fetches(postgres: Postgres) -> None:
     with standing(block, leave) as where:
         assert until_kind(where, "db")[a.DB_SESSION] == str(pid)
     connection.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's table of calls")
+def test_a_client_that_copies_what_does_not_come(postgres: Postgres) -> None:
+    """It reads from the pipe that it was given: the database waits for it, not it for the database."""
+    psycopg2 = pytest.importorskip("psycopg2")
+    postgres.execute("create table if not exists copied (n int)")
+    reading, writing = os.pipe()
+    connection = psycopg2.connect(postgres.dsn)
+
+    def block() -> None:
+        with os.fdopen(reading) as source, connection.cursor() as cursor:
+            cursor.copy_expert("copy copied from stdin", source)
+
+    with standing(block, lambda: os.close(writing)) as where:
+        found = until_kind(where, "pipe")
+        assert a.DB_SESSION not in found
+        assert not str(found.get(a.WAIT_PEER)).endswith(str(postgres.port))
+    connection.close()
+
+
+def test_a_compiled_client(mariadb: MariaDB) -> None:
+    """asyncmy's coroutines have no frames to be seen: the line that awaits one says whose it is."""
+    asyncmy = pytest.importorskip("asyncmy")
+    ids: list[int] = []
+
+    async def body() -> None:
+        connection = await asyncmy.connect(
+            host=mariadb.host, port=mariadb.port, user=mariadb.user, password=mariadb.password
+        )
+        ids.append(connection.thread_id())
+        async with connection.cursor() as cursor:
+            await cursor.execute("select sleep(600)")
+
+    run, leave, tasks = in_a_loop(body)
+    with standing(run, leave) as where:
+        assert len(soon(lambda: ids, bool)) == 1
+        found = until_kind(Where(where.thread, tasks[0], None), "db")
+        assert found[a.DB_SESSION] == str(ids[0])
+        assert found[a.WAIT_PEER] == mariadb.address
+        mariadb.execute(f"kill {ids[0]}")
+
+
+def test_sqlite_behind_asyncio(tmp_path: Path) -> None:
+    """The thread that aiosqlite has for the connection sleeps until the file is free: a lock, not a query."""
+    aiosqlite = pytest.importorskip("aiosqlite")
+    path = tmp_path / "app.db"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("create table notes (text)")
+    holder.execute("begin exclusive")
+
+    async def body() -> None:
+        async with aiosqlite.connect(path, timeout=600) as connection:
+            await connection.execute("insert into notes values ('x')")
+
+    run, _, tasks = in_a_loop(body)
+    with contextlib.closing(holder), standing(run, holder.rollback) as where:
+        assert len(soon(lambda: tasks, bool)) == 1
+        found = until_kind(Where(where.thread, tasks[0], None), "db_lock")
+        assert found[a.WAIT_PEER] == str(path)
+        assert "of this very process" in found[a.EVIDENCE_UNSEEN]
 
 
 LIBRARY = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -23,6 +24,7 @@ from lastspan.instrumentation.evidence.files import (
     FileLock,
     file_name,
     holders,
+    in_the_way,
     parse_locks,
     sqlite_databases,
     unseen_holder,
@@ -185,6 +187,68 @@ def test_a_database_whose_name_is_no_text(tmp_path: Path) -> None:
         assert f"{tmp_path}/\N{REPLACEMENT CHARACTER}.db" in dict(sqlite_databases())
     finally:
         connection.close()
+
+
+OURS, OTHER, ANOTHER = 7, 8, 9
+PENDING, RESERVED, SHARED = (1073741824,) * 2, (1073741825,) * 2, (1073741826, 1073742335)
+
+
+def on(pid: int, mode: str, part: tuple[int, int]) -> FileLock:
+    return FileLock(pid, "POSIX", mode, False, *part)
+
+
+@pytest.mark.parametrize(
+    ("locks", "expected"),
+    [
+        # Somebody else writes; whoever reads meanwhile is in nobody's way.
+        ([on(OTHER, "WRITE", RESERVED), on(ANOTHER, "READ", SHARED)], [OTHER]),
+        # We have all but the last reader's going: the commit waits for that one.
+        ([on(OURS, "WRITE", PENDING), on(OURS, "WRITE", RESERVED), on(OTHER, "READ", SHARED)], [OTHER]),
+        # As the kernel lists locks side by side of one process.
+        ([on(OURS, "WRITE", (PENDING[0], RESERVED[1])), on(OTHER, "READ", SHARED)], [OTHER]),
+        # Another connection of this process writes, for another thread, say.
+        ([on(OURS, "WRITE", RESERVED), on(OTHER, "READ", SHARED)], [OURS]),
+        ([on(OURS, "WRITE", (PENDING[0], SHARED[1]))], [OURS]),
+        # Readers alone, also of a write-ahead log, keep nobody waiting.
+        ([on(OTHER, "READ", SHARED)], []),
+        ([on(OTHER, "READ", (124, 124))], []),
+        ([on(OTHER, "WRITE", (120, 120))], [OTHER]),
+        # A file that is locked as a whole.
+        ([FileLock(OTHER, "POSIX", "WRITE", False)], [OTHER]),
+    ],
+)
+def test_who_is_in_the_way(locks: list[FileLock], expected: list[int]) -> None:
+    assert [lock.pid for lock in in_the_way(locks, OURS)] == expected
+
+
+READS = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+rows = database.execute("select * from orders")
+rows.fetchone()
+print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_commit_that_waits_for_a_reader(tmp_path: Path) -> None:
+    """Its process has the file's lock, and the reader the one that it waits for."""
+    path = tmp_path / "orders.db"
+    with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False)) as ours:
+        ours.execute("create table orders (id)")
+        ours.executemany("insert into orders values (?)", [("x" * 3000,)] * 100)
+        ours.commit()
+        with process(READS, path) as reader:
+            ours.execute("insert into orders values (1)")
+            committing = threading.Thread(target=ours.commit, daemon=True)
+            committing.start()
+            deadline = time.monotonic() + PATIENCE
+            found: list[FileLock] = []
+            while [lock.pid for lock in found] != [reader.pid]:
+                assert time.monotonic() < deadline
+                found = in_the_way(dict(sqlite_databases()).get(str(path), []), os.getpid())
+            reader.kill()
+            committing.join(PATIENCE)
 
 
 def test_a_database_that_waits_for_nobody(database: Path) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.instrumentation.evidence.standing import Silent, soon, standing
@@ -104,7 +108,17 @@ async def by_sqlalchemy_and_asyncpg(dsn: str) -> None:
     await engine.dispose()
 
 
+def by_pg8000(dsn: str) -> None:
+    pg8000 = pytest.importorskip("pg8000.dbapi")
+    url = urlsplit(dsn)
+    user, password, database = url.username, url.password, url.path.strip("/")
+    connection = pg8000.connect(user, url.hostname, database, url.port, password)
+    connection.cursor().execute("select pg_advisory_lock(42)")
+    connection.close()
+
+
 CLIENTS = [
+    by_pg8000,
     by_psycopg2,
     by_psycopg2_in_one_line,
     by_psycopg,
@@ -217,6 +231,51 @@ def test_mysql_of_asyncio(mariadb: MariaDB) -> None:
     expected, found = asyncio.run(body())
     assert found is not None
     assert (found.id, found.server) == (expected, mariadb.address)
+
+
+def test_mysql_of_asyncio_in_c(mariadb: MariaDB) -> None:
+    """asyncmy keeps the same fields, some of them in C."""
+    asyncmy = pytest.importorskip("asyncmy")
+
+    async def body() -> tuple[str, Session | None]:
+        connection = await asyncmy.connect(
+            host=mariadb.host, port=mariadb.port, user=mariadb.user, password=mariadb.password
+        )
+        async with connection.cursor() as cursor:
+            await cursor.execute("start transaction")
+            found = session_of(cursor)
+        expected = str(connection.thread_id())
+        connection.close()
+        return expected, found
+
+    expected, found = asyncio.run(body())
+    assert found is not None
+    assert (found.id, found.server, found.state) == (expected, mariadb.address, "in transaction")
+
+
+def test_mysql_by_its_own_connector(mariadb: MariaDB) -> None:
+    """It keeps the server's greeting; its cursors know their connection by a proxy. Of the same form, without it."""
+
+    class MySQLConnection:
+        def __init__(self, connected: socket.socket) -> None:
+            self._handshake = {"server_threadid": 31}
+            self._server_status = 1
+            self._socket = SimpleNamespace(sock=connected)
+
+        def get_self(self) -> MySQLConnection:
+            return self
+
+    class MySQLCursor:
+        def __init__(self, connection: MySQLConnection) -> None:
+            self._connection = weakref.proxy(connection)
+
+    MySQLConnection.__module__ = MySQLCursor.__module__ = "mysql.connector.connection"
+    with socket.create_connection((mariadb.host, mariadb.port)) as connected:
+        connection = MySQLConnection(connected)
+        host, port = connected.getsockname()
+        expected = Session("mysql", "31", mariadb.address, f"{host}:{port}", "in transaction")
+        assert session_of(connection) == expected
+        assert session_of(MySQLCursor(connection)) == expected
 
 
 def test_sqlite(tmp_path: Path) -> None:

@@ -236,6 +236,44 @@ def test_on_into_the_thread_of_an_executor(
         assert seen.thread_id != threading.get_native_id()
 
 
+def test_on_into_plain_code_that_sqlalchemy_runs() -> None:
+    """In a greenlet, which waits for what the coroutine around it awaits: ORM, pools, the application's `run_sync`."""
+    sqlalchemy = pytest.importorskip("sqlalchemy.util")
+
+    async def bridged(leave: asyncio.Event) -> None:
+        def plain() -> None:
+            sqlalchemy.await_only(leaf(leave))
+
+        await sqlalchemy.greenlet_spawn(plain)
+
+    with waiting(bridged, asyncio.new_event_loop) as where:
+        soon(where, ["job", "bridged", "greenlet_spawn", "plain", "await_only", *LEAF])
+
+
+def test_on_into_the_thread_of_a_librarys_own() -> None:
+    """aiosqlite has one for each connection."""
+    aiosqlite = pytest.importorskip("aiosqlite")
+    released = threading.Event()
+
+    async def connected(leave: asyncio.Event) -> None:
+        async with aiosqlite.connect(":memory:") as connection:
+            await connection.create_function("stands", 0, released.wait)
+            asyncio.get_running_loop().run_in_executor(None, leave_with, leave)
+            await connection.execute("select stands()")
+
+    def leave_with(leave: asyncio.Event) -> None:
+        while not leave.is_set():
+            time.sleep(0.01)
+        released.set()
+
+    with waiting(connected, asyncio.new_event_loop) as where:
+        deadline = time.monotonic() + 20
+        while functions(seen := look(where))[-3:] != ["_connection_worker_thread", "wait", "wait"]:
+            assert time.monotonic() < deadline, functions(seen)
+        assert seen.is_on_thread
+        assert seen.thread_id != threading.get_native_id()
+
+
 def test_work_that_no_thread_runs_yet() -> None:
     """It waits for its turn: the task's own frames are all that there is."""
     with ThreadPoolExecutor(1) as executor:

@@ -26,8 +26,8 @@ def find_deadlock(case: Case) -> Cause | None:
     if not _may_be_a_circle(case):
         return None
     steps, is_circle = chain(case.job, case.known)
-    if not is_circle:
-        return None
+    if not is_circle or any(step.kind == "pool" for step in steps):
+        return None  # another one may give a connection back
     target = "\0".join(sorted(step.key or step.thing or step.job_id for step in steps))
     return Cause("deadlock", 0.9, "deadlock", target, _circle_words, _deadlock_advice, proven=True)
 
@@ -77,9 +77,9 @@ def _circle_words(case: Case) -> str:
         return f"Deadlock: this job waits for {what}. It can never go on."
     parts = [f"this job waits for {_thing(steps[0])}"]
     for step, following in zip(steps, [*steps[1:], None], strict=True):
-        if step.job is None or following is None:
+        if following is None:
             break
-        parts.append(f"{_has(step)} {who(step.job)}, which waits for {_thing(following)}")
+        parts.append(f"{_has(step)} {who(step.job) if step.job else step.thread}, which waits for {_thing(following)}")
     parts.append(f"{_has(steps[-1])} this job")
     return f"Deadlock: {', '.join(parts)}. None of them can ever go on."
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..blockers import blocker
 from .case import Case, Cause
-from .words import at_place, join, place, short, took
+from .words import at_place, holder, join, place, short, took
 
 
 class _Kind(NamedTuple):
@@ -85,7 +86,14 @@ def _words(case: Case) -> str:
     what = _KINDS[noun].what.replace("{}", short(name.removeprefix("pid ").removeprefix(f"{noun} ")))
     call = f"in {wait.call}" if wait.call else ""
     said = f"{join('It has', *what.split(), f'for {took(case.stood_ns)}', call, at_place(case))}."
-    return join(said, _works_at(case), _bound(case))
+    return join(said, _works_at(case), _kept_by(case), _bound(case))
+
+
+def _kept_by(case: Case) -> str:
+    """Say who has what a pool has lent."""
+    step = blocker(case.job, case.last, case.known) if case.wait.kind == "pool" else None
+    by = "" if step is None or step.job is None else holder(step, case.known)
+    return f"A connection of it is {by}." if by else ""
 
 
 def _works_at(case: Case) -> str:

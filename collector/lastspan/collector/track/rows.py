@@ -72,12 +72,16 @@ class SpanRow(msgspec.Struct, gc=False, eq=False):
         """What it does, as far as the policy cares."""
         if self.job is not None and self.job.span is self:
             return Kind.JOB
-        evidence = self.evidence
-        if evidence is not None and (
-            evidence.lock is not None or (evidence.wait is not None and evidence.wait.kind in LOCK_WAITS)
-        ):
-            return Kind.LOCK
-        return self.call.kind
+        return Kind.LOCK if self._waits_for_a_lock else self.call.kind
+
+    @property
+    def _waits_for_a_lock(self) -> bool:
+        """Whether somebody holds what it waits for: a queue or an event has a name too, and may be empty for long."""
+        wait, lock = (None, None) if self.evidence is None else (self.evidence.wait, self.evidence.lock)
+        if lock is not None and lock.cycle:
+            return True
+        kind = None if wait is None else wait.kind
+        return kind in LOCK_WAITS or (kind is None and lock is not None)
 
 
 class End(msgspec.Struct, frozen=True, gc=False):

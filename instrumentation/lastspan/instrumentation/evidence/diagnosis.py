@@ -18,7 +18,7 @@ from ..holds import host_name
 from ..spans import Where
 from .calls import CallFacts, call
 from .descriptors import Descriptor, descriptor, is_unbounded
-from .files import file_name, holders, number_of, sqlite_databases, unseen_holder
+from .files import file_name, holders, in_the_way, number_of, sqlite_databases, unseen_holder
 from .frames import live
 from .processes import at_other_end, process
 from .sessions import Session, session
@@ -106,7 +106,12 @@ def diagnose(subject: Subject) -> Attributes:
     if kernel.about is None and facts is not None and facts.descriptor >= 0:
         kernel = _behind(kernel, facts.descriptor)
     used = used or (_session_on(kernel, subject.sessions) if waits is None else None)
-    kind = _kind(waits, kernel, used)
+    if waits is not None and waits.kind == "db" and _is_elsewhere(kernel, used):
+        waits, facts, used = None, None, None
+    file = _of_sqlite() if used is not None and used.system == "sqlite" else {}
+    kind = _kind(waits, kernel, used, is_locked=a.LOCK_HOLDER_PID in file)
+    if kind != "db_lock" and a.LOCK_HOLDER_PID not in file:
+        file = {}
     found: Attributes = {
         a.WAIT_KIND: kind or None,
         a.THREAD_SYSCALL: kernel.call.name or None if kernel.call is not None else None,
@@ -114,7 +119,8 @@ def diagnose(subject: Subject) -> Attributes:
         a.EVIDENCE_UNSEEN: kernel.call.unseen or None if kernel.call is not None else None,
     }
     if kind:
-        found |= _of_wait(waits) | _of_peer(waits, facts, kernel, used) | _bound(subject, kind, waits, facts, kernel)
+        found |= _of_wait(waits) | _of_peer(waits, facts, kernel, used) | file
+        found |= _bound(subject, kind, waits, facts, kernel)
     if kind == "file_lock":
         found |= _of_file(kernel, waits)
     if used is not None:
@@ -148,6 +154,14 @@ def _behind(kernel: Kernel, number: int) -> Kernel:
     return Kernel(kind, kernel.call, about)
 
 
+def _is_elsewhere(kernel: Kernel, used: Session | None) -> bool:
+    """Say whether a database's client reads from somebody else: the file or the pipe whose rows it is to copy."""
+    if kernel.kind in ("pipe", "input"):
+        return True
+    local = kernel.about.local if kernel.about is not None and kernel.kind == "socket" else ""
+    return used is not None and bool(used.local and local) and local != used.local
+
+
 def _session_on(kernel: Kernel, sessions: tuple[Session, ...]) -> Session | None:
     """Return the session whose connection the thread is blocked on; SQLite's waits are sleeps."""
     if kernel.kind == "sleep":
@@ -165,9 +179,10 @@ def _about(blocked: SystemCall) -> Descriptor | None:
     return next((one for one in found if one.kind in {"tcp", "udp", "unix"} and one.peer), found[0] if found else None)
 
 
-def _kind(waits: Wait | None, kernel: Kernel, used: Session | None) -> str:
-    if used is not None and used.system == "sqlite" and kernel.kind == "sleep":
-        return "db_lock"  # its busy handler: somebody else has the file
+def _kind(waits: Wait | None, kernel: Kernel, used: Session | None, *, is_locked: bool) -> str:
+    # SQLite's busy handler sleeps for a moment, again and again: between two, somebody has to be seen to have the file.
+    if used is not None and used.system == "sqlite" and (kernel.kind == "sleep" or (is_locked and not kernel.kind)):
+        return "db_lock"
     if waits is not None and {waits.kind, kernel.kind} == {"socket", "pipe"}:
         return kernel.kind  # a stream, or a connection of multiprocessing, may be either
     if waits is not None:
@@ -198,8 +213,6 @@ def _of_peer(waits: Wait | None, facts: CallFacts | None, kernel: Kernel, used: 
         found |= _some({a.WAIT_PEER: facts.peer, a.WAIT_LOCAL: facts.local})
     if waits is not None:
         found |= _some({a.WAIT_PEER: waits.peer})
-    if used is not None and used.system == "sqlite":
-        found |= _of_sqlite()
     if blocked is not None:
         found |= _some({a.WAIT_PEER: found.get(a.WAIT_PEER) or blocked.peer})
     if waits is None or not waits.target:
@@ -222,12 +235,20 @@ def _child(kernel: Kernel) -> str:
 
 
 def _of_sqlite() -> Attributes:
-    """Name the file that another process has locked, if it is clear which, and that process."""
-    held = [(path, locks) for path, locks in sqlite_databases() if locks and locks[0].pid != os.getpid()]
-    if len(held) != 1:
+    """Name the file that somebody has locked, if it is clear which, and that process."""
+    own = os.getpid()
+    held = [(path, locks) for path, all_locks in sqlite_databases() if (locks := in_the_way(all_locks, own))]
+    others = [(path, locks) for path, locks in held if any(lock.pid != own for lock in locks)]
+    if len(others or held) != 1:
         return {}
-    path, locks = held[0]
-    return {a.WAIT_PEER: path, a.LOCK_KIND: "sqlite", a.LOCK_HOLDER_PID: locks[0].pid}
+    path, locks = (others or held)[0]
+    holder = next((lock.pid for lock in locks if lock.pid != own), None)
+    if holder is None:
+        return {a.WAIT_PEER: path, a.LOCK_KIND: "sqlite", a.EVIDENCE_UNSEEN: _OWN_CONNECTION}
+    return {a.WAIT_PEER: path, a.LOCK_KIND: "sqlite", a.LOCK_HOLDER_PID: holder}
+
+
+_OWN_CONNECTION: Final = "which connection: another one of this very process has the file"
 
 
 def _of_file(kernel: Kernel, waits: Wait | None) -> Attributes:

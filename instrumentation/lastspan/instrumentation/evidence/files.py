@@ -19,6 +19,8 @@ _SQLITE: Final = b"SQLite format 3\0"
 _NOT_FILES: Final = ("/dev/", "/proc/", "/sys/", "/memfd:")
 _WAL_LOCKS: Final = range(120, 128)
 """Bytes of a `-shm` file that SQLite locks, the writer's first (its `wal.c`); each open connection has one beyond."""
+_PENDING: Final = 0x40000000
+"""The byte that who wants to write has while others still read (its `os.h`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,20 @@ def sqlite_databases(proc: str = "/proc") -> list[tuple[str, list[FileLock]]]:
         if locks and path in files and _is_sqlite(files[path]):
             found.append((path_text(path), sorted(locks, key=lambda lock: lock.mode != "WRITE")))
     return found
+
+
+def in_the_way(locks: list[FileLock], own: int) -> list[FileLock]:
+    """Return the locks on a SQLite database that keep a process (*own*) from writing; its own too, for other threads.
+
+    Who reads is in the way only of one that has all it needs but the last reader's going, and says so.
+    """
+    others = [lock for lock in locks if lock.pid != own]
+    wants_readers_out = any(lock.pid == own and lock.mode == "WRITE" and _has(lock, _PENDING) for lock in locks)
+    return others if others and wants_readers_out else [lock for lock in locks if lock.mode == "WRITE"]
+
+
+def _has(lock: FileLock, byte: int) -> bool:
+    return lock.start <= byte and (lock.end is None or byte <= lock.end)
 
 
 def number_of(path: str, proc: str = "/proc") -> int | None:

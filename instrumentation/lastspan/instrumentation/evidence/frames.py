@@ -51,6 +51,8 @@ class Look:
     """Why there is no stack."""
     is_on_thread: bool = True
     """The innermost frame runs on that thread; False: a task that waits is on none."""
+    awaits: object = None
+    """Of a task that waits: stands for the very future, equal as long as it is the same."""
 
     def place(self, package: str = "") -> Step | None:
         """Return the innermost application frame; without one, the innermost frame."""
@@ -68,7 +70,8 @@ def look(where: Where) -> Look:
     frames, thread, unseen = _seen(where)
     native_id, name = _thread(thread or where.thread)
     steps = tuple((frame.f_code, frame.f_lineno) for frame in frames)
-    return Look(steps, native_id, name, unseen, is_on_thread=thread is not None)
+    awaits = tasks.awaited(where.task) if where.task is not None and thread is None else None
+    return Look(steps, native_id, name, unseen, is_on_thread=thread is not None, awaits=awaits)
 
 
 def live(where: Where) -> tuple[FrameType, ...]:
@@ -125,14 +128,16 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
     """Return the frames of a task that waits; and the thread that runs what it waits for, if one does."""
     frames, work = tasks.chain(task)
     if work is None:
-        return frames, None
+        thread = tasks.thread_of_library(frames)
+        running = _thread_frames(_current_frames().get(thread)) if thread is not None else []
+        return [*frames, *tasks.within(running, None)][-_DEPTH_MAX:], thread if running else None
     current = _current_frames()
-    thread: int | None = loop_thread
+    thread = loop_thread
     if isinstance(work, concurrent.futures.Future):
         thread = tasks.executor_thread(work, current)
         if thread is None:
             return frames, None
-    running = _thread_frames(current.get(thread))  # type: ignore[arg-type]
+    running = _thread_frames(current.get(thread))
     return [*frames, *tasks.within(running, work)][-_DEPTH_MAX:], thread
 
 

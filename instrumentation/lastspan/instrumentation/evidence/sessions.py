@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -222,6 +223,49 @@ def _pymysql(thing: object) -> Session | None:
     return Session("mysql", str(thread_id), server, local, _mysql_state(status))
 
 
+def _mysql_connector(thing: object) -> Session | None:
+    """MySQL Connector/Python, in Python and in C, of threads and of asyncio: the server's greeting is kept."""
+    connection: Any = _either(thing, "_connection")
+    if type(connection) is weakref.ProxyType:
+        connection = connection.get_self()  # its own way out of a proxy
+    thread_id = values.element(values.attribute(connection, "_handshake"), "server_threadid")
+    if type(thread_id) is not int:
+        return None
+    connected = values.attribute(values.attribute(connection, "_socket"), "sock")
+    server, local = "", ""
+    if isinstance(connected, socket.socket):
+        server, local = _addresses(socket.socket.fileno(connected))
+    host, port = values.attribute(connection, "_host"), values.attribute(connection, "_port")
+    if not server and type(host) is str and type(port) is int:
+        server = f"{host}:{port}"
+    return Session("mysql", str(thread_id), server, local, _mysql_state(values.attribute(connection, "_server_status")))
+
+
+def _asyncmy(thing: object) -> Session | None:
+    """The fields of PyMySQL; those that are in C by their own means."""
+    connection = _native(thing, "Cursor", "connection", root="asyncmy") or thing
+    thread_id = values.element(values.attribute(connection, "server_thread_id"), 0)
+    if type(thread_id) is not int:
+        return None
+    server, local = transport_addresses(_native(connection, "_ConnectionState", "_transport", root="asyncmy"))
+    status = _native(connection, "_ConnectionState", "server_status", root="asyncmy")
+    return Session("mysql", str(thread_id), server, local, _mysql_state(status))
+
+
+def _pg8000(thing: object) -> Session | None:
+    connection = _either(thing, "_c", "_con")
+    key = values.attribute(connection, "_backend_key_data")  # process id and secret, as the server sent them
+    connected = values.attribute(connection, "_usock")
+    if type(key) is not bytes or len(key) < 4 or not isinstance(connected, socket.socket):
+        return None
+    server, local = _addresses(socket.socket.fileno(connected))
+    state = _PG8000_STATES.get(values.attribute(connection, "_transaction_status"), "")
+    return Session("postgresql", str(int.from_bytes(key[:4], "big")), server, local, state)
+
+
+_PG8000_STATES: Final[dict[object, str]] = {b"I": "idle", b"T": "in transaction", b"E": "in failed transaction"}
+
+
 def _mysqlclient(thing: object) -> Session | None:
     connection = _either(thing, "connection")
     thread_id = _native(connection, "connection", "thread_id", root="MySQLdb")
@@ -250,6 +294,9 @@ _DRIVERS: Final[dict[str, Callable[[object], Session | None]]] = {
     "pymysql": _pymysql,
     "aiomysql": _pymysql,
     "MySQLdb": _mysqlclient,
+    "mysql": _mysql_connector,
+    "asyncmy": _asyncmy,
+    "pg8000": _pg8000,
     "sqlite3": _sqlite,
 }
 """By package: how to read a session of its connections and cursors."""

@@ -14,6 +14,7 @@ import os
 import selectors
 import sys
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from types import (
     AsyncGeneratorType,
@@ -75,6 +76,12 @@ def is_running(task: asyncio.Task[Any]) -> bool:
         return False
 
 
+def awaited(task: asyncio.Task[Any]) -> weakref.ref[asyncio.Future[Any]] | None:
+    """Return the future that a task waits for, kept alive by nobody here; a future has one such reference only."""
+    future = getattr(task, "_fut_waiter", None)
+    return weakref.ref(future) if isinstance(future, asyncio.Future) else None
+
+
 def main_task(frames: list[FrameType]) -> asyncio.Task[Any] | None:
     """Return the task that a thread runs an event loop for, if the loop has nothing to do: plain code that awaits.
 
@@ -98,7 +105,7 @@ _RUNS: Final = {"run_until_complete": "future", "run": "task"}
 
 
 def coroutine_frames(awaited: Any) -> Iterator[FrameType]:
-    """Walk from a coroutine down to its innermost await, through generators of both kinds."""
+    """Walk from a coroutine down to its innermost await, through generators of both kinds, and through greenlets."""
     for _ in range(_AWAITS_MAX):
         if type(awaited).__name__ in _OPAQUE:
             awaited = _wrapped(awaited)
@@ -106,7 +113,41 @@ def coroutine_frames(awaited: Any) -> Iterator[FrameType]:
         if frame is None:
             return
         yield frame
+        yield from _bridged(frame)
         awaited = inner
+
+
+def _bridged(frame: FrameType) -> list[FrameType]:
+    """Return the frames of plain code that a coroutine runs in a greenlet, which waits for what that one awaits.
+
+    So SQLAlchemy runs its own code, and the application's (`run_sync`), for asyncio.
+    """
+    if frame.f_code.co_name != "greenlet_spawn" or "context" not in frame.f_code.co_varnames:
+        return []
+    context = values.variable(frame, "context")
+    if not any(values.class_name(kind) == "greenlet.greenlet" for kind in values.kinds(context)):
+        return []
+    found: list[FrameType] = []
+    inner = context.gr_frame  # type: ignore[attr-defined]
+    while inner is not None and len(found) < _FRAMES_MAX:
+        found.append(inner)
+        inner = inner.f_back
+    return found[::-1]
+
+
+def thread_of_library(frames: list[FrameType]) -> int | None:
+    """Return the thread of a library's own that works for a task with these frames: aiosqlite has one a connection."""
+    for frame in frames[:-_WAITING_MAX:-1]:
+        if (where := _OWN_THREADS.get(frame.f_code.co_name)) is not None and frame.f_globals.get("__name__") == where:
+            owner = variable(frame, "self")
+            thread = _plain(owner, "_thread") or owner  # until 0.21 a connection was a thread
+            ident = _plain(thread, "_ident")
+            return ident if isinstance(ident, int) else None
+    return None
+
+
+_OWN_THREADS: Final = {"_execute": "aiosqlite.core"}
+"""By function that hands work to a thread: its module."""
 
 
 def executor_thread(future: concurrent.futures.Future[Any], frames: dict[int, FrameType]) -> int | None:

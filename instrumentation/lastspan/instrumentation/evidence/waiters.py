@@ -404,7 +404,7 @@ def _packages(kind: str, names: str) -> dict[str, str]:
 PACKAGES: Final[Mapping[str, str]] = {
     **_packages("http", "requests urllib3 httpx httpcore aiohttp botocore boto3 aiobotocore grpc httplib2"),
     **_packages("http", "pycurl treq google.api_core google.auth s3transfer zeep suds"),
-    **_packages("db", "psycopg2 psycopg asyncpg pymysql MySQLdb mysql aiomysql asyncmy sqlite3 aiosqlite"),
+    **_packages("db", "psycopg2 psycopg asyncpg pg8000 pymysql MySQLdb mysql aiomysql asyncmy sqlite3 aiosqlite"),
     **_packages("db", "sqlalchemy redis valkey pymongo motor cassandra pymssql pyodbc oracledb cx_Oracle"),
     **_packages("db", "aiopg peewee elasticsearch opensearchpy pymemcache clickhouse_driver"),
     **_packages("queue", "kafka aiokafka confluent_kafka pika aio_pika aiormq amqp kombu nats stomp"),

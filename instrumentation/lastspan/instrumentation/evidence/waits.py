@@ -80,6 +80,17 @@ def _wait(frames: tuple[FrameType, ...], package: str) -> Wait | None:
     return _bounded(_described(found), frames)
 
 
+def waiting_frame(frames: tuple[FrameType, ...], kind: str, package: str = "") -> FrameType | None:
+    """Return the frame of the known call of this kind that is nearest to the application; None: there is none."""
+    found = None
+    for frame in reversed(frames):
+        if is_application(frame.f_code.co_filename, package):
+            break
+        if (known := _known(frame)) is not None and known.waiter.kind == kind:
+            found = frame
+    return found
+
+
 _QUEUES: Final = frozenset({"queue", "condition", "lock", "semaphore", "event", "future", "sleep"})
 """How a pool waits for a connection that somebody gives back."""
 
@@ -344,16 +355,14 @@ WORDS: Final[dict[str, Callable[[object], str]]] = {
 
 
 def _native(frame: FrameType) -> Wait | None:
-    """Return what a native call waits for, by the line that calls it; or a coroutine that awaits a bare future."""
-    if frame.f_code.co_flags & _SUSPENDABLE and frame.f_back is None:
-        return Wait("future", "await")
+    """Return what a native call, or a compiled coroutine, waits for, by the line that calls it; else a bare future."""
     expression = source.expression(frame)
-    if expression is None:
-        return None
-    for call in _calls(expression.node, frame, is_entering=expression.entering):
+    calls = () if expression is None else _calls(expression.node, frame, is_entering=expression.entering)
+    for call in calls:
         if (known := _native_row(call)) is not None:
             return Wait(known.kind, _native_name(call))
-    return None
+    is_suspended = frame.f_code.co_flags & _SUSPENDABLE and frame.f_back is None
+    return Wait("future", "await") if is_suspended else None
 
 
 def named(frame: FrameType) -> Wait | None:

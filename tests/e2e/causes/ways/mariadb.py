@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.e2e.causes.place import here, ready
-from tests.e2e.causes.way import DB, way
+from tests.e2e.causes.way import DB, JOB, way
 
 HOUR = 3600
 
@@ -47,6 +47,46 @@ def mariadb_row_lock() -> None:
     cursor = _connect().cursor()
     cursor.execute("SET innodb_lock_wait_timeout = 3600")
     cursor.execute("UPDATE orders SET state = 2 WHERE id = %s", (1,))  # <- stops here
+
+
+def reserve_numbers() -> None:
+    _make_orders("numbers")
+    connection = _connect()
+    connection.cursor().execute("SELECT * FROM numbers WHERE id BETWEEN 5 AND 8 FOR UPDATE")
+    ready()
+    time.sleep(HOUR)
+    connection.commit()
+
+
+@way("db_lock", span=DB, beside=(reserve_numbers,), where="process", held_by="reserve_numbers", needs="mariadb")
+def mariadb_gap_lock() -> None:
+    """On rows that do not exist."""
+    cursor = _connect().cursor()
+    cursor.execute("SET innodb_lock_wait_timeout = 3600")
+    cursor.execute("INSERT INTO numbers VALUES (7, 1)")  # <- stops here
+
+
+def pack_order() -> None:
+    _make_orders("packed")
+    connection = _connect()
+    connection.cursor().execute("UPDATE packed SET state = 1 WHERE id = 1")
+    ready()
+    time.sleep(HOUR)
+    connection.commit()
+
+
+@way("db_lock", span=JOB, beside=(pack_order,), held_by="pack_order", needs="mariadb")
+async def mariadb_row_lock_of_a_compiled_client() -> None:
+    """Nothing instruments asyncmy, and its coroutines have no frames."""
+    import asyncmy
+
+    url = urlsplit(here().mariadb)
+    connection = await asyncmy.connect(
+        host=url.hostname, port=url.port, user=url.username, password=url.password, db=url.path.strip("/")
+    )
+    async with connection.cursor() as cursor:
+        await cursor.execute("SET innodb_lock_wait_timeout = 3600")
+        await cursor.execute("UPDATE packed SET state = 7 WHERE id = 1")  # <- stops here
 
 
 def read_invoices() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import subprocess
 import threading
 import time
 from typing import Any
@@ -173,6 +175,42 @@ def advisory_lock() -> None:
     connection.cursor().execute("SELECT pg_advisory_lock(4711)")  # <- stops here
 
 
+def import_orders() -> None:
+    _make_accounts("imported")
+    transaction = _hold_row("imported")
+    ready()
+    time.sleep(HOUR)
+    transaction.commit()
+
+
+@way("db_lock", span=DB, beside=(import_orders,), where="process", held_by="import_orders", needs="postgres")
+def index_that_waits_for_an_old_transaction() -> None:
+    """Not for a lock on the table: for the end of whoever wrote to it before."""
+    connection = _connect()
+    connection.autocommit = True
+    connection.cursor().execute("CREATE INDEX CONCURRENTLY by_balance ON imported (balance)")  # <- stops here
+
+
+def close_day() -> None:
+    _make_accounts("tills")
+    transaction = _hold_row("tills", 1)
+    ready()
+    time.sleep(HOUR)
+    transaction.commit()
+
+
+@way("db_lock", span=DB, beside=(close_day,), where="process", held_by="close_day", needs="postgres")
+def row_lock_behind_somebodys_psql() -> None:
+    """A person's session has the row, and waits for another one itself: the job at the head is named."""
+    psql = subprocess.Popen(["psql", "-q", here().postgres], stdin=subprocess.PIPE, start_new_session=True)
+    assert psql.stdin is not None
+    psql.stdin.write(b"begin; update tills set balance = 1 where id = 2; update tills set balance = 2 where id = 1;\n")
+    psql.stdin.flush()
+    time.sleep(1.5)
+    connection = _connect()
+    connection.cursor().execute("UPDATE tills SET balance = 3 WHERE id = 2")  # <- stops here
+
+
 def long_reader() -> None:
     _make_accounts("ledgers")
     connection = _connect()
@@ -245,6 +283,31 @@ def stopped_backend() -> None:
     cursor.execute("SELECT 1")  # <- stops here
 
 
+@way("db_query", span=r"(job|db) ", needs="postgres")
+def commit_without_its_standby() -> None:
+    """Of this session alone: the others commit without waiting for anybody."""
+    connection = _connect()
+    connection.autocommit = True
+    cursor = connection.cursor()
+    cursor.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
+    cursor.execute("SELECT pg_reload_conf()")
+    cursor.execute("CREATE TABLE replicated (id int)")
+    time.sleep(1)
+    connection.autocommit = False
+    cursor.execute("SET synchronous_commit = on")
+    cursor.execute("INSERT INTO replicated VALUES (1)")
+    connection.commit()  # <- stops here
+
+
+@way("waiting", span=JOB, needs="postgres")
+def copy_from_a_pipe_that_never_ends() -> None:
+    """The database waits for it, not it for the database."""
+    _make_accounts("copied")
+    reading, _ = os.pipe()
+    with _connect() as connection, connection.cursor() as cursor, os.fdopen(reading) as source:
+        cursor.copy_expert("COPY copied FROM STDIN", source)  # <- stops here
+
+
 @way("db_query", span=JOB, bare_span=JOB, peer="silent")
 def connecting_to_a_database_that_is_silent() -> None:
     _connect(f"postgresql://nobody@{here().silent}/nothing")
@@ -289,3 +352,77 @@ def keep_connection() -> None:
 def empty_psycopg_pool() -> None:
     with _pool.connection() as connection:  # <- stops here
         connection.commit()
+
+
+def borrow_and_keep() -> None:
+    global _lent
+    from psycopg_pool import ConnectionPool
+
+    _lent = ConnectionPool(here().postgres, min_size=1, max_size=1, timeout=900, open=True)
+    connection = _lent.getconn()
+    ready()
+    time.sleep(HOUR)
+    _lent.putconn(connection)
+
+
+_lent: Any = None
+
+
+@way(
+    "waiting", "lock_wait", because=POOL, span=r"(job|lock|other|db) ", beside=(borrow_and_keep,),
+    held_by="borrow_and_keep", needs="postgres",
+)  # fmt: skip
+def connection_that_another_job_keeps() -> None:
+    connection = _lent.getconn()  # <- stops here
+    _lent.putconn(connection)
+
+
+_async_pool: Any = None
+
+
+async def keep_in_a_task() -> None:
+    global _async_pool
+    import asyncpg  # type: ignore[import-untyped, unused-ignore]
+
+    _async_pool = await asyncpg.create_pool(here().postgres, min_size=1, max_size=1)
+    async with _async_pool.acquire() as connection:
+        await connection.execute("SELECT 1")
+        ready()
+        await asyncio.sleep(HOUR)
+
+
+@way(
+    "waiting", "lock_wait", because=POOL, span=r"(job|lock|other|db) ", beside=(keep_in_a_task,), where="task",
+    held_by="keep_in_a_task", needs="postgres",
+)  # fmt: skip
+async def connection_that_another_task_keeps() -> None:
+    async with _async_pool.acquire() as connection:  # <- stops here
+        await connection.execute("SELECT 2")
+
+
+_async_engine: Any = None
+
+
+async def keep_of_an_engine() -> None:
+    global _async_engine
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    url = here().postgres.replace("postgresql://", "postgresql+asyncpg://", 1)
+    _async_engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=900)
+    connection = await _async_engine.connect()
+    await connection.execute(text("SELECT 1"))
+    ready()
+    await asyncio.sleep(HOUR)
+
+
+@way(
+    "waiting", "lock_wait", because=POOL, span=r"(job|lock|other|db) ", beside=(keep_of_an_engine,), where="task",
+    held_by="keep_of_an_engine", needs="postgres",
+)  # fmt: skip
+async def empty_pool_of_an_async_engine() -> None:
+    """SQLAlchemy's own code waits in a greenlet, which no coroutine shows."""
+    from sqlalchemy import text
+
+    async with _async_engine.begin() as connection:  # <- stops here
+        await connection.execute(text("SELECT 1"))

@@ -72,3 +72,24 @@ def redis_subscription() -> None:
 def stopped_redis() -> None:
     client = _client(here().stopped_redis)
     client.get("prices")  # <- stops here
+
+
+def write_report() -> None:
+    _client().set("lock:report", "me", nx=True, ex=3600)
+    ready()
+    time.sleep(3600)
+
+
+@way(
+    "waiting",
+    "lock_wait",
+    because="a lock that the application has made of polling: to whoever looks it polls and sleeps",
+    span=own_wait(),
+    beside=(write_report,),
+    where="process",
+    needs="redis",
+)
+def redis_lock_by_hand() -> None:
+    client = _client()
+    while not client.set("lock:report", "me", nx=True, ex=3600):  # <- stops here
+        time.sleep(0.1)  # <- stops here

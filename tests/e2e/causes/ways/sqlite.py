@@ -43,3 +43,35 @@ def import_notes() -> None:
 def sqlite_locked_by_another_thread() -> None:
     cursor = _open().cursor()
     cursor.execute("DELETE FROM notes")  # <- stops here
+
+
+def list_notes() -> None:
+    connection = _open()
+    connection.execute("CREATE TABLE notes (text)")
+    connection.executemany("INSERT INTO notes VALUES (?)", [("x" * 3000,)] * 200)
+    rows = connection.execute("SELECT * FROM notes")
+    rows.fetchone()
+    ready()
+    time.sleep(3600)
+    rows.fetchall()
+
+
+@way("db_lock", span=OWN, beside=(list_notes,), where="process", held_by="list_notes")
+def sqlite_commit_behind_a_reader() -> None:
+    """Its own process has locked the file too: for the commit that waits until the last reader goes."""
+    connection = sqlite3.connect(here().path("app.db"), timeout=900)
+    connection.execute("INSERT INTO notes VALUES ('new')")
+    connection.commit()  # <- stops here
+
+
+def tidy_up() -> None:
+    vacuum_nightly()
+
+
+@way("db_lock", span=OWN, beside=(tidy_up,), where="process", held_by="tidy_up")
+async def sqlite_behind_asyncio() -> None:
+    """A thread of aiosqlite's own waits."""
+    import aiosqlite
+
+    async with aiosqlite.connect(here().path("app.db"), timeout=900) as connection:
+        await connection.execute("INSERT INTO notes VALUES ('hello')")  # <- stops here

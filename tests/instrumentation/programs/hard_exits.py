@@ -1,0 +1,31 @@
+"""A job that is announced, in a process that ends by `os._exit` as soon as it is over, or in the middle of it."""
+
+import multiprocessing
+import os
+import sys
+
+from lastspan.instrumentation import job
+
+
+@job("nightly")
+def nightly() -> None:
+    os.read(0, 1)
+
+
+if "child of multiprocessing" in sys.argv:
+    child = multiprocessing.get_context("fork").Process(target=nightly)
+    child.start()
+    child.join()
+elif "child by fork" in sys.argv:
+    pid = os.fork()
+    if pid == 0:
+        nightly()
+        os._exit(0)
+    os.waitpid(pid, 0)
+elif "in the middle" in sys.argv:
+    with job("nightly"):
+        os.read(0, 1)
+        os._exit(0)
+else:
+    nightly()
+    os._exit(0)
