@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -30,12 +31,24 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
             {"rules": [{"match": {}, "allowed": "90 parsecs"}]},
             "rules[0].allowed: '90 parsecs' is not a duration; write 90s, 10m, 1h30m",
         ),
-        ({"rules": [{"match": {"servce": "x"}, "allowed": 5}]}, "rules[0].match.servce: is not a setting"),
-        ({"rules": [{"match": {"kind": "ftp"}, "allowed": 5}]}, "rules[0].match.kind: Invalid enum value 'ftp'"),
-        ({"rules": [{"match": {}}]}, "rules[0]: Object missing required field `allowed`"),
+        (
+            {"rules": [{"match": {"servce": "x"}, "allowed": 5}]},
+            "rules[0].match.servce: is not a setting; did you mean service?",
+        ),
+        (
+            {"rules": [{"match": {"kind": "ftp"}, "allowed": 5}]},
+            "rules[0].match.kind: Invalid enum value 'ftp'; write one of job, http, db, lock, other",
+        ),
+        ({"rules": [{"match": {}}]}, "rules[0]: is missing the required field `allowed`"),
+        ({"rules": {"allowed": 5}}, "rules: Expected a list, got `key: value` pairs"),
+        (
+            {"rules": [{"match": {}, "allowed": 1e300}]},
+            "rules[0].allowed: 1e+300 is more than 100 years; write 90s, 10m, 1h30m",
+        ),
+        ({"rules": [{1: 2, "allowed": 5}]}, "rules[0]: is not text; put it into quotes"),
         ({"defaults": {"http": "soon"}}, "defaults.http: 'soon' is not a duration; write 90s, 10m, 1h30m"),
         ({"defaults": {"ftp": "1s"}}, "defaults.ftp: is not a setting"),
-        ({"defalts": {}}, "defalts: is not a setting"),
+        ({"defalts": {}}, "defalts: is not a setting; did you mean defaults?"),
         ({"lost_keep": "-5s"}, "lost_keep: '-5s' is not a duration; write 90s, 10m, 1h30m"),
         ({"silent_after": 0.5}, "silent_after: 0.5 is not between 1 and 1000 report intervals"),
         ({"silent_after": "often"}, "silent_after: Expected `float`, got `str`"),
@@ -49,8 +62,18 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
         ),
         ({"learning": {"factor": 0.5}}, "learning.factor: 0.5 is less than 1"),
         ({"learning": {"quantile": 1.5}}, "learning.quantile: 1.5 is not between 0.5 and 1"),
+        # Comparisons with what is no number are all false.
+        ({"learning": {"factor": math.nan}}, "learning.factor: nan is not a number up to 1e9"),
+        ({"learning": {"half_life_days": math.inf}}, "learning.half_life_days: inf is not a number up to 1e9"),
+        ({"max_body": 1 << 31}, "max_body: 2147483648 is too big; write 2147483647 or less"),
+        ({"data_dir": " "}, "data_dir: ' ' is not a folder; write one, or leave it out"),
+        # It would be printed, and be a link on pages.
+        (
+            {"grafana_url": "https://me:secret@grafana"},
+            "grafana_url: holds a user or password, and everybody who sees a page would read it; leave it out",
+        ),
         ({"learning": {"min_runs": 0}}, "learning.min_runs: 0 is less than hint_runs"),
-        ({"learning": {"fcator": 3}}, "learning.fcator: is not a setting"),
+        ({"learning": {"fcator": 3}}, "learning.fcator: is not a setting; did you mean factor?"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_fix(settings: dict[str, Any], message: str) -> None:
@@ -61,7 +84,14 @@ def test_a_wrong_setting_is_named_with_its_fix(settings: dict[str, Any], message
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a: b: c", "is not YAML, line 1"), ("- a", "is not a list of settings"), ("!!python/object:x {}", "is not YAML")],
+    [
+        ("a: b: c", "is not YAML, line 1"),
+        ("- a", "is not a list of settings"),
+        ("!!python/object:x {}", "is not YAML"),
+        ("web: 'off'\nweb: ':1'", "is not YAML, line 2: web comes twice"),
+        ("rules: " + "[" * 3000 + "]" * 3000, "is nested too deep"),
+        ("web: \0", "is not YAML: unacceptable character #x0000: special characters are not allowed in"),
+    ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "x.yaml"
@@ -70,6 +100,19 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, text: str, words: str) -> No
         load({}, file=str(file), environment={})
     with pytest.raises(ConfigError, match="No such file"):
         load({}, file=str(tmp_path / "none.yaml"), environment={})
+
+
+def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^LASTSPAN_LOST_KEEP: lost_keep: 'never' is not a duration"):
+        load({}, environment={"LASTSPAN_LOST_KEEP": "never"})
+    assert load({"lost_keep": "1s"}, environment={"LASTSPAN_LOST_KEEP": "never"}).lost_keep == "1s"
+
+
+def test_off_needs_no_quotes(tmp_path: Path) -> None:
+    """YAML reads it as false."""
+    file = tmp_path / "x.yaml"
+    file.write_text("otlp_grpc: off\n")
+    assert load({}, file=str(file), environment={}).otlp_grpc == "off"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +140,7 @@ def test_print_config_is_a_config(tmp_path: Path) -> None:
         (["--web", "nowhere"], 'lastspan: settings: web: "nowhere" is not an address'),
         (["--config", "none.yaml"], "lastspan: none.yaml: cannot be read: No such file or directory"),
         (["--wbe", "x"], "No such option"),
+        (["--otlp-grpc", "off", "--otlp-http", f"{'a' * 70}:0"], "otlp_http: cannot listen on"),
     ],
 )
 def test_bad_settings_stop_the_start(tmp_path: Path, arguments: list[str], words: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 from tests.collector.held import Held
 from tests.collector.records import TRACE, Process, any_value, span_id
 
@@ -111,6 +112,40 @@ def test_other_bad_records(held: Held, record: str) -> None:
     bad = worker.state(1)
     bad.body.bytes_value = b"1234567"
     assert held.tell(worker, bad).rejected == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "point"),
+    [
+        (1 << 62, {"count": 1}),
+        (5, {"bucket_counts": [(1 << 64) - 1]}),
+        (5, {"zero_count": 1 << 63}),
+        (5, {"bucket_counts": [1] * 100_000}),
+        (5, {"scale": 21}),
+    ],
+)
+def test_counts_that_nobody_can_have(held: Held, count: int, point: dict[str, Any]) -> None:
+    """They are refused, whatever would be added up from them."""
+    worker, sketch = Process(), ExponentialHistogramDataPoint(scale=3, sum=1.0)
+    buckets = point.pop("bucket_counts", [1])
+    sketch.positive.bucket_counts.extend(buckets)
+    for name, value in point.items():
+        setattr(sketch, name, value)
+    bad = worker.durations("ok", count)
+    bad.body.bytes_value = sketch.SerializeToString()
+    answer = held.tell(worker, worker.job(1), bad, worker.durations("ok", 7))
+    assert answer.rejected == 1
+    assert next(iter(held.tracker.learner.rows.values())).runs.total == 7
+
+
+def test_a_record_with_endless_attributes(held: Held) -> None:
+    """It is refused as it is; nothing of it is remembered."""
+    worker = Process()
+    bad = worker.job(2)
+    bad.attributes.extend(KeyValue(key=f"x{number}", value=AnyValue(string_value="y")) for number in range(5000))
+    answer = held.tell(worker, worker.job(1), bad)
+    assert (answer.rejected, len(held.tracker.jobs)) == (1, 1)
+    assert "attributes (limit 1000)" in answer.message
 
 
 def test_an_absurd_age_is_ten_years(held: Held) -> None:

@@ -175,6 +175,19 @@ def test_keys_are_capped_and_the_excess_is_counted() -> None:
     assert list(taught.learner.rows) == [CALL], "old ones make room"
 
 
+def test_names_that_hold_an_id_make_room() -> None:
+    """They had few runs and no more; what is known of others stays. To look for them does not cost each new name."""
+    taught = Taught(max_keys=10)
+    taught.runs(50, 5)
+    for number in range(9):
+        taught.runs(1, 5, key=JOB._replace(job_name=f"job-{number}"))
+    taught.runs(1, 5, key=CALL)
+    assert CALL not in taught.learner.rows, "they may come again today"
+    taught.now_ns += 2 * DAY
+    taught.runs(1, 5, key=CALL)
+    assert list(taught.learner.rows) == [JOB, CALL]
+
+
 def test_switched_off_nothing_is_learned() -> None:
     taught = Taught(enabled=False)
     taught.runs(100, 5)

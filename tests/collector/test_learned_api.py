@@ -14,6 +14,7 @@ from tests.collector.records import Process
 from tests.collector.served import Served, lastspan
 
 from lastspan.collector.config import check
+from lastspan.collector.publish.learned import import_learned
 
 
 @pytest.fixture
@@ -94,6 +95,49 @@ def test_rules_for_review(taught: Served) -> None:
     held.tell(worker, worker.job(1, age=1400), worker.span(2, 1, name="SELECT [*]", age=1300))
     job = held.job("id-1")
     assert 2000 < job.last_span.allowed_s < 2500
+
+
+def test_rules_of_two_environments_and_of_no_service(taught: Served) -> None:
+    """A rule knows no environment: it allows what any of them needs; and no line of a name is a line of the file."""
+    worker = Process(id="d", service="", resource={"deployment.environment.name": "x\nrules: []\n"})
+    taught.post(worker.body(worker.durations("ok", 400, seconds=90.0, job_name="a"), worker.durations("ok", 1)))
+    other = Process(id="e", service="", resource={"deployment.environment.name": "y"})
+    taught.post(other.body(other.durations("ok", 400, seconds=900.0, job_name="a")))
+    rules = yaml.safe_load(lastspan("learn", "export", "--rules", "--url", taught.web).stdout)["rules"]
+    assert [rule for rule in rules if rule["match"]["job_name"] == "a"] == [
+        {"match": {"service": "", "job_name": "a"}, "allowed": "88m"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"runs": [[900, 1]]}, "its runs are out of range"),
+        ({"runs": [[1, -1]]}, "its runs are out of range"),
+        ({"longest": 1e9}, "its longest runs are out of range"),
+        ({"slow": 1e300}, "its counts are out of range"),
+        ({"age_ns": 1 << 63}, "its age is out of range"),
+        ({"job_name": "x" * 5000}, "its names are too long"),
+        ({"versions": ["1"] * 99}, "its versions too many"),
+        ({"runs": [[1, "x"]]}, "Expected `float`, got `str`"),
+    ],
+)
+def test_an_import_that_cannot_be_is_refused_whole(change: dict[str, object], words: str) -> None:
+    good = {"environment": "", "service": "s", "job_name": "a", "span_name": None, "runs": [[10, 50]]}
+    held = Held()
+    body = json.dumps({"format": 1, "learned": [good, good | change]}).encode()
+    with pytest.raises(ValueError, match=words):
+        import_learned(held.pipeline, body)
+    assert held.tracker.learner.rows == {}
+
+
+def test_an_import_counts_what_found_room() -> None:
+    held = Held(learning={"max_keys": 3})
+    rows = [
+        {"environment": "", "service": "s", "job_name": f"job-{number}", "span_name": None, "runs": [[10, 50]]}
+        for number in range(5)
+    ]
+    assert import_learned(held.pipeline, json.dumps({"format": 1, "learned": rows}).encode()) == 3
 
 
 def test_another_sites_page_cannot_change_what_is_learned(taught: Served) -> None:

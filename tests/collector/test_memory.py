@@ -242,6 +242,31 @@ def test_no_content_of_a_file_is_fatal(data: bytes, keep: int) -> None:
         again(kept, folder).die()
 
 
+def test_a_first_line_that_is_corrupt_and_zeros_are_not_fatal(folder: Path) -> None:
+    """A whole frame behind the line shows that the file is ours; zeros are what a power cut leaves of a new file."""
+    kept, worker = Kept(folder), Process()
+    kept.tell(worker, worker.job(1))
+    kept.flush()
+    (log,) = folder.glob("log-*")
+    whole = log.read_bytes()
+    kept.die()
+    log.write_bytes(bytes([whole[0] ^ 4]) + whole[1:])
+    again_ = Kept(folder)
+    assert len(again_.tracker.jobs) == 1
+    again_.die()
+    log.write_bytes(bytes(len(whole)))
+    empty = Kept(folder)
+    assert empty.restored.cut == [f"{log.name}: cut at byte 0, {len(whole)} bytes were torn or corrupt"]
+    empty.die()
+
+
+def test_a_file_that_cannot_be_read_stops_the_start_in_one_line(folder: Path) -> None:
+    Kept(folder).die()
+    (folder / "log-00000007").mkdir()
+    with pytest.raises(ConfigError, match=r"log-00000007 cannot be used: Is a directory"):
+        Kept(folder)
+
+
 def test_what_is_not_ours_or_of_a_later_version_is_refused_not_overwritten(folder: Path) -> None:
     Kept(folder).die()
     (log,) = folder.glob("log-*")
@@ -331,6 +356,7 @@ def test_a_snapshot_that_was_not_finished_is_as_if_it_had_not_begun(folder: Path
     (folder / "snapshot-00000007.draft").write_bytes(b"half")
     restored = again(kept, folder)
     assert len(restored.tracker.jobs) == 1
+    assert list(folder.glob("*.draft")) == []
 
 
 def test_records_that_come_during_a_snapshot_are_kept(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gzip
 import http.client
 import json
@@ -11,16 +13,21 @@ import socket
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
 import pytest
 import requests
+import uvicorn
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from tests.collector.records import Process, finished, job_key, logs_json
 from tests.collector.served import JSON, Served
+from uvicorn.server import ServerState
+
+from lastspan.collector.receive.connection import Connection
 
 LIMIT = 1_000_000
 
@@ -271,6 +278,45 @@ def test_a_bomb_over_grpc_is_refused_and_not_allocated(collector: Served) -> Non
         if line.startswith("VmHWM")
     )
     assert peak_kib < 250_000
+
+
+class Hasty(Connection):
+    request_s = 0.3
+
+
+def test_who_does_not_send_a_request_is_let_go() -> None:
+    """Nothing, half of the headers, half of a body: else such clients would hold all connections that we may have."""
+
+    async def wait() -> list[bytes]:
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                pass
+
+        config = uvicorn.Config(answer, lifespan="off", log_config=None)
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Hasty(config, state, {}), "127.0.0.1", 0)
+        found = []
+        for sent in (b"", b"GET / HTTP/1.1\r\nx: ", b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n1"):
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(sent)
+            found.append(await asyncio.wait_for(reader.read(), 20))
+            writer.close()
+        server.close()
+        return found
+
+    assert asyncio.run(wait()) == [b"", b"", b""]
+
+
+def test_headers_without_end_are_cut_off(collector: Served) -> None:
+    host, port = collector.otlp.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as client, contextlib.suppress(OSError):
+        client.sendall(b"POST /v1/logs HTTP/1.1\r\nx: ")
+        for _ in range(100):
+            client.sendall(b"y" * 65_536)
+        assert client.recv(1) == b""
+    assert collector.post(Process().body(Process().job(1))).status_code == 200
 
 
 def test_unknown_services_over_grpc(collector: Served) -> None:

@@ -90,6 +90,13 @@ def test_what_is_new_in_cumulative_counts(before: list[float], after: list[float
     assert unpacked(packed(told(before))) == dict(told(before))
 
 
+def test_counts_of_months_are_kept() -> None:
+    """A call that is made a thousand times a second has had 2³¹ runs after 25 days."""
+    runs = ((-3, 7), (5, (1 << 31) + 1))
+    assert unpacked(packed(runs)) == dict(runs)
+    assert since(((-3, 7), (5, (1 << 31) + 4)), packed(runs)) == ((5, 3),)
+
+
 @given(st.lists(DURATIONS, min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99]))
 def test_a_quantile_is_off_by_half_a_bucket_at_most(durations: list[float], q: float) -> None:
     """Within 5 % of the exact one, where the span of durations is kept whole."""

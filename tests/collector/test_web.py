@@ -143,7 +143,7 @@ def test_the_table(collector: Served) -> None:
 
 def test_names_cannot_move_the_cursor() -> None:
     """An escape sequence in a job's name is shown, not obeyed."""
-    tree = _tree("http://x", json.dumps({"jobs": [{"job_name": "a\x1b[2Jb\nc"}], "counts": {"stuck": 1}}))
+    tree = _tree("http://x", json.dumps({"jobs": [{"job_name": "a\x1b[2Jb\nc"}], "counts": {"stuck": 1}}), "counts")
     assert tree["jobs"][0]["job_name"] == "a?[2Jb\nc"
 
 

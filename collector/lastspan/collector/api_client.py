@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 _TIMEOUT_S = 10.0
+_ANSWERS = {"GET": "learned", "POST": "imported", "DELETE": "forgotten"}
 
 Json = dict[str, Any]
 
@@ -22,7 +24,7 @@ def raw_jobs(url: str, state: str | None) -> tuple[str, Json]:
     """Return the answer of `/api/v1/jobs` as text and as a tree."""
     query = "?" + urlencode({"state": state}) if state is not None else ""
     body = _fetch(url, "/api/v1/jobs" + query)
-    return body, _tree(url, body)
+    return body, _tree(url, body, "counts")
 
 
 def fetch_jobs(url: str, state: str | None) -> Json:
@@ -33,7 +35,7 @@ def fetch_jobs(url: str, state: str | None) -> Json:
 def fetch_job(url: str, ref: str) -> Json | None:
     """Return one job; None: it is not known there."""
     try:
-        return _tree(url, _fetch(url, "/api/v1/jobs/" + quote(ref, safe="")))
+        return _tree(url, _fetch(url, "/api/v1/jobs/" + quote(ref, safe="")), "job_key")
     except HTTPError as problem:
         if problem.code == 404:
             return None
@@ -42,12 +44,12 @@ def fetch_job(url: str, ref: str) -> Json | None:
 
 def fetch_lint(url: str) -> Json:
     """Return the answer of `/api/v1/lint`."""
-    return _tree(url, _fetch(url, "/api/v1/lint"))
+    return _tree(url, _fetch(url, "/api/v1/lint"), "findings")
 
 
 def fetch_status(url: str) -> Json:
     """Return the answer of `/api/v1/status`."""
-    return _tree(url, _fetch(url, "/api/v1/status"))
+    return _tree(url, _fetch(url, "/api/v1/status"), "verdict_age_s")
 
 
 def ask(
@@ -63,18 +65,18 @@ def ask(
     )
     try:
         with urlopen(request, timeout=_TIMEOUT_S) as answer:
-            return _tree(url, answer.read().decode())
+            return _tree(url, answer.read().decode(), _ANSWERS[method])
     except HTTPError as problem:
         with problem:
             raise UnreachableError(_refusal(problem, url)) from None
-    except (URLError, OSError, ValueError) as problem:
+    except (URLError, OSError, ValueError, HTTPException) as problem:
         raise UnreachableError(_not_there(url, problem)) from None
 
 
 def _refusal(problem: HTTPError, url: str) -> str:
     try:
-        return str(json.loads(problem.read())["error"])
-    except (ValueError, KeyError, TypeError, OSError):
+        return str(printable(str(json.loads(problem.read())["error"])))
+    except (ValueError, KeyError, TypeError, OSError, HTTPException):
         return f"{url} answers with HTTP status {problem.code}; is it a lastspan collector's web port?"
 
 
@@ -85,7 +87,7 @@ def _base(url: str) -> str:
 
 
 def _not_there(url: str, problem: Exception) -> str:
-    reason = getattr(problem, "reason", None) or problem
+    reason = printable(" ".join(str(getattr(problem, "reason", None) or problem).split()))
     return f"no collector answers at {url} ({reason}); start `lastspan collector`, or give --url"
 
 
@@ -101,16 +103,17 @@ def _fetch(url: str, path: str) -> str:
         raise UnreachableError(
             f"{url} answers with HTTP status {problem.code}; is it a lastspan collector's web port?"
         ) from None
-    except (URLError, OSError, ValueError) as problem:
+    except (URLError, OSError, ValueError, HTTPException) as problem:
         raise UnreachableError(_not_there(url, problem)) from None
 
 
-def _tree(url: str, body: str) -> Json:
+def _tree(url: str, body: str, key: str) -> Json:
+    """Return a collector's answer, which has a key; other servers answer too."""
     try:
         tree: Json = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         tree = {}
-    if not isinstance(tree, dict) or not tree:
+    if not isinstance(tree, dict) or key not in tree:
         raise UnreachableError(f"{url} is not a lastspan collector's web port")
     return {name: printable(value) for name, value in tree.items()}
 

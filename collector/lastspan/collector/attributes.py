@@ -23,6 +23,8 @@ CACHE = 65_536
 _SIZES, _NAMES = 64, 500
 """Numbers of attributes, and job names of each, whose last record is kept: a few MiB at most."""
 _NO_NAME = b""
+MOST = 1000
+"""Attributes of one record: workers send some forty, and OpenTelemetry's SDKs 128 at most."""
 _CACHED_BYTES = 512
 """Longer values are decoded each time."""
 _TYPE, _TYPE_END, _CALL = layout.TYPE.start, layout.TYPE.stop, layout.CALL.start
@@ -76,6 +78,8 @@ class Attributes:
 
     def read(self, attributes: Any) -> Shape:
         """Return the values that we read, each in its slot; the shape is good until the next call."""
+        if len(attributes) > MOST:
+            raise RecordError("oversized", f"{len(attributes)} attributes (limit {MOST})")
         raws: list[bytes] = attributes[:]
         size = self._sizes.get(len(raws))
         if size is None:

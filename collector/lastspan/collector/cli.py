@@ -137,10 +137,12 @@ def alerts(arguments: tuple[str, ...]) -> None:
 def _by_beginning(url: str, ref: str) -> Any:
     """Find a job as people copy its id from the table: by the beginning, if only one begins so."""
     beginning = ref.rstrip("….")
+    if not beginning:
+        return None
     keys = {job["job_key"] for job in fetch_jobs(url, None)["jobs"] if job["job_id"].startswith(beginning)}
     if len(keys) > 1:
         raise _fail(f"{len(keys)} jobs have an id that begins with {beginning}; give more of it")
-    return fetch_job(url, keys.pop()) if keys and beginning else None
+    return fetch_job(url, keys.pop()) if keys else None
 
 
 def _fail(message: str) -> SystemExit:

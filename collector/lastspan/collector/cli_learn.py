@@ -123,13 +123,21 @@ def _rules(found: Json) -> str:
     """Return rules that allow what was learned, calls before jobs, each with its reason."""
     lines = ["# Written by `lastspan learn export --rules`: review it, and put it into lastspan.yaml.", "rules:"]
     known = [row for row in found["learned"] if row["allowed_s"] is not None and not row["is_hint"]]
-    for row in sorted(known, key=lambda row: row["span_name"] is None):
-        match = {name: _exact(row[name]) for name in ("service", "job_name", "span_name") if row[name]}
+    widest: dict[tuple[str | None, ...], Json] = {}
+    for row in sorted(known, key=lambda row: row["allowed_s"]):  # a rule knows no environment: it allows what any needs
+        widest[row["service"], row["job_name"], row["span_name"]] = row
+    for row in sorted(widest.values(), key=_calls_first):
+        match = {name: _exact(row[name]) for name in ("service", "job_name", "span_name") if row[name] is not None}
         rule = {"match": match, "allowed": _plain(row["allowed_s"])}
-        lines.append(f"  # {row['rule']}" + (f" ({row['environment']})" if row["environment"] else ""))
+        environment = " ".join(row["environment"].split())
+        lines.append(f"  # {row['rule']}" + (f" ({environment})" if environment else ""))
         dumped = yaml.safe_dump([rule], default_flow_style=False, sort_keys=False, allow_unicode=True)
         lines += [f"  {line}" for line in dumped.splitlines()]
     return "\n".join(lines if known else [*lines[:1], "rules: []"]) + "\n"
+
+
+def _calls_first(row: Json) -> tuple[bool, str, str, str]:
+    return row["span_name"] is None, row["service"], row["job_name"], row["span_name"] or ""
 
 
 def _exact(name: str) -> str:

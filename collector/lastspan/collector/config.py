@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -17,6 +20,7 @@ from . import probe
 from .alert import AlertmanagerSetting, AlertmanagerTarget, SettingError
 from .alert import target as alertmanagers
 from .learn import Learner, Learning
+from .model import Kind
 from .policy import Defaults, Match, Policy, Rule
 from .track import Limits
 
@@ -167,13 +171,21 @@ def load(
     settings = _read(path) if path else {}
     for name, value in from_environment.items():
         settings[name] = _typed(f"LASTSPAN_{name.upper()}", name, value)
-    return check({**settings, **told}, path or "settings")
+    whole, source = {**settings, **told}, path or "settings"
+    try:
+        return check(whole, source)
+    except ConfigError as problem:
+        key = _key_of(str(problem), source)
+        if key in from_environment and key not in told:
+            raise ConfigError(f"LASTSPAN_{key.upper()}: {str(problem).removeprefix(f'{source}: ')}") from None
+        raise
 
 
 def check(settings: Mapping[str, Any], source: str) -> Settings:
     """Return *settings* as a checked tree."""
+    addresses = {name: "off" for name in _ADDRESSES if settings.get(name) is False}  # YAML reads `off` as false
     try:
-        result = msgspec.convert(settings, Settings)
+        result = msgspec.convert({**settings, **addresses}, Settings)
     except msgspec.ValidationError as problem:
         raise ConfigError(f"{source}: {_words(str(problem))}") from None
     try:
@@ -204,10 +216,9 @@ def split_address(key: str, address: str) -> tuple[str, int] | None:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
+_ADDRESSES = ("otlp_grpc", "otlp_http", "web")
 _SIMPLE = (
-    "otlp_grpc",
-    "otlp_http",
-    "web",
+    *_ADDRESSES,
     "silent_after",
     "lost_keep",
     "ended_keep",
@@ -225,16 +236,36 @@ _SIMPLE = (
 )
 """What can be set by the environment too."""
 _INTEGERS = {"data_log_max", "max_open_spans", "max_body", "max_in_flight", "evidence_max", "evidence_total"}
+_MOST = {"max_body": (1 << 31) - 1}
+"""What gRPC can take; of the others, what no machine has."""
+_LONGEST_S = 100 * 365 * 86_400.0
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key comes once: of two, one would be lost in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping."""
+        seen: set[str] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} comes twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deep") from None
     except yaml.YAMLError as problem:
         where = f", line {mark.line + 1}" if (mark := getattr(problem, "problem_mark", None)) else ""
-        raise ConfigError(f"{path}: is not YAML{where}: {getattr(problem, 'problem', problem)}") from None
+        words = " ".join(str(getattr(problem, "problem", problem)).split())
+        raise ConfigError(f"{path}: is not YAML{where}: {words}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -256,8 +287,10 @@ def _check_values(settings: Settings) -> None:
     settings.limits()
     _check_probes(settings.probes())
     settings.alertmanagers()
-    for name in ("otlp_grpc", "otlp_http", "web"):
+    for name in _ADDRESSES:
         split_address(name, getattr(settings, name))
+    if settings.data_dir is not None and (not settings.data_dir.strip() or "\0" in settings.data_dir):
+        raise ConfigError(f"data_dir: {settings.data_dir!r} is not a folder; write one, or leave it out")
     _duration("data_sync", settings.data_sync)
     _check_rules(settings.rules)
     _check_learning(settings.learning)
@@ -270,6 +303,8 @@ def _check_values(settings: Settings) -> None:
     for name in sorted(_INTEGERS):
         if getattr(settings, name) < 1:
             raise ConfigError(f"{name}: {getattr(settings, name)} is too small; write a number from 1 on")
+        if getattr(settings, name) > (most := _MOST.get(name, 1 << 48)):
+            raise ConfigError(f"{name}: {getattr(settings, name)} is too big; write {most} or less")
 
 
 def _check_trace_url(url: str | None) -> None:
@@ -281,6 +316,8 @@ def _check_trace_url(url: str | None) -> None:
 def _check_url(key: str, url: str | None, example: str) -> None:
     if url is not None and not url.startswith(("https://", "http://")):
         raise ConfigError(f'{key}: "{url}" is not a URL; write {example}')
+    if url is not None and "@" in urlsplit(url).netloc:
+        raise ConfigError(f"{key}: holds a user or password, and everybody who sees a page would read it; leave it out")
 
 
 def _target(system: str, key: str, setting: ProbeSetting) -> probe.Target:
@@ -357,6 +394,9 @@ def _check_rules(rules: list[RuleSetting]) -> None:
 
 
 def _check_learning(learning: Learning) -> None:
+    for name, value in msgspec.structs.asdict(learning).items():
+        if not math.isfinite(value) or value > 1e9:
+            raise ConfigError(f"learning.{name}: {value} is not a number up to 1e9")
     for name in ("factor", "slow", "trust", "hint_runs", "reach", "recent_runs", "deploy_runs", "max_keys"):
         if getattr(learning, name) < 1:
             raise ConfigError(f"learning.{name}: {getattr(learning, name):g} is less than 1")
@@ -374,9 +414,12 @@ def _check_learning(learning: Learning) -> None:
 
 def _duration(key: str, value: str | float) -> int:
     try:
-        return round(duration.parse(value) * 1e9)
+        seconds = duration.parse(value)
     except ValueError as problem:
         raise ConfigError(f"{key}: {problem}") from None
+    if seconds > _LONGEST_S:
+        raise ConfigError(f"{key}: {value} is more than 100 years; write 90s, 10m, 1h30m")
+    return round(seconds * 1e9)
 
 
 def _text(index: int, rule: RuleSetting) -> str:
@@ -387,12 +430,39 @@ def _text(index: int, rule: RuleSetting) -> str:
 
 
 def _words(problem: str) -> str:
-    """Turn msgspec's message into one that begins with the key."""
-    message, separator, path = problem.partition(" - at `$")
+    """Turn msgspec's message into one that begins with the key, in words of YAML."""
+    message, separator, path = problem.partition(" - at `")
+    path = path.rstrip("`").removeprefix("$")
+    if path.startswith("key` in `$"):
+        return f"{path.removeprefix('key` in `$').lstrip('.') or 'a key'}: is not text; put it into quotes"
     if "unknown field" in message:
         field = message.rpartition("unknown field ")[2].strip("`")
-        message, path = "is not a setting", f"{path.rstrip('`')}.{field}"
-    return f"{path.rstrip('`').lstrip('.')}: {message}" if separator or path else message
+        near = get_close_matches(field, _known(path), 1)
+        message, path = "is not a setting" + (f"; did you mean {near[0]}?" if near else ""), f"{path}.{field}"
+    elif message.startswith("Invalid enum value"):
+        message += f"; write one of {', '.join(kind.value for kind in Kind)}"
+    for word, plain in _PLAIN.items():
+        message = message.replace(word, plain)
+    return f"{path.lstrip('.')}: {message}" if separator or path else message
+
+
+_PLAIN = {"`array`": "a list", "`object`": "`key: value` pairs", "Object missing": "is missing the"}
+
+
+def _known(path: str) -> Iterable[str]:
+    """Return the keys that may stand at a path of msgspec's, such as `.rules[0].match`."""
+    kind: Any = Settings
+    for name in (part.partition("[")[0] for part in path.split(".") if part):
+        kind = next((field.type for field in msgspec.structs.fields(kind) if field.name == name), None)
+        kind = get_args(kind)[0] if get_origin(kind) is list else kind
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            return ()
+    return [field.name for field in msgspec.structs.fields(kind)]
+
+
+def _key_of(problem: str, source: str) -> str:
+    """Return the setting that a message is about."""
+    return problem.removeprefix(f"{source}: ").partition(":")[0].partition(".")[0].partition("[")[0]
 
 
 __all__ = ["ConfigError", "Settings", "check", "load", "show", "split_address"]

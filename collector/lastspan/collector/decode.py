@@ -15,7 +15,7 @@ from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 
 from . import gresearch, layout, logfire, parts, proto
-from .attributes import Attributes, Shape, remember
+from .attributes import MOST, Attributes, Shape, remember
 from .calls import call
 from .evidence import Evidence
 from .model import (
@@ -198,6 +198,8 @@ class Decoder:
         count = row[layout.STARTED if outcome is None else layout.ENDED]
         if origin.process_id is None or count is None:
             raise RecordError("missing", f"{a.PROCESS_ID if origin.process_id is None else 'a count'} is missing")
+        if count > parts.MAX_RUNS:
+            raise RecordError("bad_number", f"{count} runs are more than a process can have had")
         runs, total = parts.sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
         return Durations(origin, name, queue, row[layout.SPAN_NAME], outcome, count, runs, total)
 
@@ -279,7 +281,7 @@ def _key(record: Any) -> bytes:
 
 def _event_of(record: Any) -> str:
     """Return the event's name of a record whose attributes are not all readable."""
-    for raw in record.attributes:
+    for raw in record.attributes[:MOST]:
         try:
             pair = proto.KeyValue.FromString(raw)
         except DecodeError:

@@ -132,15 +132,23 @@ class Reader:
         if not self._data.startswith(MAGIC):
             if self._data.startswith(_ANY_MAGIC):
                 raise FormatError("was written by a later version of lastspan")
-            if MAGIC.startswith(self._data):
-                return  # torn at its very beginning
-            raise FormatError("is not lastspan's")
+            if MAGIC.startswith(self._data) or not any(self._data):
+                return  # torn at its very beginning; zeros are what a power cut leaves of what was not on the disk
+            if not self._is_ours():
+                raise FormatError("is not lastspan's")
         self.good = len(MAGIC)
         while (payload := self._payload()) is not None:
             now_ns, wall_ns, rows = _decode(payload)
             entries = [entry for row in rows if (entry := self._entry(row)) is not None]
             self.good += _FRAME.size + len(payload)
             yield now_ns, wall_ns, entries
+
+    def _is_ours(self) -> bool:
+        """Whether only the first line is corrupt: a frame that is whole stands behind it."""
+        self.good = len(MAGIC)
+        is_ours = self._payload() is not None
+        self.good = 0
+        return is_ours
 
     def _payload(self) -> bytes | None:
         head = self._data[self.good : self.good + _FRAME.size]

@@ -23,6 +23,7 @@ from .sketch import PER_OCTAVE, Histogram, lower, middle, upper
 
 _SECOND = 1_000_000_000
 _DAY_NS = 86_400 * _SECOND
+_SWEEP_NS = 60 * _SECOND
 _VERSIONS = 4
 """Versions of a service that are remembered: while a deploy rolls, two take turns."""
 _ASIDE = 8
@@ -142,6 +143,7 @@ class Learner:
         self.rows: dict[Key, Row] = {}
         self.refused = 0
         """Runs of keys beyond the cap."""
+        self._swept_ns: int | None = None
 
     def find(self, key: Key) -> Learned | None:
         """Return what is allowed; None: not enough is known."""
@@ -192,10 +194,15 @@ class Learner:
         return row
 
     def _sweep(self, now_ns: int) -> None:
-        """Let go of keys that have not been heard of for four half-lives, to make room."""
-        limit_ns = now_ns - int(4 * self.constants.half_life_days * _DAY_NS)
-        for key in [key for key, row in self.rows.items() if row.touched_ns < limit_ns]:
-            del self.rows[key]
+        """Make room: let go of keys of long ago, and of names that came a few times and no more (they hold an id)."""
+        if self._swept_ns is not None and now_ns - self._swept_ns < _SWEEP_NS:
+            return  # it walks all keys, and whoever makes up names asks for each of them
+        self._swept_ns = now_ns
+        old_ns, idle_ns = now_ns - int(4 * self.constants.half_life_days * _DAY_NS), now_ns - _DAY_NS
+        for key, row in list(self.rows.items()):
+            is_idle = row.touched_ns < idle_ns and row.runs.total < self.constants.min_runs
+            if is_idle or row.touched_ns < old_ns:
+                del self.rows[key]
 
     def _fade(self, row: Row, now_ns: int) -> None:
         by = 0.5 ** ((now_ns - row.touched_ns) / (self.constants.half_life_days * _DAY_NS))

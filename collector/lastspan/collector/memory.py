@@ -90,8 +90,17 @@ class Memory:
     # --- start ------------------------------------------------------------------------------------------------------
 
     def restore(self) -> Restored:
-        """Bring back what is in the folder, and begin a new log. ConfigError: a later version wrote it."""
+        """Bring back what is in the folder, and begin a new log. ConfigError: it cannot be read here."""
+        try:
+            return self._restore()
+        except OSError as problem:
+            where = problem.filename or self._folder
+            raise ConfigError(f"data_dir: {where} cannot be used: {problem.strerror or problem}") from None
+
+    def _restore(self) -> Restored:
         found, began = Restored(), time.perf_counter()
+        for draft in self._folder.glob("snapshot-*.draft"):  # whoever wrote it was killed
+            draft.unlink()
         numbers = self._files()
         snapshots = [number for number in numbers["snapshot"] if self._is_whole(number)]
         since = max(snapshots, default=0)

@@ -19,6 +19,9 @@ from .sketch import Runs, rescaled
 from .values import MAX_BRIEF, RecordError
 
 _MAX_CHILDREN = 4096
+_MAX_BUCKETS = 4096
+MAX_RUNS = 1 << 40
+"""Of one process and name: a thousand a second for thirty years."""
 
 
 def resource(raw: bytes) -> Resource:
@@ -115,4 +118,6 @@ def sketch(format: str | None, body: bytes) -> tuple[Runs, float]:
     if not -10 <= point.scale <= 20 or not 0 <= point.sum < 1e18:
         raise RecordError("bad_sketch", f"scale {point.scale}, sum {point.sum}")
     positive = point.positive
+    if len(positive.bucket_counts) > _MAX_BUCKETS or sum(positive.bucket_counts) + point.zero_count >= MAX_RUNS:
+        raise RecordError("bad_sketch", f"more than {_MAX_BUCKETS} buckets, or {MAX_RUNS} runs")
     return rescaled(point.scale, positive.offset, positive.bucket_counts, point.zero_count), point.sum

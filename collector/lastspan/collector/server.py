@@ -7,6 +7,7 @@ import contextlib
 import gc
 import ipaddress
 import logging
+import resource
 import signal
 import socket
 import time
@@ -23,11 +24,13 @@ from .probe import Probes, connector
 from .publish.pages import Elsewhere
 from .publish.web import web_app
 from .receive.budget import Budget
+from .receive.connection import Connection
 from .receive.grpc import grpc_server
 from .receive.http import OtlpHttp
 
 logger = logging.getLogger(__name__)
 
+_CONNECTIONS = 1 << 17
 _GRACE_S = 4.0
 """For requests that are in flight when we stop."""
 
@@ -163,11 +166,20 @@ class Collector:
 
 def run(settings: Settings, ready: Callable[[str], None]) -> None:
     """Run a collector until SIGTERM or SIGINT."""
+    _allow_connections()
     with contextlib.suppress(ImportError):
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.run(_run(settings, ready))
+
+
+def _allow_connections() -> None:
+    """Each worker process keeps a connection: 1024, the usual limit, is soon reached, and then nobody is heard."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, _CONNECTIONS)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _run(settings: Settings, ready: Callable[[str], None]) -> None:
@@ -181,6 +193,7 @@ async def _run(settings: Settings, ready: Callable[[str], None]) -> None:
 def _uvicorn(app: Any) -> _Server:
     config = uvicorn.Config(
         app,
+        http=Connection,
         lifespan="off",
         log_config=None,
         proxy_headers=False,
@@ -202,8 +215,9 @@ def _bind(key: str, address: str) -> socket.socket | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         sock = socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as problem:
-        raise ConfigError(f"{key}: cannot listen on {host}:{port}: {problem.strerror or problem}") from None
+    except (OSError, UnicodeError) as problem:  # a name that is none
+        why = getattr(problem, "strerror", None) or problem
+        raise ConfigError(f"{key}: cannot listen on {host}:{port}: {why}") from None
     sock.setblocking(False)
     _say(key, host, sock.getsockname()[1])
     return sock

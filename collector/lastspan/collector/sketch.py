@@ -17,6 +17,9 @@ LOWEST, HIGHEST = -80, 200
 _WIDTH = 128
 """Buckets that a histogram keeps: 16 octaves below its longest run. Shorter ones count as the shortest of these."""
 
+_LARGE = b"q"
+"""Before packed counts that need 8 bytes each: a call made a thousand times a second has, in a month."""
+
 Runs = tuple[tuple[int, int], ...]
 """(bucket, how many), in the order of the buckets."""
 
@@ -49,13 +52,17 @@ def rescaled(scale: int, offset: int, counts: Iterable[int], zeros: int = 0) -> 
 
 def packed(runs: Runs) -> bytes:
     """Return runs as a few bytes, to keep for the next comparison."""
-    return array("i", [number for pair in runs for number in pair]).tobytes()
+    numbers = [number for pair in runs for number in pair]
+    if max(numbers, default=0) < 1 << 31:
+        return array("i", numbers).tobytes()
+    return _LARGE + array("q", numbers).tobytes()
 
 
 def unpacked(data: bytes) -> dict[int, int]:
     """Return what was packed."""
-    numbers = array("i")
-    numbers.frombytes(data)
+    is_large = len(data) % 8 == len(_LARGE)
+    numbers = array("q" if is_large else "i")
+    numbers.frombytes(data[len(_LARGE) :] if is_large else data)
     return dict(zip(numbers[::2], numbers[1::2], strict=True))
 
 

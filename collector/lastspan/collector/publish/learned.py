@@ -6,8 +6,10 @@ import msgspec
 
 from ..learn import Key, Row
 from ..pipeline import Pipeline
+from ..sketch import HIGHEST, LOWEST
 from ..track import SavedLearned, learned
 
+_MAX_NAME, _MAX_VERSIONS = 4096, 16
 _MAX_AGE_NS = 365 * 86_400 * 1_000_000_000
 
 
@@ -71,13 +73,10 @@ def import_learned(pipeline: Pipeline, body: bytes) -> int:
     if told.format != 1:
         raise ValueError(f"this export has format {told.format}; 1 is known here")
     for saved in told.learned:
-        longest = ((saved.longest, 0.0), (saved.second, 0.0))
-        if not all(-1e4 <= at <= 1e3 and 0 <= weight < 1e12 for at, weight in (*saved.runs, *saved.aside, *longest)):
-            raise ValueError(f"{saved.job_name}: its runs are out of range")
-        if not (0 <= saved.age_ns <= _MAX_AGE_NS and 0 <= saved.aside_age_ns <= _MAX_AGE_NS):
-            raise ValueError(f"{saved.job_name}: its age is out of range")
+        _check(saved)
     pipeline.put_learned(told.learned)
-    return len(told.learned)
+    rows = pipeline.tracker.learner.rows
+    return sum(Key(saved.environment, saved.service, saved.job_name, saved.span_name) in rows for saved in told.learned)
 
 
 def forget_learned(pipeline: Pipeline, *, service: str | None, job_name: str | None) -> int:
@@ -85,6 +84,20 @@ def forget_learned(pipeline: Pipeline, *, service: str | None, job_name: str | N
     return pipeline.forget_learned(
         [key for key, _ in pipeline.tracker.learner.matching(service=service, job_name=job_name)]
     )
+
+
+def _check(saved: SavedLearned) -> None:
+    names = (saved.environment, saved.service, saved.job_name, saved.span_name or "", *saved.versions)
+    if any(len(name) > _MAX_NAME for name in names) or len(saved.versions) > _MAX_VERSIONS:
+        raise ValueError(f"{saved.job_name[:100]}: its names are too long, or its versions too many")
+    if not all(LOWEST <= at <= HIGHEST and 0 <= weight < 1e12 for at, weight in (*saved.runs, *saved.aside)):
+        raise ValueError(f"{saved.job_name}: its runs are out of range")
+    if not all(-1e4 <= at <= HIGHEST for at in (saved.longest, saved.second)):
+        raise ValueError(f"{saved.job_name}: its longest runs are out of range")
+    if not (0 <= saved.slow <= 1 and 0 <= saved.trusted <= 1e6):
+        raise ValueError(f"{saved.job_name}: its counts are out of range")
+    if not (0 <= saved.age_ns <= _MAX_AGE_NS and 0 <= saved.aside_age_ns <= _MAX_AGE_NS):
+        raise ValueError(f"{saved.job_name}: its age is out of range")
 
 
 def _view(key: Key, row: Row) -> LearnedView:

@@ -24,6 +24,8 @@ TRANSPORT = "http"
 _PROTOBUF, _JSON = b"application/x-protobuf", b"application/json"
 _BODY_TIMEOUT_S = 30.0
 _GZIP = 31  # zlib's wbits for a gzip header
+_MEMBERS = 1000
+"""Parts of a gzip body, each with a header of its own: compressors write one."""
 _RETRY_AFTER = (b"retry-after", b"1")
 
 _Message = MutableMapping[str, Any]
@@ -116,6 +118,7 @@ class _Body:
         self._limit = limit
         self._taken = 0
         self._inflate = zlib.decompressobj(_GZIP) if gzip else None
+        self._members = 1
         self._parts: list[bytes] = []
 
     async def read(self, receive: _Receive) -> bytes:
@@ -159,6 +162,9 @@ class _Body:
             part = self._inflate.unconsumed_tail
             if self._inflate.eof and (part := self._inflate.unused_data):
                 self._inflate = zlib.decompressobj(_GZIP)  # another member
+                self._members += 1
+                if self._members > _MEMBERS:
+                    raise RequestError(f"the gzip body has more than {_MEMBERS} members")
 
     def _keep(self, data: bytes) -> None:
         if self._taken + len(data) > self._limit:
