@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.alerts.catcher import Catcher
+from tests.alerts.test_rules import NASTY
 from tests.collector.records import Process
 from tests.collector.served import Served
 from tests.servers import Alertmanager, MissingProgramError, Prometheus, program
@@ -107,3 +108,21 @@ def test_a_job_that_goes_on_and_hangs_again_is_one_page_and_later_another(stack:
     collector.until(lambda: pages() == (1, 1), 60)
     hang(5)
     collector.until(lambda: pages() == (2, 1), 60)
+
+
+def test_names_that_would_break_rules_templates_or_routes_are_pages_like_any_other(stack: Stack) -> None:
+    """Through the servers themselves, each name as it is: nothing is expanded, and every link leads to the job."""
+    worker = Process()
+    names = [name[:4096] for name in NASTY]  # the longest that is taken
+    for number, name in enumerate(names):
+        job = worker.job(10 * number, name=name, age=70.0, job_id=name, job_queue=name)
+        told = {"name": name, "job_name": name, "job_id": name, "job_queue": name, "call_unbounded": True}
+        call = worker.http(10 * number + 1, 10 * number, age=65.0, server_address=f"h{number}.example", **told)
+        stack.collector.post(worker.body(job, call))
+    stack.collector.until(lambda: len(stack.caught.of("LastspanJobStuck")) == len(names), 60)
+    alerts = [one for page in stack.caught.of("LastspanJobStuck") for one in page["alerts"]]
+    assert {one["labels"]["job_name"][:100] for one in alerts} == {name[:100] for name in names}  # labels are cut
+    for one in alerts:
+        assert one["annotations"]["summary"].startswith(f"{one['labels']['job_name']} is stuck at «")
+        assert one["annotations"]["incident_url"].endswith(f"/jobs/{one['labels']['job_key']}")
+        assert not [text for text in one["annotations"].values() if "error expanding" in text.lower()]

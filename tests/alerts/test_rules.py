@@ -219,8 +219,15 @@ def test_each_alert_has_a_runbook_and_no_runbook_is_left_over() -> None:
 
 
 @pytest.mark.parametrize(
-    "pair", ["many", "many=x", "many=0", "nothing=1", "hold=soon", "severity.X=page", "severity=page", "route.page=fax"]
-)
+    "pair",
+    [
+        "many", "many=x", "many=0", "nothing=1", "hold=soon", "severity.X=page", "severity=page", "route.page=fax",
+        # What promtool or amtool would refuse later, and what no reader could follow.
+        "wait.LastspanJobOverdue=9999999999d", "group_interval=0s", "email_smarthost=mail", "scrape_job=",
+        "watchdog_url=x", "collector_url=", "collector_url=javascript:alert(1)", "webhook_url=file:///etc/passwd",
+        "grafana_url=https://a b", "trace_url=https://t/", "trace_url=https://t/{trace_id}{x}", "scrape_job=a\\b",
+    ],
+)  # fmt: skip
 def test_a_wrong_setting_is_refused_with_its_key(pair: str) -> None:
     with pytest.raises(SettingError, match=pair.partition("=")[0]):
         with_pairs([pair], alert_names())

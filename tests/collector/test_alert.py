@@ -101,7 +101,9 @@ def test_many_jobs_are_an_alert_of_their_own_which_comes_first(held: Held, count
     if is_many:
         assert next(iter(found)) == MANY
         assert found[MANY][0].annotations["summary"].startswith("5 jobs stopped at «GET»: ")
-        assert found[MANY][0].annotations["description"].endswith("\ntasks.charge: 5")
+        first, where, still, *names = found[MANY][0].annotations["description"].splitlines()
+        assert (first, where, names) == ("5 jobs in test", "stopped at: GET", ["among them:", "tasks.charge: 5"])
+        assert still.startswith("without movement for: 1 min ")
 
 
 def test_an_incident_pages_if_one_of_its_jobs_does(held: Held) -> None:

@@ -333,6 +333,18 @@ def test_what_others_say_stays_text(held: Held, path: str) -> None:
         assert "<script>alert('1')</script>" in seen.text
 
 
+def test_what_turns_or_hides_text_is_shown_as_such(held: Held) -> None:
+    """A name does not set the direction of what follows it, nor hold what cannot be seen."""
+    name = "pay\u202egnp.exe\x1b[31m"
+    worker = stuck(held, job_name=name, name=name)
+    held.tell(worker, worker.job(1, age=90.0, name=name))
+    for path in ("/", f"/jobs/{job_key(1)}"):
+        answer = asking(held).get(path)
+        assert "pay\ufffdgnp.exe\ufffd[31m" in read(answer).text
+        assert f'value="{name}"' in answer.text or path != "/", "a choice of the filter is the name as it is"
+        assert "\u202e" not in answer.text.replace(f'value="{name}"', "")
+
+
 def script(answer: Answer) -> str:
     (found,) = re.findall(r'<script src="(/static/pages\.[0-9a-f]{12}\.js)"></script>', answer.text)
     return str(found)

@@ -129,6 +129,37 @@ def build_of(folder: Path, described: str) -> dict[str, dict[str, list[dict[str,
         ("[one]", "[one, fleet]", 3, "fleet", "two dashboards have this name"),
         ("- name: one", "- name: one\n  legacy: 1", 4, "", "beside its name it is one thing, not legacy, dashboard"),
         ("- name: mine", "- 1\n- name: mine", 1, "", "a component is a mapping"),
+        # What grafana-dashboard-builder takes for granted.
+        ("    uid: mine\n", "", 6, "dashboard 'one'", "a dashboard has a uid"),
+        ("dashboards: [one]", "dashboards: one", 3, "", "a project is a mapping; under `dashboards` it lists"),
+        ("- name: one\n", "- name: [one]\n", 4, "", "a name is a text"),
+        ("- name: one\n  dash", "- dash", 4, "", "it needs a name"),
+        ("      - row:", "      row:", 10, "dashboard 'one'", "rows are a list"),
+        ("- row:", "- row: x\n      - row:", 10, "dashboard 'one'", "row is a mapping"),
+        ("panels:\n", "pannels: []\n          panels:\n", 11, "dashboard 'one'", "a row has no option 'pannels'"),
+        ("- stat-panel:", "- null\n            - stat-panel:", 12, "dashboard 'one'", "in panels stands a name"),
+        ("- prom-now: {", "- 5\n                  - prom-now: {", 16, "panel 'A'", "in targets stands a name"),
+        ("- prom-now: {", "- prom-now:\n                  - prom-now: {", 16, "panel 'A'", "prom-now is a mapping"),
+        ("- prom-now", "- loki: {expr: x}\n                  - prom-now", 16, "panel 'A'", "are for loki and prom"),
+        ("- name: one", "- {name: two, dashboard: {uid: u, title: t, rows: [row: {panels: [a]}]}}\n- name: one",
+         4, "dashboard 'two'", "no project lists it"),
+        # What would be no JSON, or nobody could read.
+        ("title: Mine", "title: !!binary aGk=", 7, "", "could not determine a constructor"),
+        (*more("min: .nan"), 15, "", ".nan is no number"),
+        ("title: Mine", 'title: "a\\ud800"', 7, "panel 'a\\ud800'", "a character that cannot be shown"),
+        ("title: Mine", 'title: "a\\0"', 7, "panel 'a\\x00'", "a character that cannot be shown"),
+        ("title: Mine", "title: \0", 7, "", "special characters are not allowed"),
+        ("title: Mine", "title: Mine\n    refresh: often", 6, "dashboard 'Mine'", "refresh is a time as 30s or 1m"),
+        ("uid: mine", "uid: mine\n    links: [{url-link: {title: 3}}]", 7, "url-link", "str is wanted, not 3"),
+        ("uid: mine", "uid: mine\n    annotations: [annotation-query: {target: {a: }}]",
+         7, "dashboard 'one'", "a is a mapping"),
+        # What would run for ever, or fill the memory.
+        ("title: Mine", "title: &t [*t]", 7, "", "this holds itself, by an alias"),
+        ("title: Mine", "title: '{product:>999999999}'", 7, "panel '{product:>999999999}'", "texts with braces"),
+        ("title: Mine", "title: " + "[" * 2000 + "]" * 2000, 1, "", "it is nested too deeply"),
+        ("title: Mine", "title: !include mine.yaml", 7, "", "files that include others, 5 deep"),
+        ("title: Mine", "title: !include none.yaml", 7, "", "none.yaml: No such file or directory"),
+        (MINE, "# nothing\n", 1, "", "it describes nothing"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_file_line_panel_and_reason(
@@ -191,6 +222,9 @@ def test_the_command_writes_nothing_if_anything_is_wrong(tmp_path: Path) -> None
     ("arguments", "status", "message"),
     [
         (("--set", "refresh"), 2, "'refresh' is not KEY=VALUE"),
+        (("--set", "collector_url=javascript:alert(1)"), 1, "is not an address: https://lastspan.example"),
+        (("--set", "refresh=often"), 1, "'often' is not how often: 30s, 1m; empty: never"),
+        (("--set", "product={x}"), 1, "'{x}' is not a text without braces"),
         (("--set", "colour=red"), 1, "no project has this parameter; there are collector_url, product, refresh"),
         (("--descriptors", "/nowhere"), 2, "does not exist"),
         (("--out", "/proc/nowhere"), 2, "lastspan: /proc/nowhere: "),
@@ -201,6 +235,26 @@ def test_wrong_use(arguments: tuple[str, ...], status: int, message: str) -> Non
     assert done.returncode == status
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_aliases_of_aliases_are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
+    more = "\n".join(f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))
+    with pytest.raises(DescriptorError, match="more than 100,000 values in one document"):
+        build_of(tmp_path, f"- &a0 [{', '.join('x' * 9)}]\n{more}\n")
+
+
+@pytest.mark.parametrize("name", ["../one", "/tmp/one", ".", "a/b", "a b", "o" * 101])
+def test_a_name_that_is_no_files_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DescriptorError, match="the name becomes a file's"):
+        build_of(tmp_path, MINE.replace("[one]", f"['{name}']").replace("name: one", f"name: '{name}'"))
+
+
+def test_all_files_are_written_or_none(tmp_path: Path) -> None:
+    """A folder stands where the last one should be."""
+    (tmp_path / "workers.json.new").mkdir()
+    with pytest.raises(OSError, match=r"workers\.json"):
+        write(board.built(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["workers.json.new"]
 
 
 def test_settings_reach_the_dashboards(tmp_path: Path) -> None:

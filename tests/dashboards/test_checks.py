@@ -196,6 +196,10 @@ def test_every_link_leads_somewhere(name: str, link: str) -> None:
     variables = {one["name"] for one in target["templating"]["list"]}
     assert {key.removeprefix("var-") for key, _ in parse_qsl(parts.query)} <= variables
     assert parts.query.endswith("${__url_time_range}")
+    carried = set(re.findall(r"\$\{(\w+):queryparam\}", parts.query))
+    here = {one["name"] for one in board.built()[name]["templating"]["list"]}
+    sources = {"prometheus", "traces", "loki", "environment", "service"} & variables & here
+    assert "${__all_variables}" in parts.query or carried >= sources, "the same data sources as here"
 
 
 def test_fields_in_links_are_columns() -> None:

@@ -28,6 +28,8 @@ class Grafana(ThreadingHTTPServer):
         self.folders: dict[str, str] = {}
         self.dashboards: dict[str, dict[str, Any]] = {}
         self.writes: list[str] = []
+        self.odd: tuple[int, bytes] | None = None
+        """Status and body of each answer, whatever is asked."""
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -63,11 +65,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, {"status": "success"})
 
     def _answer(self, status: int, body: Any) -> None:
+        if self.server.odd is not None:
+            return self._send(*self.server.odd)
         if self.headers["Authorization"] != f"Bearer {TOKEN}":
             status, body = 401, {"message": "Unauthorized"}
-        content = json.dumps(body).encode()
+        return self._send(status, json.dumps(body).encode())
+
+    def _send(self, status: int, content: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
+        if status == 302:
+            self.send_header("Location", "https://login.example/?token=secret")
         self.end_headers()
         self.wfile.write(content)
 
@@ -137,7 +145,9 @@ def test_a_dry_run_only_says_it(grafana: Grafana, folder: Path) -> None:
     [
         (None, "wrong", 2, "Grafana refuses the token (401): it needs the role Editor"),
         ("http://127.0.0.1:9", TOKEN, 2, "no Grafana answers at http://127.0.0.1:9 (ConnectionError)"),
-        ("grafana.example", TOKEN, 2, "no Grafana answers at grafana.example (MissingSchema)"),
+        ("grafana.example", TOKEN, 2, "--url: write https://grafana.example, without name and password"),
+        ("https://me:pw@grafana.example", TOKEN, 2, "--url: write https://grafana.example, without name and password"),
+        (None, "two words", 2, "--token: is empty, or has spaces or letters that no token has"),
     ],
 )
 def test_what_goes_wrong_is_one_line(
@@ -147,3 +157,51 @@ def test_what_goes_wrong_is_one_line(
     done = push(url or grafana.url, "--from", folder, token=token)
     assert (done.returncode, done.stderr) == (status, f"lastspan: {message}\n")
     assert token not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "message"),
+    [
+        ((200, b"<html>sign in</html>"), 2, "what answers at {url} is no Grafana"),
+        ((200, b"[]"), 2, "what answers at {url} is no Grafana"),
+        ((200, b'{"dashboard": null}'), 2, "what answers at {url} is no Grafana"),
+        ((302, b""), 1, "Grafana answered 302 to GET /api/folders/lastspan: it is elsewhere, at login.example"),
+        ((500, b"\x1b[31m" + TOKEN.encode()), 1, "Grafana answered 500 to GET /api/folders/lastspan: ?[31m…"),
+    ],
+)
+def test_what_is_no_grafana_or_an_ill_one(
+    grafana: Grafana, folder: Path, answer: tuple[int, bytes], status: int, message: str
+) -> None:
+    """One line, without what would move the cursor, and without the token, which some servers send back."""
+    grafana.odd = answer
+    done = push(grafana.url, "--from", folder)
+    assert (done.returncode, done.stderr) == (status, f"lastspan: {message.format(url=grafana.url)}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "no JSON"),
+        (b"\xff", "no JSON"),
+        (b"[]", "no dashboard with a uid"),
+        (b'{"uid": "../x"}', "no dashboard with"),
+    ],
+)
+def test_files_that_are_no_dashboards_are_refused_before_anything_is_done(
+    grafana: Grafana, tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "one.json").write_bytes(content)
+    done = push(grafana.url, "--from", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"lastspan: {tmp_path}/one.json: {message}")
+    assert (grafana.folders, grafana.dashboards) == ({}, {})
+
+
+@pytest.mark.parametrize("arguments", [("--folder", "../x"), ("--from", "EMPTY")])
+def test_neither_another_path_nor_nothing(
+    grafana: Grafana, folder: Path, tmp_path: Path, arguments: tuple[str, str]
+) -> None:
+    told = [str(tmp_path) if part == "EMPTY" else part for part in arguments]
+    done = push(grafana.url, "--from", folder, *told)
+    assert (done.returncode, grafana.folders) == (2, {})
+    assert "Traceback" not in done.stderr

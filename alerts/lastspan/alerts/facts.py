@@ -28,7 +28,7 @@ def counted(one: str, several: str, value: str = "$value") -> str:
     return f'{{{{ if eq {value} 1.0 }}}}1 {one}{{{{ else }}}}{{{{ printf "%.0f" {value} }}}} {several}{{{{ end }}}}'
 
 
-def _words(source: str) -> str:
+def words(source: str) -> str:
     """Say a cause in words."""
     first, *others = CAUSES.items()
     chain = f'{{{{ if eq {source} "{first[0]}" }}}}{first[1]}'
@@ -49,11 +49,11 @@ _STATE: Final = '{{ $state := "stuck" }}{{ with $info }}{{ $state = . | first | 
 
 JOB_SUMMARY: Final = (
     f"{_INFO}{_CAUSE}{_STATE}{{{{ $labels.job_name }}}} is {{{{ $state }}}}"
-    f" at «{_of('info', 'last_span')}»: {_words('$cause')}"
+    f" at «{_of('info', 'last_span')}»: {words('$cause')}"
 )
 INCIDENT_SUMMARY: Final = (
     f"{_OTHERS}{counted('job', 'jobs')} stopped at «{_of('jobs', 'last_span')}»:"
-    '{{ $cause := "unknown" }}{{ with $jobs }}{{ $cause = . | first | label "cause" }}{{ end }} ' + _words("$cause")
+    '{{ $cause := "unknown" }}{{ with $jobs }}{{ $cause = . | first | label "cause" }}{{ end }} ' + words("$cause")
 )
 
 
@@ -77,7 +77,7 @@ JOB_DESCRIPTION: Final = (
     "{{ with $labels.queue }}, queue {{ . }}{{ end }}{{ with $labels.service }}, service {{ . }}{{ end }}"
     "{{ with $labels.environment }}, {{ . }}{{ end }}"
     f"\nstopped at: {_of('info', 'last_span')}"
-    f"\nwhy: {_words('$cause')}"
+    f"\nwhy: {words('$cause')}"
     + _line("without movement for", "{{ . | first | value | humanizeDuration }}", given="$since")
     + _labels("code", "lock_holder", "host", "pod", "pid")
     + "{{ with $jobs }}{{ if gt (. | first | value) 1.0 }}"
@@ -109,14 +109,24 @@ def of_job(settings: Settings) -> dict[str, str]:
     }
 
 
+def _still(incident: str = "$labels.incident") -> str:
+    """Return the beginning of a template: $still is for how long the first of an incident's jobs does nothing new."""
+    moved, started = m.JOB_LAST_PROGRESS_TIMESTAMP, m.JOB_STARTED_TIMESTAMP
+    since = f"(last_over_time({moved}[1h]) or last_over_time({started}[1h])) and on (job_key) {held(m.JOB_STUCK)}"
+    return f'{{{{ $still := printf "time() - min({since}{{incident=%q}})" {incident} | query }}}}'
+
+
 def of_incident(settings: Settings) -> dict[str, str]:
     """Return the annotations of an alert about jobs that stopped at one thing."""
     names = f"sum by (job_name) (count by (job_name, job_key) ({held(m.JOB_STUCK)}{{incident=%q}}))"
     return {
         "description": (
-            f'{{{{ $names := printf "topk(10, {names})" $labels.incident | query }}}}'
+            f'{{{{ $names := printf "topk(10, {names})" $labels.incident | query }}}}{_OTHERS}{_still()}'
             f"{counted('job', 'jobs')}"
-            "{{ with $labels.environment }} in {{ . }}{{ end }}; among those that have a series:"
+            "{{ with $labels.environment }} in {{ . }}{{ end }}"
+            + _line("stopped at", _of("jobs", "last_span"), given="$jobs")
+            + _line("without movement for", "{{ . | first | value | humanizeDuration }}", given="$still")
+            + "\namong them:"
             '{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value | printf "%.0f" }}{{ end }}'
         ),
         **_links(settings, "$job", one_of()),

@@ -133,8 +133,9 @@ def _by_type(settings: Settings) -> Iterator[Alert]:
         name="LastspanTimeoutMissing",
         expr=f"sum {_by(settings, 'environment', 'service', 'job_name', 'rule')} "
         f'({m.LINT_FINDINGS}{{rule="call_without_timeout"}}) > 0',
-        summary="{{ $labels.job_name }} will hang one day: {{ $value }} × {{ $labels.rule }}",
-        plain="{{ $labels.job_name }} will hang one day: {{ $labels.rule }}",
+        summary="{{ $labels.job_name }} will hang one day: "
+        + facts.counted("call in it has no timeout", "calls in it have no timeout"),
+        plain="{{ $labels.job_name }} will hang one day: calls in it have no timeout",
         severity="info",
         wait="1h",
     )
@@ -149,7 +150,7 @@ def _again(settings: Settings, what: str) -> Alert:
         expr=f"sum {by} ((increase({total}[{within}]) and {total} offset {within}) or {total})"
         f" >= {settings.again_times} unless on ({', '.join(_TYPE)}) {held(m.JOB_STUCK)}",
         summary=f"{what} got stuck {facts.counted('time', 'times')} in {within}, and went on each time:"
-        " a retry hides it ({{ $labels.cause }})",
+        f" a retry hides it. What it stopped at: {facts.words('$labels.cause')}",
         plain=f"{what} got stuck again and again, and went on each time: a retry hides it",
         severity="warning",
     )

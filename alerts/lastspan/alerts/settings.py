@@ -10,6 +10,10 @@ from typing import Any, Final
 SEVERITIES: Final = ("page", "warning", "info", "none")
 CHANNELS: Final = ("pagerduty", "slack", "email", "webhook")
 _DURATION: Final = re.compile(r"(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?|0")
+_LONGEST_DAYS: Final = 36_500
+_UNITS: Final = {"d": 1.0, "h": 1 / 24, "m": 1 / 1440, "s": 1 / 86_400, "ms": 1 / 86_400_000}
+_ADDRESS: Final = re.compile(r"https?://[^\s\"'`<>{}\\]+")
+_HOST_PORT: Final = re.compile(r"[^\s:]+:\d{1,5}")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -108,7 +112,7 @@ def with_pairs(pairs: Iterable[str], alerts: Iterable[str], settings: Settings |
 
 def _value(key: str, value: str, old: Any) -> Any:
     if isinstance(old, Mapping):
-        raise SettingError(f"{key}: write {key}.NAME={value}")
+        raise SettingError(f"{key}: write {key.rstrip('.')}.NAME={value}")
     if isinstance(old, tuple):
         names = tuple(name.strip() for name in value.split(",") if name.strip())
         if wrong := [name for name in names if not _LABEL.fullmatch(name)]:
@@ -116,11 +120,36 @@ def _value(key: str, value: str, old: Any) -> Any:
         return names
     if isinstance(old, (int, float)):
         return _number(key, value, old)
-    if key in _DURATIONS and not (_DURATION.fullmatch(value) or (key == "interval" and not value)):
+    if key in _DURATIONS and (value or key != "interval"):
+        _refuse_no_duration(key, value, above_0=key in _ABOVE_0)
+    if any(ord(letter) < 32 for letter in value) or '"' in value or "\\" in value or "{{" in value:
+        raise SettingError(f"{key}: {value!r} holds a quote, a backslash, a newline or {{{{")
+    if key.endswith("_url"):
+        _refuse_no_address(key, value)
+        return value.rstrip("/")
+    if key == "email_smarthost" and not _HOST_PORT.fullmatch(value):
+        raise SettingError(f"{key}: {value!r} is not HOST:PORT")
+    if not value and key in ("scrape_job", "slack_channel", "email_to", "email_from"):
+        raise SettingError(f"{key}: is empty")
+    return value
+
+
+def _refuse_no_duration(key: str, value: str, *, above_0: bool = False) -> None:
+    days = sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[dhms])", value))
+    if not _DURATION.fullmatch(value) or days > _LONGEST_DAYS:
         raise SettingError(f"{key}: {value!r} is not a duration; write 90s, 10m, 1h30m")
-    if any(ord(letter) < 32 for letter in value) or '"' in value or "{{" in value:
-        raise SettingError(f"{key}: {value!r} holds a quote, a newline or {{{{")
-    return value.rstrip("/") if key.endswith("_url") else value
+    if above_0 and not days:
+        raise SettingError(f"{key}: {value} is not above 0")
+
+
+def _refuse_no_address(key: str, value: str) -> None:
+    if not value and key != "collector_url":  # without it, no such link
+        return
+    address = value.replace("{trace_id}", "x") if key == "trace_url" else value
+    if not _ADDRESS.fullmatch(address):
+        raise SettingError(f"{key}: {value!r} is not an address; write https://…")
+    if key == "trace_url" and address == value:
+        raise SettingError(f"{key}: {value!r} holds no {{trace_id}}")
 
 
 def _number(key: str, value: str, old: float) -> float:
@@ -145,8 +174,8 @@ def _entry(key: str, part: str, value: str, old: Any, alerts: frozenset[str]) ->
         _among(key, part, sorted(alerts))
     if name == "severity":
         _among(key, value, SEVERITIES)
-    if name == "wait" and not _DURATION.fullmatch(value):
-        raise SettingError(f"{key}: {value!r} is not a duration; write 90s, 10m, 1h30m")
+    if name == "wait":
+        _refuse_no_duration(key, value)
     return {**old, part: value}
 
 
@@ -156,6 +185,7 @@ def _among(key: str, value: str, known: Iterable[str]) -> None:
 
 
 _FIELDS: Final = tuple(entry.name for entry in fields(Settings))
+_ABOVE_0: Final = frozenset({"interval", "group_interval", "repeat_interval", "hold", "learning", "again_within"})
 _DURATIONS: Final = frozenset(
     {
         "interval",

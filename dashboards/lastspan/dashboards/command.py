@@ -73,9 +73,9 @@ def push(
     """Put the dashboards into a folder of a Grafana."""
     from .push import Grafana, PushError, read
 
-    built = read(source) if source is not None else _built(settings, descriptors)
-    grafana = Grafana(url, token)
     try:
+        grafana = Grafana(url, token)
+        built = read(source) if source is not None else _built(settings, descriptors)
         for line in grafana.push(built, folder=folder, overwrite=overwrite, dry_run=dry_run):
             click.echo(line)
     except PushError as error:

@@ -117,6 +117,9 @@ class _Panel(_Component):
                 raise MistakeError(f"a panel has a {needed}; a description says what to do")
         if "targets" in data:
             targets = self._targets(data["targets"])
+            kinds = sorted({target.source for target in targets})
+            if len(kinds) > 1 and "datasource" not in data:
+                raise MistakeError(f"its queries are for {' and '.join(kinds)}; a panel asks one", ("targets",))
             data["targets"] = [target.model for target in targets]
             data.setdefault("datasource", _SOURCES[targets[0].source])
         return PlacedPanel(super().made(data, place), place)
@@ -126,24 +129,26 @@ class _Panel(_Component):
         if not isinstance(described, list) or not described:
             raise MistakeError("targets are a list of queries", ("targets",))
         for index, one in enumerate(described):
-            self._refuse_unknown(one, ("targets", index))
+            _refuse_unknown(self._registry, one, ("targets", index))
         targets: list[Target] = self._registry.create_component(Targets, {"targets": described}).gen_json()
-        for target, letter in zip(targets, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False):
-            target.model.ref_id = target.model.ref_id or letter
+        for index, target in enumerate(targets):
+            target.model.ref_id = target.model.ref_id or (_LETTERS[index] if index < len(_LETTERS) else f"Q{index}")
         return targets
-
-    def _refuse_unknown(self, described: Any, path: Path) -> None:
-        """What is neither a kind of query nor a named one would become a query of Graphite."""
-        kinds = {get_component_type(kind) for kind in Target.__subclasses__()}
-        for kind in [described] if isinstance(described, str) else described:
-            if kind not in kinds and kind not in self._registry._get_component(Targets):
-                raise MistakeError(f"{kind!r} is no kind of query; there are {', '.join(sorted(kinds))}", path)
 
     @property
     def _registry(self) -> Any:
         return self.registry  # type: ignore[attr-defined]  # of the component that this is mixed into
 
 
+def _refuse_unknown(registry: Any, described: Any, path: Path) -> None:
+    """What is neither a kind of query nor a named one would become a query of Graphite."""
+    kinds = {get_component_type(kind) for kind in Target.__subclasses__()}
+    for kind in [described] if isinstance(described, str) else described:
+        if kind not in kinds and kind not in registry._get_component(Targets):
+            raise MistakeError(f"{kind!r} is no kind of query; there are {', '.join(sorted(kinds))}", path)
+
+
+_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LAST = {"calcs": ["lastNotNull"]}
 _LEGEND = {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []}
 
@@ -365,6 +370,7 @@ class AnnotationQuery(_Component, AnnotationsItemBase):
     def made(self, data: dict[str, Any], place: Place | None) -> Any:  # noqa: D102
         source = "prometheus"
         if "target" in data:
+            _refuse_unknown(self.registry, data["target"], ("target",))
             described = {"targets": [data["target"]]}
             (target,) = self.registry.create_component(Targets, described).gen_json()
             data["target"], source = target.model, target.source

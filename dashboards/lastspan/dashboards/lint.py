@@ -72,6 +72,8 @@ def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _head(dashboard: dict[str, Any]) -> Iterator[str]:
     if not re.fullmatch(r"[a-zA-Z0-9_-]{1,40}", dashboard.get("uid") or ""):
         yield "a uid has 1 to 40 letters, digits, - and _"
+    if not re.fullmatch(r"(\d+(ms|[smhdwMy]))?", dashboard.get("refresh") or ""):
+        yield f"refresh is a time as 30s or 1m, not {dashboard['refresh']!r}"
     names = Counter(one["name"] for one in dashboard.get("templating", {}).get("list", ()))
     yield from (f"the variable {name} is there twice" for name, count in names.items() if count > 1)
 
@@ -122,7 +124,7 @@ def _queries(panel: dict[str, Any]) -> Iterator[str]:
     if isinstance(source, dict) and source.get("type") == "prometheus":
         for target in panel.get("targets") or ():
             try:
-                promql.parse(target["expr"])
+                promql.check(target.get("expr") or "")
             except MistakeError as mistake:
                 yield mistake.reason
 

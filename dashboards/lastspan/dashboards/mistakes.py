@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,10 +59,6 @@ class Place:
         mark = _below(self.node, path).start_mark
         return Problem(reason, mark.name, mark.line + 1, panel)
 
-    def bad_format(self) -> tuple[Place, str] | None:
-        """Return the first text that Python cannot format, and the title of its panel; None: there is none."""
-        return next((found for found in _titled(self.node, "") if not _is_formattable(found[0].node.value)), None)
-
     def line_of(self, text: str) -> Place:
         """Return the place of the first scalar that reads *text*; this one, if there is none."""
         return next((Place(node) for node in _scalars(self.node) if node.value == text), self)
@@ -99,29 +94,3 @@ def _scalars(node: yaml.Node) -> list[yaml.ScalarNode]:
     if isinstance(node, yaml.SequenceNode):
         return [found for item in node.value for found in _scalars(item)]
     return [found for pair in node.value for item in pair for found in _scalars(item)]
-
-
-def _titled(node: yaml.Node, title: str) -> Iterator[tuple[Place, str]]:
-    """Yield the texts below *node*, each with the title of what it belongs to."""
-    if isinstance(node, yaml.ScalarNode):
-        if node.tag == "tag:yaml.org,2002:str":
-            yield Place(node), title
-        return
-    if isinstance(node, yaml.MappingNode):
-        title = next((value.value for key, value in node.value if key.value == "title"), title)
-    for item in node.value:
-        for child in item if isinstance(item, tuple) else (item,):
-            yield from _titled(child, title)
-
-
-def _is_formattable(text: str) -> bool:
-    try:
-        string.Formatter().vformat(text, (), _Anything())
-    except (AttributeError, IndexError, KeyError, ValueError):
-        return False
-    return True
-
-
-class _Anything(dict[str, str]):
-    def __missing__(self, key: str) -> str:
-        return ""

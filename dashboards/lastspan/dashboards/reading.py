@@ -7,14 +7,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Hashable, Iterator
+from pathlib import Path as File
 from typing import Any
 
 import yaml
 from grafana_dashboards.gdbyaml import GDBLoader
 
-from . import promql, words
+from . import promql, shape, words
 from .mistakes import DescriptorError, MistakeError, Path, Place, Problem
 
 PLACE = "__place__"
@@ -81,26 +83,37 @@ def plain(value: Any, path: Path = ()) -> Any:
 def documents(path: str) -> Iterator[tuple[Any, Place]]:
     """Yield what a file describes, each with its place; anything but a list of mappings is an error."""
     with open(path, encoding="utf-8") as stream:
-        loader = _Descriptors(stream)
         try:
+            loader = _Descriptors(stream)
             while loader.check_node():
-                yield from _entries(loader, loader.get_node(), path)
+                yield from _entries(loader, loader.get_node())
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             raise DescriptorError([Problem(error.problem or str(error), path, mark.line + 1 if mark else 0)]) from None
+        except yaml.reader.ReaderError as error:
+            raise DescriptorError([Problem(str(error.reason), path, _line_of(stream, error.position))]) from None
         except yaml.YAMLError as error:
             raise DescriptorError([Problem(str(error), path, 1)]) from None
-        finally:
-            loader.dispose()
+        except RecursionError:
+            raise DescriptorError([Problem("it is nested too deeply", path, 1)]) from None
 
 
-def _entries(loader: Any, node: yaml.Node, path: str) -> Iterator[tuple[Any, Place]]:
+def _line_of(stream: Any, position: int) -> int:
+    stream.seek(0)
+    return int(stream.read(position).count("\n")) + 1
+
+
+def _entries(loader: Any, node: yaml.Node) -> Iterator[tuple[Any, Place]]:
+    shape.refuse_endless(node)
     described = loader.construct_document(node)
     if not isinstance(node, yaml.SequenceNode):
         raise DescriptorError([Place(node).problem("a descriptor is a list of components: `- name: …`")])
     for entry, entry_node in zip(described, node.value, strict=True):
         if not isinstance(entry, dict):
             raise DescriptorError([Place(entry_node).problem("a component is a mapping: `name: …`, and what it is")])
+        found = list(shape.problems(entry_node))
+        if found:
+            raise DescriptorError(found)
         yield entry, Place(entry_node)
 
 
@@ -144,9 +157,52 @@ GDBLoader.add_constructor("!words", _words)
 
 
 class _Descriptors(GDBLoader):
-    """Descriptors are data: none may make a Python object or call anything, as GDBLoader would allow."""
+    """Descriptors are data: none may make a Python object or call anything, as GDBLoader would allow.
+
+    And they become JSON: a date is the text that was written, and what JSON has not is refused.
+    """
+
+    def __init__(self, stream: Any, depth: int = 0) -> None:
+        super().__init__(stream)
+        self._depth = depth
+
+    def construct_include(self, node: yaml.ScalarNode) -> Any:
+        """Return what another file holds: the value of a YAML file, the text of any other."""
+        path = File(self._root, str(self.construct_scalar(node)))
+        try:
+            if self._depth >= _INCLUDES:
+                raise OSError(0, f"files that include others, {_INCLUDES} deep")
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "no UTF-8 text"
+            raise yaml.constructor.ConstructorError(None, None, f"{path}: {reason}", node.start_mark) from None
+        if path.suffix not in (".yaml", ".yml"):
+            return text
+        return _included(path, self._depth + 1)
 
 
+def _included(path: File, depth: int) -> Any:
+    with path.open(encoding="utf-8") as stream:
+        loader = _Descriptors(stream, depth)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        shape.refuse_endless(node)
+        return loader.construct_document(node)
+
+
+def _number(loader: Any, node: yaml.ScalarNode) -> float:
+    number: float = loader.construct_yaml_float(node)
+    if not math.isfinite(number):
+        raise yaml.constructor.ConstructorError(None, None, f"{node.value} is no number", node.start_mark)
+    return number
+
+
+_INCLUDES = 5
 _Descriptors.yaml_multi_constructors = {}
 for _tag in [tag for tag in _Descriptors.yaml_constructors if tag and "python/" in tag]:
     del _Descriptors.yaml_constructors[_tag]
+for _kind in ("binary", "omap", "pairs", "set"):
+    del _Descriptors.yaml_constructors[f"tag:yaml.org,2002:{_kind}"]
+_Descriptors.add_constructor("tag:yaml.org,2002:float", _number)
+_Descriptors.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))

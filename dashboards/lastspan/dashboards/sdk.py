@@ -161,7 +161,46 @@ def decode(model: Any, data: Mapping[str, Any], path: Path = ()) -> Any:
     changed = _changed(data, as_json(decoded), path)
     if changed is not None:
         raise MistakeError(f"{model.__name__} does not know {changed[-1]!r}, or not this value of it", changed)
+    _check(decoded, model, path)
     return decoded
+
+
+def _check(value: Any, hint: Any, path: Path) -> None:
+    """Refuse a value of another type than the model says: the SDK takes whatever it is given."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if value is None or hint in (typing.Any, object):
+        return
+    if origin in (typing.Union, types.UnionType):
+        _check_any(value, arguments, path)
+    elif origin is list and isinstance(value, list):
+        for index, item in enumerate(value):
+            _check(item, arguments[0], (*path, index))
+    elif origin is dict and isinstance(value, dict):
+        for key, item in value.items():
+            _check(item, arguments[1], (*path, key))
+    elif origin is typing.Literal:
+        _one_of(value, arguments, path)
+    elif inspect.isclass(hint) and hasattr(hint, "from_json") and isinstance(value, hint):
+        model: Any = hint
+        for name, below in _fields(model).items():
+            _check(getattr(value, name, None), below, (*path, name))
+    else:
+        _scalar(value, hint, path)
+
+
+def _check_any(value: Any, hints: tuple[Any, ...], path: Path) -> None:
+    reasons = []
+    for hint in hints:
+        try:
+            return _check(value, hint, path)
+        except MistakeError as mistake:
+            reasons.append(mistake)
+    raise reasons[0]
+
+
+@cache
+def _fields(model: Any) -> dict[str, Any]:
+    return typing.get_type_hints(model, localns=vars(models))
 
 
 def _changed(given: Any, kept: Any, path: Path) -> Path | None:

@@ -12,7 +12,7 @@ import msgspec
 
 from lastspan.alerts.build import alert_names
 from lastspan.alerts.hold import seconds
-from lastspan.alerts.settings import SettingError, with_pairs
+from lastspan.alerts.settings import SettingError, Settings, with_pairs
 from lastspan.semconv import duration
 
 from .target import SECOND_NS, AlertmanagerTarget, tls
@@ -67,7 +67,8 @@ def target(setting: AlertmanagerSetting, *, grafana_url: str = "") -> Alertmanag
     if len(set(setting.urls)) < len(setting.urls):
         raise SettingError("urls: one is there twice")
     try:
-        settings = with_pairs(_pairs({"grafana_url": grafana_url, **setting.alerts}), alert_names())
+        known = Settings(grafana_url=grafana_url.rstrip("/"))
+        settings = with_pairs(_pairs(setting.alerts), alert_names(), known)
     except SettingError as problem:
         raise SettingError(f"alerts.{problem}") from None
     result = AlertmanagerTarget(

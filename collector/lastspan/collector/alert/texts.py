@@ -45,14 +45,28 @@ def of_job(job: JobView, incident: Incident | None, settings: Settings) -> dict[
     return told
 
 
-def of_incident(summary: str, count: int, suspects: Sequence[Suspect], settings: Settings) -> dict[str, str]:
+def of_incident(
+    summary: str, count: int, suspects: Sequence[Suspect], incident: Incident | None, settings: Settings
+) -> dict[str, str]:
     """Return the annotations of an alert about jobs that stopped at one thing."""
     oldest = max(suspects, key=lambda one: one.job.age_s, default=None)
-    names = Counter(cut(one.job.job_name) for one in suspects).most_common(_NAMED)
-    environment = "" if oldest is None or not oldest.job.environment else f" in {cut(oldest.job.environment)}"
-    lines = [f"{jobs(count)}{environment}; among those that have a series:", *(f"{name}: {n}" for name, n in names)]
     links = _links("" if oldest is None else oldest.job.job_key, settings)
-    return {"summary": summary, "description": "\n".join(lines), **links}
+    return {"summary": summary, "description": "\n".join(_of_several(count, suspects, incident)), **links}
+
+
+def _of_several(count: int, suspects: Sequence[Suspect], incident: Incident | None) -> Iterator[str]:
+    environment = next((one.job.environment for one in suspects), None)
+    yield f"{jobs(count)} in {cut(environment)}" if environment else jobs(count)
+    if incident is not None:
+        yield f"stopped at: {cut(incident.last_span)}"
+    if suspects:
+        yield f"without movement for: {duration.render(max(_still(one.job) for one in suspects))}"
+    yield "among them:"
+    yield from (f"{name}: {n}" for name, n in Counter(cut(one.job.job_name) for one in suspects).most_common(_NAMED))
+
+
+def _still(job: JobView) -> float:
+    return job.age_s if job.movement_age_s is None else job.movement_age_s
 
 
 def many(incident: Incident) -> str:
@@ -71,7 +85,7 @@ def _description(job: JobView, incident: Incident | None) -> Iterator[str]:
     yield told + ("" if job.environment is None else f", {cut(job.environment)}")
     yield f"stopped at: {cut(job.last_span.name)}"
     yield f"why: {_words(job.cause)}"
-    yield f"without movement for: {duration.render(job.age_s if job.movement_age_s is None else job.movement_age_s)}"
+    yield f"without movement for: {duration.render(_still(job))}"
     facts = {"code": code_line(job), "lock holder": lock_holder(job), "host": job.host, "pod": job.pod, "pid": job.pid}
     yield from (f"{name}: {cut(value)}" for name, value in facts.items() if value not in (None, ""))
     if incident is not None and incident.jobs > 1:

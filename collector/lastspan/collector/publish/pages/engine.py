@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib.resources import files
 from typing import Any, Final
 
@@ -32,6 +33,8 @@ _FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable", "X-Co
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _LONG: Final = 300
 """Of a name that somebody else gave; the rest is in the JSON."""
+_UNSEEN: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that set the direction of what follows them."""
 
 
 def _assets() -> dict[str, tuple[str, bytes]]:
@@ -68,11 +71,17 @@ def _ticks(text: str) -> Markup:
     return Markup("").join(code)
 
 
+def _visible(value: object) -> object:
+    """Show what cannot be seen, or would turn the text around it, as a replacement character. Markup is ours."""
+    return _UNSEEN.sub("\ufffd", value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _engine() -> Environment:
     engine = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
