@@ -18,7 +18,7 @@ from .threads import cpu_time_ns
 from .waited import HELD, Node, Wait, short_place, task_wait, wait_of
 
 _SLICE_NS: Final = 2_000_000
-_DEPTH_MAX: Final = 128
+_DEPTH_MAX: Final = 4096
 _TASKS_MAX: Final = 10_000
 _CIRCLE_MAX: Final = 16
 

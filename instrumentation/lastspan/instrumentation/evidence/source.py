@@ -147,7 +147,8 @@ def holding(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-_DEPTH_MAX: Final = 128
+_DEPTH_MAX: Final = 4096
+"""A recursion may have the lock at its outer end."""
 _IDLE_MAX: Final = 4096
 _idle: Final[dict[int, tuple[CodeType, set[int] | None]]] = {}
 """By code: the places that are inside no `with` block; None: there is none in it. Most frames are passed over so."""
