@@ -289,3 +289,27 @@ def test_the_same_job_twice(values: dict[str, Any], spoken: bool, cause: str) ->
         if spoken:
             held.tell(first, first.state(1))
     assert held.job(job_key(1)).cause == cause
+
+
+@pytest.mark.parametrize(
+    ("values", "cause"),
+    [
+        # Two threads or greenlets of one worker have it.
+        ({}, "redelivered"),
+        # Plain code may well call several of its jobs the same.
+        ({"job_system": "python"}, "unknown"),
+        # A job inside of a job: one of them is part of the other.
+        ({"job_outer_span_id": job_key(1)[33:]}, "unknown"),
+        # A retry.
+        ({"job_attempt": 2}, "unknown"),
+    ],
+)
+def test_the_same_job_twice_in_one_process(values: dict[str, Any], cause: str) -> None:
+    held, process = Held(rules=RULES), Process()
+    system = {key: values[key] for key in values if key == "job_system"}
+    held.tell(process, process.job(1, age=300.0, **system))
+    held.tell(process, process.job(2, age=1.0, job_id="id-1", **values))
+    for _ in range(2):
+        held.wait(10)
+        held.tell(process, process.state(1, 2))
+    assert held.job(job_key(1)).cause == cause

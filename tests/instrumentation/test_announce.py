@@ -568,6 +568,27 @@ def test_one_odd_span_does_not_silence_the_others() -> None:
         assert len(of(made.said, STATE)) >= 4
 
 
+class Unreadable:
+    """A greenlet of which nothing can be read."""
+
+    @property
+    def dead(self) -> bool:
+        raise RuntimeError("no")
+
+
+def test_one_odd_stack_does_not_silence_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """A job whose code cannot be looked at is announced without; it is said once, and the others are seen as ever."""
+    with worker() as made:
+        odd, job = made.job("odd"), made.job()
+        made.spans.open[span_id(odd)] = (*made.spans.open[span_id(odd)][:2], Unreadable(), made.run_of(odd))
+        made.watch(60)
+        told = {record.attributes[a.SPAN_NAME]: record.attributes for record in of(made.said, OPEN)}
+        assert a.CODE_STACKTRACE not in told["odd"]
+        assert a.CODE_STACKTRACE in told["nightly"]
+        assert made.run_of(job) is not None
+        assert len([record for record in caplog.records if "cannot be read" in record.message]) == 1
+
+
 # --- properties ---------------------------------------------------------------------------------------------------
 
 moves = st.lists(

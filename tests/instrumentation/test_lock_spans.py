@@ -26,12 +26,17 @@ class Ledger:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.locks = {("of", "acme"): self.lock}
         self.event = threading.Event()
         self.orders: queue.Queue[str] = queue.Queue()
 
     def keep(self) -> None:
         with self.lock:
             self.event.wait()
+
+    def book_for(self, customer: str) -> None:
+        with self.locks["of", customer]:
+            pass
 
     def book(self) -> None:
         with self.lock:
@@ -86,6 +91,23 @@ def test_a_wait_that_lasts_is_a_span() -> None:
             assert 5 <= record.attributes[a.SPAN_AGE] <= 8
             assert record.attributes[a.LOCK_HOLDER_CODE].startswith("Ledger.keep, ")
             assert record.trace_id == job.context.trace_id
+        holder.join()
+
+
+def test_a_name_with_a_key_in_it_keeps_its_place() -> None:
+    """Quotes would make it look like a query, of whose text little is shown."""
+    ledger = Ledger()
+    with worker() as made:
+        holder = threading.Thread(target=ledger.keep, name="holder")
+        holder.start()
+        with waiting(made, lambda: ledger.book_for("acme"), ledger.event.set):
+            [record] = lock_spans(made.watch(8))
+            line = Ledger.book_for.__code__.co_firstlineno + 1
+            assert (
+                record.attributes[a.SPAN_NAME]
+                == f"self.locks[…, customer] in instrumentation/test_lock_spans.py:{line}"
+            )
+            assert record.attributes[a.LOCK_HOLDER_THREAD] == "holder"
         holder.join()
 
 

@@ -51,7 +51,7 @@ class Known:
         return max(found, key=lambda job: (job.end is None, job.attempt or 0, job.span.start_ns), default=None)
 
     def twins(self, job: JobRow) -> list[JobRow]:
-        """Return the other open runs of this very attempt, in other processes that were heard since both run."""
+        """Return the other open runs of this very attempt, whose processes were heard since both run."""
         return [other for other in self._tracker.others(job) if _overlaps(job, other)]
 
     # --- who has what ---------------------------------------------------------------------------------------------
@@ -195,12 +195,17 @@ def server_of(span: SpanRow, evidence: Evidence) -> str:
     return (evidence.wait.peer if evidence.wait is not None else None) or ""
 
 
+def _may_run_beside(first: JobRow, second: JobRow) -> bool:
+    """Whether a queue may have given both to one process: to other threads of it; a job inside a job is no twin."""
+    return first.type.system != "python" and second.outer is not first and first.outer is not second
+
+
 def _overlaps(job: JobRow, other: JobRow) -> bool:
     if other.end is not None or other.type.system != job.type.system or other.attempt != job.attempt:
         return False
     first, second = sorted((job, other), key=lambda one: one.span.start_ns)
     process = first.span.process
-    if process is None or process is second.span.process:
+    if process is None or (process is second.span.process and not _may_run_beside(first, second)):
         return False
     # An end that is still under way: the older one's process must have spoken since, and not of the end.
     return process.heard_ns - second.span.start_ns > process.interval_ns

@@ -8,6 +8,7 @@ own, which exports nothing: the collector hears of it all the same.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -41,6 +42,10 @@ class _Wait:
     steps: tuple[Step, ...]
     since: float
     """Since when it waits; monotonic s."""
+
+
+_QUOTED: Final = re.compile(r"""[a-z]*(['"]).*?\1""", re.IGNORECASE)
+"""A key in the source: a span's name that has a quote is taken for a query, of which less would be left."""
 
 
 class LockSpans:
@@ -113,7 +118,7 @@ class LockSpans:
             return ""
         known = sampled.found.get(a.LOCK_NAME) or (sampled.lock.name if sampled.lock is not None else "")
         if known:
-            return clean.text(known)
+            return clean.text(_QUOTED.sub("…", known))
         if sampled.kind not in LOCK_WAITS:
             return ""  # a queue or an event that has no name here: the job's own span says as much
         code, line = stand.step

@@ -7,6 +7,7 @@ only when something has changed. The locks are searched once for each place wher
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -17,13 +18,14 @@ from lastspan.semconv import attributes as a
 from . import clean
 from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text, values
 from .evidence.diagnosis import Attributes, Subject, diagnose
-from .evidence.frames import application_index, live
+from .evidence.frames import application_index, live, worker_of
 from .evidence.hubs import Hubs
 from .evidence.locks import Holder, WaitedLock, find
 from .evidence.loops import Loop, Loops
 from .evidence.place import Place
 from .evidence.pools import keeps, waited_pool
 from .evidence.sessions import sessions_in_reach
+from .evidence.waited import HELD
 from .spans import Where
 
 if TYPE_CHECKING:
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .spans import OpenSpans
 
+_logger = logging.getLogger(__name__)
+
 _APART: Final = 0.05
 """Two samples that are closer say nothing of CPU time, s."""
 BUSY: Final = 0.05
 """CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
+_HALF: Final = 0.5
 _STACK_MAX: Final = 16_384
 _SEARCHED: Final = frozenset(
     {"lock", "semaphore", "condition", "event", "barrier", "queue", "thread", "future", "task"}
@@ -42,6 +47,8 @@ _SEARCHED: Final = frozenset(
 """Waits at an object of the process that has a name, or for work of another thread or task."""
 _SEARCH_PAUSE_MAX: Final = 600.0
 """Between two searches for the same lock, s."""
+_ASKED_MAX: Final = 64
+"""Jobs that are asked whether a thread works for them."""
 _LAG: Final = 0.5
 """An event loop that is later than that is blocked, s."""
 
@@ -58,6 +65,7 @@ class Sampled:
         "cpu_ratio",
         "diagnosed_at",
         "found",
+        "holder_run",
         "lock",
         "look",
         "loop",
@@ -88,6 +96,8 @@ class Sampled:
         self.loop: Attributes = {}
         """Of its event loop, while that does not run."""
         self.lock: WaitedLock | None = None
+        self.holder_run: Run | None = None
+        """The job for which the lock's holder works, if that has no span of it."""
         self.diagnosed_at: float | None = None
         self.searched_at: float | None = None
         self.searched_next = 0.0
@@ -101,6 +111,11 @@ class Sampled:
         """Its thread computes, or would if it got a core; False also where that is not known."""
         cpu, queue = self.cpu_ratio or 0.0, self.queue_ratio or 0.0
         return cpu > BUSY / 2 and cpu + queue > BUSY
+
+    @property
+    def may_sleep(self) -> bool:
+        """It wants a core for less than half of the time, as one that polls and sleeps for a moment."""
+        return (self.cpu_ratio or 0.0) + (self.queue_ratio or 0.0) < _HALF
 
     @property
     def kind(self) -> str:
@@ -161,6 +176,7 @@ class Sampling:
         self._pinged: set[int] = set()
         """Loops that were asked at this look, by id."""
         self._pinged_at = 0.0
+        self._has_warned = False
         self._sampled: dict[int, Sampled] = {}
         self.is_hurried = False
         """This look is late, for native code kept the interpreter, and may again at each call of the system."""
@@ -182,6 +198,18 @@ class Sampling:
         self, span_id: int, where: Where, run: Run, now: float, *, is_call: bool
     ) -> Generator[None, None, Look | None]:
         """Look at a leaf, if it is time; yields where the host may want its turn. Returns what was seen."""
+        try:
+            return (yield from self._sample(span_id, where, run, now, is_call=is_call))
+        except Exception:  # what one job's code looks like must not silence what is told of all others
+            self._sampled.pop(span_id, None)
+            if not self._has_warned:
+                self._has_warned = True
+                _logger.warning("lastspan: where a job stands cannot be read; it is told without", exc_info=True)
+            return None
+
+    def _sample(
+        self, span_id: int, where: Where, run: Run, now: float, *, is_call: bool
+    ) -> Generator[None, None, Look | None]:
         sampled = self._sampled.get(span_id) or self._sampled.setdefault(span_id, Sampled(run.package))
         loop = where.task.get_loop() if where.task is not None else self._hubs.of(where.greenlet, run.hub)
         lag = 0.0 if loop is None else self._lag(loop, where, now)
@@ -193,10 +221,13 @@ class Sampling:
         sampled.loop = {} if loop is None or lag < _LAG else self._of_loop(loop, where, run, lag)
         if sampled.taken < 2 or not seen.steps:
             return seen
-        if sampled.is_busy:
+        may_look = sampled.place.is_still and not self.is_hurried
+        if sampled.is_busy and not (may_look and sampled.may_sleep):
             sampled.forget()
-        elif sampled.place.is_still and not self.is_hurried:
+        elif may_look:
             yield from self._look_harder(sampled, seen, where, run, now, is_call=is_call)
+            if sampled.is_busy and sampled.kind != "sleep":
+                sampled.forget()
         return seen
 
     def _look(self, span_id: int, where: Where, run: Run) -> Look:
@@ -238,6 +269,8 @@ class Sampling:
             fibers = [entry[2] for entry in list(self._spans.open.values())]
             greenlets = [one for one in fibers if hasattr(one, "gr_frame")] if where.greenlet is not None else []
             sampled.lock = yield from find(where, self._describe, greenlets)
+            yield
+            sampled.holder_run = self._run_behind(sampled.lock)
 
     def _search_pool(self, where: Where, run: Run) -> Generator[None, None, WaitedLock | None]:
         """Find the job that keeps a connection of the pool that another one waits for."""
@@ -311,6 +344,17 @@ class Sampling:
                 return run
         return None
 
+    def _run_behind(self, lock: WaitedLock | None) -> Run | None:
+        """Return the job that joins a lock's holder, or awaits its result: a thread that has no span of its own."""
+        if lock is None or lock.holder is None or lock.wait not in HELD or self.run_of(lock.holder.key) is not None:
+            return None
+        thread = lock.holder.ident
+        if thread is None:
+            return None
+        entries = (self._spans.open.get(span_id) for span_id in list(self._spans.runs)[:_ASKED_MAX])
+        found = (entry for entry in entries if entry is not None and worker_of(self._spans.where(entry)) == thread)
+        return next((entry[3] for entry in found), None)
+
     # --- as attributes --------------------------------------------------------------------------------------------
 
     def evidence(self, span_id: int, run: Run | None, now: float) -> Attributes:
@@ -340,7 +384,7 @@ class Sampling:
             }
         found |= sampled.found
         if sampled.lock is not None:
-            found |= self._of_lock(sampled.lock)
+            found |= self._of_lock(sampled.lock, sampled.holder_run)
         return found | sampled.loop
 
     def is_diagnosed(self, span_id: int) -> bool:
@@ -363,7 +407,7 @@ class Sampling:
             sampled.loop.get(a.LOOP_CULPRIT),
         )
 
-    def _of_lock(self, lock: WaitedLock) -> Attributes:
+    def _of_lock(self, lock: WaitedLock, holder_run: Run | None) -> Attributes:
         found: Attributes = {
             a.LOCK_NAME: clean.text(lock.name) or None,
             a.LOCK_KIND: clean.text(lock.kind) or None,
@@ -372,10 +416,10 @@ class Sampling:
         }
         if lock.wait:
             found[a.WAIT_KIND] = lock.wait
-        return found | ({} if lock.holder is None else self._of_holder(lock.holder))
+        return found | ({} if lock.holder is None else self._of_holder(lock.holder, holder_run))
 
-    def _of_holder(self, holder: Holder) -> Attributes:
-        run = self.run_of(holder.key)
+    def _of_holder(self, holder: Holder, behind: Run | None) -> Attributes:
+        run = self.run_of(holder.key) or (behind if behind is not None and behind.span_id in self._spans.runs else None)
         found: Attributes = {
             a.LOCK_HOLDER_THREAD: clean.text(holder.thread) or None,
             a.LOCK_HOLDER_CODE: clean.text(holder.code, 1024) or None,

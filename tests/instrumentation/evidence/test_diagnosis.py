@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import multiprocessing
 import os
+import pty
+import select
 import sqlite3
 import subprocess
 import sys
 import threading
+import tty
 from collections.abc import Callable, Coroutine, Iterator
 from multiprocessing import connection as pipes
 from pathlib import Path
@@ -109,6 +113,24 @@ def test_a_connection_of_multiprocessing_may_be_a_socket() -> None:
     silent = Silent()
     with standing(lambda: pipes.Client(("127.0.0.1", silent.port), authkey=b"k"), silent.close) as where:
         assert until_kind(where, "socket")[a.WAIT_PEER] == silent.address
+
+
+def test_a_pipe_with_two_ways_is_a_pipe() -> None:
+    """To the kernel it is a pair of sockets that nobody gave a name."""
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs, standing(ours.recv, lambda: theirs.send(1)) as where:
+        until_kind(where, "pipe")
+
+
+@pytest.mark.parametrize(("end", "kind"), [(0, "pipe"), (1, "input")])
+def test_select_takes_any_descriptor(end: int, kind: str) -> None:
+    """The program at the other end of a terminal writes as into a pipe; at a terminal somebody types."""
+    ends = pty.openpty()
+    tty.setraw(ends[1])
+    with standing(lambda: select.select([ends[end]], [], []), lambda: os.write(ends[1 - end], b"a")) as where:
+        until_kind(where, kind)
+    for descriptor in ends:
+        os.close(descriptor)
 
 
 def test_a_cursor_that_fetches(postgres: Postgres) -> None:

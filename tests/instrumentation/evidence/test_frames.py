@@ -434,3 +434,37 @@ def test_a_loop_of_another_thread_is_followed() -> None:
     loop.call_soon_threadsafe(loop.stop)
     runner.join(20)
     loop.close()
+
+
+def nested_loops(there: threading.Event, leave: threading.Event) -> None:
+    there.set()
+    while not leave.is_set():
+        for one in range(300):
+            for two in range(300):
+                if (one * two) % 977 == 1_000:
+                    there.clear()
+
+
+def test_an_instruction_without_a_line_has_that_of_the_one_before_it() -> None:
+    """The jump from the end of an inner loop has none: there a thread is met most of the time."""
+    with thread(nested_loops) as runner:
+        assert runner.ident is not None
+        lines = [step[1] for _ in range(200) for step in look(Where(runner.ident, None, None)).steps]
+    assert all(type(line) is int for line in lines)
+
+
+def deeper(depth: int, there: threading.Event, leave: threading.Event) -> None:
+    if depth:
+        deeper(depth - 1, there, leave)
+    else:
+        inner(there, leave)
+
+
+def test_of_a_deep_stack_both_ends_are_seen() -> None:
+    """Who called a recursion of a library is at the outer end."""
+    with thread(lambda there, leave: deeper(500, there, leave)) as runner:
+        assert runner.ident is not None
+        names = functions(look(Where(runner.ident, None, None)))
+    assert "<lambda>" in names
+    assert "inner" in names
+    assert len(names) <= 128

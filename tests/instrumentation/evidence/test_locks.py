@@ -13,6 +13,7 @@ import threading
 import time
 import types
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -439,6 +440,64 @@ def parenthesised() -> Pair:
     return hold, want
 
 
+def of_a_key() -> Pair:
+    locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def hold(work: Callable[[], None]) -> None:
+        customer = "acme"
+        with locks[f"of {customer}"]:
+            work()
+
+    def want() -> None:
+        key = "of acme"
+        with locks[key]:  # waits
+            pass
+
+    return hold, want
+
+
+def behind_a_property() -> Pair:
+    class Pool:
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+
+        @property
+        def lock(self) -> threading.Lock:
+            return self._lock
+
+    pool = Pool()
+
+    def hold(work: Callable[[], None]) -> None:
+        with pool._lock:
+            work()
+
+    def want() -> None:
+        with pool.lock:  # waits
+            pass
+
+    return hold, want
+
+
+def below_a_recursion() -> Pair:
+    lock = threading.Lock()
+
+    def deeper(work: Callable[[], None], depth: int) -> None:
+        if depth:
+            deeper(work, depth - 1)
+        else:
+            work()
+
+    def hold(work: Callable[[], None]) -> None:
+        with lock:
+            deeper(work, 300)
+
+    def want() -> None:
+        with lock:  # waits
+            pass
+
+    return hold, want
+
+
 HELD = [
     # scene, what the source calls it, class, certainty
     (with_attribute, "self._lock", "threading.Lock", "certain"),
@@ -459,6 +518,9 @@ HELD = [
     (rebound, "lock", "threading.Lock", "certain"),
     (rebound_and_acquired, "lock", "threading.Lock", "certain"),
     (of_processes, "lock", "multiprocessing.Lock", "certain"),
+    (of_a_key, "locks[key]", "threading.Lock", "certain"),
+    (behind_a_property, "pool.lock", "threading.Lock", "certain"),
+    (below_a_recursion, "lock", "threading.Lock", "certain"),
 ]
 
 

@@ -11,11 +11,12 @@ import textwrap
 import threading
 import types
 import weakref
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,12 @@ class Probe:
     def acquire(self, *arguments: object, **named: object) -> bool:
         self._look()
         return True
+
+    def __iter__(self) -> Probe:
+        return self
+
+    def __next__(self) -> None:
+        self._look()
 
     def text(self) -> str | None:
         found, _, _ = self.seen[-1]
@@ -203,6 +210,15 @@ def two_calls_in_a_line(probe: Probe) -> None:
     Probe().acquire(), probe.acquire()
 
 
+def next_item(probe: Probe) -> None:
+    for _ in probe:
+        break
+
+
+def comprehension_as_an_argument(probe: Probe) -> None:
+    probe.acquire(all(os.path.isdir(name) for name in [os.sep]))
+
+
 def unicode_before(probe: Probe) -> None:
     len("ÄÖÜ€"), probe.acquire()
 
@@ -228,6 +244,8 @@ def unicode_before(probe: Probe) -> None:
         (of_equal_names, "probe", [], True),
         (decorated, "probe", [], True),
         (two_calls_in_a_line, "probe.acquire()", [], False),  # without columns: which of the two
+        (next_item, "probe", [], False),
+        (comprehension_as_an_argument, "probe.acquire(all((os.path.isdir(name) for name in [os.sep])))", [], True),
         (unicode_before, "probe.acquire()", [], True),
     ],
 )
@@ -448,18 +466,27 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
 # --- objects ----------------------------------------------------------------------------------------------------------
 
 GLOBAL = "a global"
+LETTER = "a"
 
 
 def frame_of(there: dict[str, Any]) -> FrameType:
     """Return a frame with some local variables."""
-    one, two, numbers, table = there.get("one"), there.get("two"), [10, 20], {"a": 1, 2: "b"}
+    one, two, numbers, table = there.get("one"), there.get("two"), [10, 20], {"a": 1, 2: "b", ("a", 2): "c"}
+    named = Named("one", {"a": 1})
+    counted: defaultdict[str, int] = defaultdict(int, {"a": 1})
+    ordered = OrderedDict(a=1)
 
     def inner() -> FrameType:
         assert one is one
         return sys._getframe(1)
 
-    assert (two, numbers, table) is not None
+    assert (two, numbers, table, named, counted, ordered) is not None
     return inner()
+
+
+class Named(NamedTuple):
+    first: str
+    second: dict[str, int]
 
 
 class Plain:
@@ -473,11 +500,51 @@ class Plain:
     def method(self) -> None:
         pass
 
+    @property
+    def other_name(self) -> str:
+        return self.own
+
+    @property
+    def name_of_a_name(self) -> str:
+        return self.other_name
+
+    @property
+    def computed(self) -> str:
+        return self.own.upper()
+
+    @property
+    def circle(self) -> Any:
+        return self.circle
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("one.own", "own"),
+        ("one.other_name", "own"),  # all that its property does is to give out another attribute
+        ("one.name_of_a_name", "own"),
+        ("one.computed", MISSING),
+        ("one.circle", MISSING),
+        ("table['a', 2]", "c"),
+        ("table['a', numbers]", MISSING),
+        ("table[f'{table[2]}']", MISSING),
+        ("table[f'{GLOBAL[0:]}']", MISSING),
+        ("table[f'{LETTER}']", 1),
+        ("table[f'{numbers}']", MISSING),
+        ("table.get('a')", 1),
+        ("table.setdefault('a', numbers)", 1),
+        ("table.get('z', numbers)", MISSING),
+        ("one.get('a')", MISSING),
+        ("counted['a']", 1),
+        ("counted['z']", MISSING),  # and it is not made
+        ("ordered['a']", 1),
+        ("numbers[5 % len(numbers)]", 20),
+        ("numbers[hash(3) % 2]", 20),
+        ("hash(one)", MISSING),
+        ("named.first", "one"),
+        ("named.second['a']", 1),
+        ("getattr(one, 'own')", "own"),
+        ("getattr(one, 'absent', None)", MISSING),
         ("one.slot", "slot"),
         ("one.unset", MISSING),
         ("one.shared", "of the class"),
@@ -509,7 +576,7 @@ class Plain:
     ],
 )
 def test_an_object_by_its_name(text: str, expected: object) -> None:
-    """Names, attributes, elements, constants and small sums; nothing is called."""
+    """Names, attributes, elements, constants, small sums, and what looks one up; nobody's code is called."""
     frame = frame_of({"one": Plain(), "two": Plain})
     assert evaluate(ast.parse(text, mode="eval").body, frame) == expected
 
@@ -577,7 +644,13 @@ def hostile() -> dict[str, Callable[[], object]]:
     }
 
 
-@pytest.mark.parametrize("name", ["one", "one.hidden", "one.absent", "one.attribute", "one['a']", "one[0]", "one.a"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("one", "one.hidden", "one.absent", "one.attribute", "one['a']", "one[0]", "one.a", "one.get('a')"),
+        *("numbers[len(one) + 9]", "hash(one)", "getattr(one, 'hidden')", "f'{one}'", "one[one]", "one['a', one]"),
+    ],
+)
 @pytest.mark.parametrize("kind", list(hostile()))
 def test_nobodys_code_is_run(kind: str, name: str) -> None:
     """Neither by reading an object nor by asking what it is."""

@@ -774,8 +774,16 @@ def a_sleep(): time.sleep(900)
 def a_greenlet(): other.join()
 def greenlets(): gevent.joinall([other])
 def a_result(): result.get()
+def inside():
+    with room:
+        pass
+def each_item():
+    for item in items:
+        pass
 
-for stands in (an_event, an_item, room_, a_lock, a_plain_item, a_sleep, a_greenlet, greenlets, a_result):
+for stands in (
+    an_event, an_item, room_, a_lock, a_plain_item, a_sleep, a_greenlet, greenlets, a_result, inside, each_item
+):
     greenlet = gevent.spawn(stands)
     gevent.sleep(0)
     found = wait(live(Where(ident, None, greenlet)))
@@ -800,6 +808,8 @@ def test_greenlets(tmp_path: Path) -> None:
         "a_greenlet task Greenlet.join",
         "greenlets task gevent.joinall",
         "a_result future AsyncResult.get",
+        "inside semaphore Semaphore.acquire",
+        "each_item queue Queue.__next__",
     ], done.stderr
 
 

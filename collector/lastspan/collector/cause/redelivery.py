@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ..track import JobRow
 from . import delivery
 from .case import Case, Cause
 from .words import join, place, process, stands, stands_at, took
 
 
 def find_twins(case: Case) -> Cause | None:
-    """The same attempt of the same job, open in two processes that are both alive."""
+    """The same attempt of the same job, open twice: in two processes that are both alive, or two threads of one."""
     if not case.known.twins(case.job):
         return None
     return Cause("redelivered", 0.9, "redelivered", case.job.type.name, _twin_words, _advice)
@@ -28,11 +29,16 @@ def _twin_words(case: Case) -> str:
     where = place(case)
     return join(
         f"The queue gave it out again while it runs: it is open in {process(case.job)} for "
-        f"{took(case.known.now_ns - case.job.span.start_ns)} and in {process(other)} for "
+        f"{took(case.known.now_ns - case.job.span.start_ns)} and in {_beside(case, other)} for "
         f"{took(case.known.now_ns - other.span.start_ns)}{more}.",
         f"This one stands at {where}," if where else "",
         f"the other one is {stands(other, case.known)}." if where else "",
     )
+
+
+def _beside(case: Case, other: JobRow) -> str:
+    is_same = other.span.process is case.job.span.process
+    return "another thread or task of it" if is_same else process(other)
 
 
 def _overdue_words(case: Case) -> str:

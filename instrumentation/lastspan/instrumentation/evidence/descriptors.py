@@ -240,7 +240,7 @@ def _file(number: int, link: str, proc: str) -> Descriptor:
     is_blocking = _is_blocking(number)
     if link.startswith("pipe:"):
         return Descriptor(number, "pipe", state=_end(number), is_blocking=is_blocking, inode=_inode(link))
-    if link.startswith(("/dev/pts/", "/dev/tty", "/dev/console")):
+    if link.startswith(("/dev/pts/", "/dev/ptmx", "/dev/tty", "/dev/console")):
         return Descriptor(number, "tty", path_text(link), is_blocking=is_blocking)
     if link.startswith("/"):
         return Descriptor(number, "file", path_text(link), is_blocking=is_blocking)

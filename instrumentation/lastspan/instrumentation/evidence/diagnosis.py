@@ -61,6 +61,7 @@ _BY_DESCRIPTOR: Final[Mapping[str, str]] = {
     "tty": "input",
     "file": "disk",
 }
+_MASTER: Final = "/dev/ptmx"
 _CALLS: Final = frozenset({"http", "db"})
 _NAMED_MAX: Final = 3
 _SLICE: Final = 1.0
@@ -139,19 +140,26 @@ def _kernel(thread_id: int | None) -> Kernel:
     blocked = system_call(thread_id)
     about = _about(blocked)
     if blocked.name in _POLLS:
-        kind = _BY_DESCRIPTOR.get(about.kind, "") if about is not None else ""
+        kind = _of_descriptor(about)
         is_sleep = about is None and not blocked.descriptors and blocked.descriptor is None
         return Kernel("sleep" if is_sleep else kind, blocked, about)
     if blocked.name in _READS:
-        return Kernel(_BY_DESCRIPTOR.get(about.kind, "") if about is not None else "", blocked, about)
+        return Kernel(_of_descriptor(about), blocked, about)
     return Kernel(_BY_CALL.get(blocked.name, ""), blocked, about)
 
 
 def _behind(kernel: Kernel, number: int) -> Kernel:
     """What a task or greenlet waits for: its thread waits for all of them, or runs another."""
     about = descriptor(number)
-    kind = _BY_DESCRIPTOR.get(about.kind, "") if about is not None else ""
-    return Kernel(kind, kernel.call, about)
+    return Kernel(_of_descriptor(about), kernel.call, about)
+
+
+def _of_descriptor(about: Descriptor | None) -> str:
+    if about is None:
+        return ""
+    if about.kind == "tty" and about.peer == _MASTER:
+        return "pipe"  # a program writes at its other end, for whom it is the terminal
+    return _BY_DESCRIPTOR.get(about.kind, "")
 
 
 def _is_elsewhere(kernel: Kernel, used: Session | None) -> bool:
@@ -184,12 +192,19 @@ def _kind(waits: Wait | None, kernel: Kernel, used: Session | None, *, is_locked
     if used is not None and used.system == "sqlite" and (kernel.kind == "sleep" or (is_locked and not kernel.kind)):
         return "db_lock"
     if waits is not None and {waits.kind, kernel.kind} == {"socket", "pipe"}:
-        return kernel.kind  # a stream, or a connection of multiprocessing, may be either
+        # A stream, or a connection of multiprocessing, may be either; of two ways it is a pair of nameless sockets.
+        return waits.kind if _is_nameless(kernel.about) else kernel.kind
+    if waits is not None and (waits.kind, kernel.kind) == ("socket", "input"):
+        return "input"  # `select` takes any descriptor
     if waits is not None:
         return waits.kind
     if used is not None and kernel.kind == "socket":
         return "db"
     return kernel.kind
+
+
+def _is_nameless(about: Descriptor | None) -> bool:
+    return about is not None and about.kind == "unix" and not about.peer
 
 
 def _of_wait(waits: Wait | None) -> Attributes:

@@ -23,6 +23,8 @@ Step: TypeAlias = "tuple[CodeType, int]"
 """One frame: its code, and the line where it stands."""
 
 _DEPTH_MAX: Final = 128
+"""Of a deeper stack both ends are kept: who called a recursion, and where it is now."""
+_WALKED_MAX: Final = 4096
 _FOLLOWED_MAX: Final = 4
 """Executors whose work waits for work of an executor."""
 _STACK_TEXT_MAX: Final = 8192
@@ -69,9 +71,21 @@ def look(where: Where) -> Look:
     """
     frames, thread, unseen = _seen(where)
     native_id, name = _thread(thread or where.thread)
-    steps = tuple((frame.f_code, frame.f_lineno) for frame in frames)
+    steps = tuple((frame.f_code, frame.f_lineno or line_of(frame)) for frame in frames)
     awaits = tasks.awaited(where.task) if where.task is not None and thread is None else None
     return Look(steps, native_id, name, unseen, is_on_thread=thread is not None, awaits=awaits)
+
+
+def line_of(frame: FrameType) -> int:
+    """Return the line where a frame stands.
+
+    An instruction may have none of its own, as the jump from the end of an inner loop: it is of the one before it.
+    """
+    line: int | None = frame.f_lineno
+    if line is None:
+        before = [row[2] for row in frame.f_code.co_lines() if row[0] <= frame.f_lasti and row[2] is not None]
+        line = before[-1] if before else frame.f_code.co_firstlineno
+    return line
 
 
 def live(where: Where) -> tuple[FrameType, ...]:
@@ -80,6 +94,11 @@ def live(where: Where) -> tuple[FrameType, ...]:
     A frame keeps alive what its function uses: the caller lets go of them before it does anything else.
     """
     return tuple(_seen(where)[0])
+
+
+def worker_of(where: Where) -> int | None:
+    """Return the thread that does what a span's code waits for, or runs that code; None: nobody runs."""
+    return _seen(where)[1]
 
 
 def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
@@ -102,7 +121,7 @@ def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
     frames = _thread_frames(frame)
     if (main := tasks.main_task(frames)) is not None:
         awaited, thread = _task_frames(main, where.thread)
-        return [*frames, *awaited][-_DEPTH_MAX:], thread, ""
+        return _both_ends([*frames, *awaited]), thread, ""
     return *_followed(frames, where.thread, current), ""
 
 
@@ -115,13 +134,13 @@ def _followed(
         work = tasks.work_waited_for(frames)
         if (task := tasks.task_behind(work)) is not None:
             own, runs = _task_frames(task, tasks.loop_thread(task))
-            return [*frames, *own][-_DEPTH_MAX:], runs
+            return _both_ends([*frames, *own]), runs
         ident = tasks.joined_thread(frames) if work is None else tasks.executor_thread(work, current)
         if ident is None or ident in followed or ident not in current:  # a greenlet has no frames of a thread
             break
         frames, thread = [*frames, *tasks.within(_thread_frames(current.get(ident)), work)], ident
         followed.add(ident)
-    return frames[-_DEPTH_MAX:], thread
+    return _both_ends(frames), thread
 
 
 def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameType], int | None]:
@@ -130,7 +149,7 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
     if work is None:
         thread = tasks.thread_of_library(frames)
         running = _thread_frames(_current_frames().get(thread)) if thread is not None else []
-        return [*frames, *tasks.within(running, None)][-_DEPTH_MAX:], thread if running else None
+        return _both_ends([*frames, *tasks.within(running, None)]), thread if running else None
     current = _current_frames()
     thread = loop_thread
     if isinstance(work, concurrent.futures.Future):
@@ -138,7 +157,7 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
         if thread is None:
             return frames, None
     running = _thread_frames(current.get(thread))
-    return [*frames, *tasks.within(running, work)][-_DEPTH_MAX:], thread
+    return _both_ends([*frames, *tasks.within(running, work)]), thread
 
 
 def is_application(filename: str, package: str = "") -> bool:
@@ -238,8 +257,13 @@ def _thread(ident: int) -> tuple[int | None, str]:
 
 def _thread_frames(frame: FrameType | None) -> list[FrameType]:
     frames: list[FrameType] = []
-    while frame is not None and len(frames) < _DEPTH_MAX:
+    while frame is not None and len(frames) < _WALKED_MAX:
         frames.append(frame)
         frame = frame.f_back
     frames.reverse()
-    return frames
+    return _both_ends(frames)
+
+
+def _both_ends(frames: list[FrameType]) -> list[FrameType]:
+    half = _DEPTH_MAX // 2
+    return frames if len(frames) <= _DEPTH_MAX else [*frames[:half], *frames[-half:]]

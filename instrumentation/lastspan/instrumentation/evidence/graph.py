@@ -12,13 +12,13 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 from . import source, tasks, values
-from .frames import _current_frames, _thread, is_application, qualname
+from .frames import _current_frames, _thread, is_application, line_of, qualname
 from .held import Hold, holds_of
 from .threads import cpu_time_ns
 from .waited import HELD, Node, Wait, short_place, task_wait, wait_of
 
 _SLICE_NS: Final = 2_000_000
-_DEPTH_MAX: Final = 128
+_DEPTH_MAX: Final = 4096
 _TASKS_MAX: Final = 10_000
 _CIRCLE_MAX: Final = 16
 
@@ -127,7 +127,7 @@ class Graph:
         if not stack:
             return ""
         frame = next((one for one in stack if is_application(one.f_code.co_filename)), stack[0])
-        return f"{qualname(frame.f_code)}, {short_place(frame.f_code.co_filename, frame.f_lineno or 0)}"
+        return f"{qualname(frame.f_code)}, {short_place(frame.f_code.co_filename, line_of(frame))}"
 
     def others_busy(self, start: Node) -> bool:
         """Say whether another thread or task runs code of the application, which may hold a lock unseen."""

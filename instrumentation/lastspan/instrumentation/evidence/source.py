@@ -20,6 +20,7 @@ from itertools import islice
 from types import CodeType, FrameType
 from typing import Final, Generic, TypeAlias, TypeVar
 
+from .frames import line_of
 from .values import MISSING, attribute, evaluate, mangled, variable
 
 __all__ = [
@@ -110,12 +111,16 @@ _AWAITING: Final = frozenset(
     if name in dis.opmap
 )
 """The instructions of an await: between the start of an `async with` and its body, that of `__aenter__`."""
+_BEGIN, _NEXT = bytes([dis.opmap["GET_ITER"]]), bytes([dis.opmap["FOR_ITER"]])
 _AWAIT_MAX: Final = 32
 """Bytes that they take."""
 
 
 def expression(frame: FrameType) -> Expr | None:
-    """Return the expression that the frame executes: a call, an await, or the item of a `with` that it enters."""
+    """Return the expression that the frame executes: a call, an await, the item of a `with` that it enters.
+
+    Or what a `for` goes over, while it gets the next item.
+    """
     code, place = frame.f_code, frame.f_lasti
     return _expressions.of(code, place, lambda: _guarded(_expression, code, place))
 
@@ -142,7 +147,8 @@ def holding(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-_DEPTH_MAX: Final = 128
+_DEPTH_MAX: Final = 4096
+"""A recursion may have the lock at its outer end."""
 _IDLE_MAX: Final = 4096
 _idle: Final[dict[int, tuple[CodeType, set[int] | None]]] = {}
 """By code: the places that are inside no `with` block; None: there is none in it. Most frames are passed over so."""
@@ -182,7 +188,7 @@ def calls(code: CodeType) -> tuple[tuple[tuple[int, int], str, Expr], ...]:
 def position(frame: FrameType) -> tuple[int, int]:
     """Return line and column (0 where columns are not known) where the frame stands."""
     span = _span(frame.f_code, frame.f_lasti)
-    return (span[0], span[2]) if span is not None else (frame.f_lineno or 0, 0)
+    return (span[0], span[2]) if span is not None else (line_of(frame), 0)
 
 
 def is_entering(frame: FrameType) -> bool:
@@ -202,6 +208,8 @@ def _expression(code: CodeType, place: int) -> Expr | None:
     at = _entering(code, place)
     if at is not None:
         return _item(code, at)
+    if code.co_code[place : place + 1] == _NEXT and code.co_code[place - 2 : place - 1] == _BEGIN:
+        place -= 4  # up to 3.12 both stand for the whole statement; what is before them ends the expression
     span = _span(code, place)
     if span is None:
         return _call_in_line(code, place)
@@ -383,24 +391,26 @@ def _plausible(
     code: CodeType, node: ast.expr, *, line: int = 0, entering: bool = False, alias: str = ""
 ) -> Expr | None:
     """Refuse what the code cannot have come from: a file that was edited since it was imported."""
-    known = {*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars}
+    known = _known_names(code)
     for part in ast.walk(node):
         name = part.id if isinstance(part, ast.Name) else part.attr if isinstance(part, ast.Attribute) else None
         if name is not None and name not in known and mangled(name, code) not in known:
-            if isinstance(part, ast.Name) and _is_bound_inside(name, node):
-                continue
             return None
     text = " ".join(ast.unparse(node).split())
     text = text if len(text) <= _TEXT_MAX else text[: _TEXT_MAX - 1] + "…"
     return Expr(text, node, code.co_filename, line or node.lineno, entering, alias)
 
 
-def _is_bound_inside(name: str, node: ast.expr) -> bool:
-    """Say whether a lambda or a comprehension in the expression makes the name: its code is another one."""
-    return any(
-        isinstance(part, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
-        for part in ast.walk(node)
-    )
+def _known_names(code: CodeType, depth: int = 0) -> set[str]:
+    """Return the names in a function's code, and in that of the lambdas and comprehensions inside of it."""
+    known = {*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars}
+    for inner in code.co_consts if depth < _INNER_MAX else ():
+        if isinstance(inner, CodeType) and inner.co_name.startswith("<"):
+            known |= _known_names(inner, depth + 1)
+    return known
+
+
+_INNER_MAX: Final = 4
 
 
 def _cut(lines: list[bytes], span: Span) -> bytes:

@@ -1,18 +1,20 @@
 """The objects that an expression names in a frame of another thread, read without running anybody's code.
 
-No property, no `__getattr__`, no `__eq__`, no metaclass: what cannot be read that way is `MISSING`.
+No code of a property, no `__getattr__`, no `__eq__`, no metaclass: what cannot be read that way is `MISSING`.
 """
 
 from __future__ import annotations
 
 import ast
+import dis
 import inspect
 import sys
 import threading
 import types
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 MISSING: Final = object()
 """There is no such thing, or it cannot be read without running somebody's code."""
@@ -115,6 +117,44 @@ def _evaluate(node: ast.AST, frame: FrameType) -> object:
             return -number if is_exactly(number, int, float) else MISSING  # type: ignore[operator]
         case ast.NamedExpr(target=target):
             return _evaluate(target, frame)
+        case ast.Tuple(elts=parts):
+            found = tuple(_evaluate(part, frame) for part in parts)
+            return MISSING if any(one is MISSING for one in found) else found
+        case ast.JoinedStr(values=parts):
+            return _joined(parts, frame)
+        case ast.Call(func=function, args=[first, *_], keywords=[]):
+            return _called(function, first, node.args[1:], frame)
+        case _:
+            return MISSING
+
+
+def _joined(parts: list[ast.expr], frame: FrameType) -> object:
+    """Return an f-string of plain text and numbers."""
+    found = []
+    for part in parts:
+        is_plain = not isinstance(part, ast.FormattedValue) or (part.conversion == -1 and part.format_spec is None)
+        value = _evaluate(part.value if isinstance(part, ast.FormattedValue) else part, frame) if is_plain else MISSING
+        if not is_exactly(value, str, int):
+            return MISSING
+        found.append(str(value))
+    return "".join(found)
+
+
+def _called(function: ast.expr, first: ast.expr, rest: list[ast.expr], frame: FrameType) -> object:
+    """Return what a call of the interpreter's own would return, of those that a key or a lock is looked up by."""
+    match function:
+        case ast.Attribute(value=owner, attr="get" | "setdefault"):
+            found = _evaluate(owner, frame)
+            return element(found, _evaluate(first, frame)) if is_exactly(found, *_DICTS) else MISSING
+        case ast.Name(id="getattr") if variable(frame, "getattr") is getattr:
+            owned, name = _evaluate(first, frame), _evaluate(rest[0], frame) if rest else MISSING
+            return attribute(owned, name) if owned is not MISSING and type(name) is str else MISSING
+        case ast.Name(id="len") if variable(frame, "len") is len and not rest:
+            sized = _evaluate(first, frame)
+            return len(sized) if is_exactly(sized, *_DICTS, list, tuple) else MISSING  # type: ignore[arg-type]
+        case ast.Name(id="hash") if variable(frame, "hash") is hash and not rest:
+            hashed = _evaluate(first, frame)
+            return hash(hashed) if is_exactly(hashed, str, int) else MISSING
         case _:
             return MISSING
 
@@ -139,17 +179,28 @@ def _computed(operator: ast.operator, left: object, right: object) -> object:
             return MISSING
 
 
+_DICTS: Final = (dict, defaultdict, OrderedDict)
+
+
 def element(owner: object, key: object) -> object:
-    """Return an element of an exact dict, list or tuple by an exact str or int."""
-    if type(owner) is dict and is_exactly(key, str, int):
-        if len(owner) > _KEYS_MAX or not all(is_exactly(one, str, int) for one in list(owner)):
+    """Return an element of one of the interpreter's own dictionaries, a list or a tuple by a plain key."""
+    if is_exactly(owner, *_DICTS) and _is_plain_key(key):
+        keys = list(dict.__iter__(owner)) if len(owner) <= _KEYS_MAX else [MISSING]  # type: ignore[arg-type]
+        if not all(_is_plain_key(one) for one in keys):
             return MISSING  # another key of the same hash would be asked whether it is equal
-        return owner.get(key, MISSING)
+        return dict.get(owner, key, MISSING)  # type: ignore[call-overload]  # without __missing__
     if type(owner) is list and type(key) is int:
         return owner[key] if -len(owner) <= key < len(owner) else MISSING
     if type(owner) is tuple and type(key) is int:
         return owner[key] if -len(owner) <= key < len(owner) else MISSING
     return MISSING
+
+
+def _is_plain_key(key: object) -> bool:
+    """Say whether nobody's code is asked for the hash of a key, nor whether it equals another one."""
+    if type(key) is tuple:
+        return all(is_exactly(part, str, int) for part in key)
+    return is_exactly(key, str, int)
 
 
 _mro: Final[Callable[[type], tuple[type, ...]]] = type.__dict__["__mro__"].__get__
@@ -161,6 +212,9 @@ _PLAIN_LOOKUPS: Final[tuple[object, ...]] = (
     type.__getattribute__,
     types.ModuleType.__getattribute__,
     types.SimpleNamespace.__getattribute__,
+    tuple.__getattribute__,
+    list.__getattribute__,
+    dict.__getattribute__,
 )
 
 
@@ -193,8 +247,11 @@ def class_attribute(kind: type, name: str) -> object:
     return MISSING
 
 
-def attribute(owner: object, name: str) -> object:
-    """Return an attribute that is plainly stored: in the instance, in a slot, in the class or the module."""
+def attribute(owner: object, name: str, depth: int = 0) -> object:
+    """Return an attribute that is plainly stored: in the instance, in a slot, in the class or the module.
+
+    Or one by another name, which is all that a property gives out.
+    """
     kind = type(owner)
     if not any(class_attribute(kind, "__getattribute__") is plain for plain in _PLAIN_LOOKUPS):
         return MISSING
@@ -202,8 +259,12 @@ def attribute(owner: object, name: str) -> object:
     if of_class is not MISSING:
         if type(of_class) is types.MemberDescriptorType:
             return _slot(of_class, owner)
+        if type(of_class) is _NAMED_ELEMENT:
+            return _named_element(of_class, owner)
+        if type(of_class) is property and depth < _GETTERS_MAX:
+            return _returned(of_class.fget, owner, depth + 1)
         if class_attribute(type(of_class), "__set__") is not MISSING:
-            return MISSING  # a property, or something like it
+            return MISSING  # something like a property
     if is_kind(owner, type):
         found = class_attribute(owner, name)  # type: ignore[arg-type]
         return MISSING if found is not MISSING and _is_descriptor(found) else found
@@ -211,6 +272,39 @@ def attribute(owner: object, name: str) -> object:
     if stored is not None and (found := _stored_entry(stored, name)) is not MISSING:
         return found
     return MISSING if of_class is not MISSING and _is_descriptor(of_class) else of_class
+
+
+_NAMED_ELEMENT: Final[Any] = type(NamedTuple("_Named", [("one", int)]).one)  # type: ignore[attr-defined]
+
+
+def _named_element(of_class: Any, owner: object) -> object:
+    """Return the element of a named tuple by its name; its class keeps which one it is."""
+    index = of_class.__reduce__()[1][0] if type(of_class) is not property else MISSING
+    is_one = type(index) is int and is_kind(owner, tuple) and index < tuple.__len__(owner)  # type: ignore[arg-type]
+    return tuple.__getitem__(owner, index) if is_one else MISSING  # type: ignore[call-overload]
+
+
+def _returned(getter: object, owner: object, depth: int) -> object:
+    """Return what a property gives out whose function only names an attribute: `return self._lock`."""
+    if type(getter) is not types.FunctionType or len(getter.__code__.co_code) > _GETTER_MAX:
+        return MISSING
+    found: object = MISSING
+    for step in dis.get_instructions(getter.__code__):
+        if step.opname.startswith("LOAD_FAST") and step.argval == getter.__code__.co_varnames[0]:
+            found = owner
+        elif step.opname == "LOAD_ATTR" and found is not MISSING:
+            found = attribute(found, step.argval, depth)
+        elif step.opname == "RETURN_VALUE":
+            return found
+        elif step.opname not in ("RESUME", "CACHE", "NOP"):
+            return MISSING
+    return MISSING
+
+
+_GETTER_MAX: Final = 128
+"""Bytes of its code."""
+_GETTERS_MAX: Final = 3
+"""Properties that give out what another one does."""
 
 
 def _is_descriptor(value: object) -> bool:

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from . import source, tasks, values
-from .frames import _current_frames
+from .frames import _current_frames, line_of
 from .source import Expr
 from .values import MISSING
 
@@ -194,7 +194,7 @@ _TAKES_BACK: Final = ("self._acquire_restore(", "await self.acquire(", "self.acq
 
 
 def _place(frame: FrameType, expr: Expr | None) -> tuple[str, int]:
-    return frame.f_code.co_filename, expr.line if expr is not None else frame.f_lineno or 0
+    return frame.f_code.co_filename, expr.line if expr is not None else line_of(frame)
 
 
 def _timeout_of(stack: list[FrameType], depth: int) -> float | None:

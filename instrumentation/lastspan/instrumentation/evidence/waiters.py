@@ -183,7 +183,10 @@ _GEVENT: Final[dict[str, dict[str, Waiter]]] = {
     "gevent._hub_primitives": {"iwait_on_objects": Waiter("task"), "wait_on_objects": Waiter("task")},
     "gevent.greenlet": {"joinall": Waiter("task", _TIMED), "Greenlet.join": Waiter("task", _TIMED)},
     "gevent.event": {"Event.wait": _EVENT, "AsyncResult.get": _FUTURE, "AsyncResult.wait": _FUTURE},
-    "gevent.queue": _many("Queue.get Queue.put SimpleQueue.get SimpleQueue.put JoinableQueue.join", _QUEUE),
+    "gevent.queue": _many(
+        "Queue.get Queue.put Queue.__next__ SimpleQueue.get SimpleQueue.put SimpleQueue.__next__ JoinableQueue.join",
+        _QUEUE,
+    ),
     "gevent.lock": _many("RLock.acquire DummySemaphore.acquire", _LOCK),
     "gevent.thread": _many("LockType.acquire", _LOCK),
     "gevent._semaphore": _many("Semaphore.acquire", _SEMAPHORE),

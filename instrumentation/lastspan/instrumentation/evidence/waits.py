@@ -422,9 +422,12 @@ def _calls(node: ast.expr, frame: FrameType, *, is_entering: bool) -> Iterator[s
     if isinstance(node, ast.Await):
         node = node.value
     if is_entering:
-        yield from _methods(values.evaluate(node, frame), "__enter__")
+        entered = values.evaluate(node, frame)
+        yield from _methods(entered, "__enter__")
+        yield from _methods(entered, "acquire")  # which is what it does, where it is not said
         return
-    if not isinstance(node, ast.Call):
+    if not isinstance(node, ast.Call):  # what a `for` statement goes over
+        yield from _methods(values.evaluate(node, frame), "__next__")
         return
     function = values.evaluate(node.func, frame)
     if type(function) in (BuiltinFunctionType, BuiltinMethodType):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator
 
@@ -85,3 +87,24 @@ def _numbers() -> Iterator[int]:
     while True:  # <- generator_that_never_ends stops here
         number += 1  # <- generator_that_never_ends stops here
         yield number  # <- generator_that_never_ends stops here
+
+
+@way("cpu_loop", span=JOB, is_heavy=True)
+def loops_in_loops() -> None:
+    """The jump from the end of an inner loop belongs to no line."""
+    best = 0
+    for one in itertools.count():  # <- stops here
+        for two in range(300):  # <- stops here
+            for three in range(300):  # <- stops here
+                if (one * two + three) % 977 == 0:  # <- stops here
+                    best = max(best, one)  # <- stops here
+
+
+@way("cpu_loop", span=JOB, is_heavy=True)
+def recursion_of_a_library() -> None:
+    """Hundreds of its frames lie upon the line that called it."""
+    tree: dict[str, object] = {}
+    for _ in range(200):
+        tree = {"child": tree, "values": list(range(20))}
+    while True:
+        copy.deepcopy(tree)  # <- stops here

@@ -60,6 +60,15 @@ def gevent_join() -> None:
     gevent.spawn(gevent.sleep, HOUR).join()  # <- stops here
 
 
+def _sleep(seconds: float) -> None:
+    gevent.sleep(seconds)
+
+
+@way("waiting", span=own_wait(), host="gevent")
+def gevent_joinall() -> None:
+    gevent.joinall([gevent.spawn(_sleep, HOUR) for _ in range(2)])  # <- stops here
+
+
 def crunch() -> None:
     """Never yields to the hub."""
     ready()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pty
+import select
 import subprocess
 import time
 
@@ -98,3 +100,19 @@ def terminal_that_nobody_types_at() -> None:
     _master, terminal = os.openpty()
     os.dup2(terminal, 0)
     input("Continue? [Y/n] ")  # <- stops here
+
+
+@way("waiting", span=own_wait())
+def pipe_with_two_ways() -> None:
+    ours, theirs = _fork.Pipe()
+    ours.recv()  # <- stops here
+    theirs.close()
+
+
+@way("waiting", span=own_wait())
+def program_at_a_terminal_of_its_own() -> None:
+    """As pexpect does it: the prompt never comes."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvp("sleep", ["sleep", "3600"])
+    select.select([terminal], [], [])  # <- stops here

@@ -21,6 +21,13 @@ def polling_with_a_sleep() -> None:
 
 
 @way("waiting", span=own_wait())
+def polling_with_very_short_sleeps() -> None:
+    """Its thread is never long without a core."""
+    while not Path("/nonexistent/report.csv").exists():  # <- stops here
+        time.sleep(0.002)  # <- stops here
+
+
+@way("waiting", span=own_wait())
 def signal_that_does_not_come() -> None:
     signal.pause()  # <- stops here
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 import time
+from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 from tests.e2e.causes.place import ready
 from tests.e2e.causes.way import lock, own_wait, wait, way
@@ -102,6 +105,98 @@ def lock_whose_holder_ended() -> None:
         pass
 
 
+_by_account: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+def _post(account: str, pause: float) -> None:
+    with _by_account[account]:  # <- lock_of_a_key stops here
+        ready()
+        time.sleep(pause)
+
+
+def post_first() -> None:
+    _post("acme", HOUR)
+
+
+@way("lock_wait", span=lock("_by_account"), beside=(post_first,), held_by="post_first")
+def lock_of_a_key() -> None:
+    _post("acme", 0)
+
+
+_stripes = [threading.Lock() for _ in range(8)]
+
+
+def hold_stripe() -> None:
+    key = 19
+    with _stripes[key % len(_stripes)]:
+        ready()
+        time.sleep(HOUR)
+
+
+@way("lock_wait", span=lock("_stripes"), beside=(hold_stripe,), held_by="hold_stripe")
+def striped_lock() -> None:
+    key = 27
+    with _stripes[key % len(_stripes)]:  # <- stops here
+        pass
+
+
+class Account:
+    """Something that shows its lock to others."""
+
+    def __init__(self) -> None:
+        self.__mutex = threading.Lock()
+
+    @property
+    def lock(self) -> threading.Lock:
+        return self.__mutex
+
+    def settle(self) -> None:
+        with self.__mutex:
+            ready()
+            time.sleep(HOUR)
+
+
+class Connection(NamedTuple):
+    """One of a pool's."""
+
+    name: str
+    account: Account
+
+
+_connection = Connection("one", Account())
+
+
+def settle() -> None:
+    _connection.account.settle()
+
+
+@way("lock_wait", span=lock("lock"), beside=(settle,), held_by="settle")
+def lock_behind_a_property() -> None:
+    with _connection.account.lock:  # <- stops here
+        pass
+
+
+_journal = threading.Lock()
+_servants = ThreadPoolExecutor(1)
+
+
+def _hold_journal() -> None:
+    with _journal:
+        ready()
+        time.sleep(HOUR)
+
+
+def write_journal() -> None:
+    """A thread of a pool does it for the job, and has no span."""
+    _servants.submit(_hold_journal).result()
+
+
+@way("lock_wait", span=lock("_journal"), beside=(write_journal,), held_by="write_journal")
+def lock_of_a_pool_thread_of_another_job() -> None:
+    with _journal:  # <- stops here
+        pass
+
+
 # --- locks whose holders wait for each other -------------------------------------------------------------------------
 
 _accounts = threading.Lock()
@@ -165,6 +260,39 @@ def lock_taken_twice() -> None:
 def _save() -> None:
     with _once:  # <- lock_taken_twice stops here
         pass
+
+
+_totals = threading.Lock()
+
+
+def _on_signal(_number: int, _frame: object) -> None:
+    with _totals:  # <- lock_in_a_signal_handler stops here
+        pass
+
+
+@way("deadlock", span=lock("_totals"))
+def lock_in_a_signal_handler() -> None:
+    """The handler runs in the thread that it interrupts, which has the lock."""
+    signal.signal(signal.SIGUSR1, _on_signal)
+    with _totals:
+        signal.raise_signal(signal.SIGUSR1)
+
+
+_pages = threading.Lock()
+
+
+def _flush() -> None:
+    with _pages:  # <- join_of_a_thread_that_wants_the_lock stops here
+        pass
+
+
+@way("deadlock", span=own_wait())
+def join_of_a_thread_that_wants_the_lock() -> None:
+    """Its thread waits for the lock, the job for the thread: either line is where it stands."""
+    with _pages:
+        thread = threading.Thread(target=_flush, daemon=True)
+        thread.start()
+        thread.join()  # <- stops here
 
 
 # --- events, queues, threads -----------------------------------------------------------------------------------------
