@@ -17,7 +17,7 @@ from lastspan.semconv import attributes as a
 from . import clean
 from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text
 from .evidence.diagnosis import Attributes, Subject, diagnose
-from .evidence.frames import application_index, live
+from .evidence.frames import application_index, has_ended, live
 from .evidence.hubs import Hubs
 from .evidence.locks import Holder, WaitedLock, find
 from .evidence.loops import Loop, Loops
@@ -168,6 +168,7 @@ class Sampling:
     ) -> Generator[None, None, Look | None]:
         """Look at a leaf, if it is time; yields where the host may want its turn. Returns what was seen."""
         sampled = self._sampled.get(span_id) or self._sampled.setdefault(span_id, Sampled(run.package))
+        where = self._place(span_id, where, run)
         loop = where.task.get_loop() if where.task is not None else self._hubs.of(where.greenlet, run.hub)
         lag = 0.0 if loop is None else self._lag(loop, where, now)
         if not (self._is_due(sampled, now) or (lag >= _LAG and not sampled.loop)):
@@ -183,6 +184,11 @@ class Sampling:
         elif sampled.place.is_still and not self.is_hurried:
             yield from self._look_harder(sampled, seen, where, run, now, is_call=is_call)
         return seen
+
+    def _place(self, span_id: int, where: Where, run: Run) -> Where:
+        """Where a span is looked at: where its job is, if what began it has ended and left it open."""
+        entry = self._spans.open.get(run.span_id)
+        return self._spans.where(entry) if entry is not None and span_id != run.span_id and has_ended(where) else where
 
     def _look(self, span_id: int, where: Where, run: Run) -> Look:
         """Look at a leaf; where it is a task of a library's own, the job's stack has the application's line."""
