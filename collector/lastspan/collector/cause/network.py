@@ -9,7 +9,7 @@ _PEER_SILENT_NS = 300_000_000_000
 """A call without timeout whose peer has been silent for so long proves itself."""
 _NETWORK = frozenset({"http", "socket", "connect", "accept", "dns"})
 _COMPUTES = 0.5
-_BOUND_NOT_SEEN = 0.5
+_BOUND_NOT_SEEN = 0.55
 """It takes long; whether it may go on for ever is not known."""
 
 
