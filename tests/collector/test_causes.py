@@ -97,6 +97,23 @@ def test_what_outweighs_what(span: dict[str, Any], cause: str) -> None:
     assert judged(span).cause == cause
 
 
+@pytest.mark.parametrize(
+    ("evidence", "is_sure"),
+    [
+        ({"wait_kind": "http", "wait_timeout": 900.0}, True),
+        ({"wait_kind": "http", "call_timeout": 900.0}, True),
+        ({"wait_kind": "http", "wait_unbounded": True}, True),
+        ({"wait_kind": "http"}, False),  # a client in C: it may have a timeout, or none
+        ({}, False),
+    ],
+)
+def test_a_call_whose_timeout_is_not_seen_is_told_with_doubt(evidence: dict[str, Any], is_sure: bool) -> None:
+    job = judged(HTTP | evidence)
+    assert job.confidence is not None
+    assert (job.confidence >= 0.9) is is_sure
+    assert ("could not be seen" in (job.cause_text or "")) is not is_sure
+
+
 @pytest.mark.parametrize("kind", WAITS)
 def test_with_and_without_a_span(kind: str) -> None:
     """A wait is understood on a span made for it and on the job itself: client instrumentation is no condition."""

@@ -6,6 +6,7 @@ The clock is the test's; the spans are real ones, on a thread that waits.
 from __future__ import annotations
 
 import gc
+import threading
 from itertools import pairwise
 from typing import Any
 
@@ -258,6 +259,20 @@ def test_evidence_is_on_the_leaf() -> None:
         assert call_record.attributes[a.THREAD_NAME].startswith("job")
         assert call_record.attributes[a.THREAD_CPU_RATIO] < 0.5
         assert call_record.attributes[a.STACK_AGE] == pytest.approx(62)  # looked at since two looks before it was late
+
+
+def test_evidence_of_a_span_whose_thread_has_ended() -> None:
+    """Begun by code that is over, and still open: where its job stands is where it hangs."""
+    with worker() as made:
+        job = made.job()
+        beginning = threading.Thread(target=lambda: made.span("GET", inside=job, elsewhere=True))
+        beginning.start()
+        beginning.join()
+        made.watch(70)
+        *_, record = [r for r in of(made.said, OPEN) if not r.attributes[a.SPAN_IS_JOB]]
+        assert a.STACK_UNSEEN not in record.attributes
+        assert record.attributes[a.THREAD_NAME].startswith("job")
+        assert record.attributes[a.CODE_STACKTRACE]
 
 
 @pytest.mark.parametrize(

@@ -88,10 +88,18 @@ class Worker:
         return self.on_thread(begin)
 
     def span(
-        self, name: str = "GET", *, inside: Any = None, kind: SpanKind = SpanKind.CLIENT, **attributes: Any
+        self,
+        name: str = "GET",
+        *,
+        inside: Any = None,
+        kind: SpanKind = SpanKind.CLIENT,
+        elsewhere: bool = False,
+        **attributes: Any,
     ) -> Any:
-        """Start a span below *inside*."""
+        """Start a span below *inside*; *elsewhere*: on the thread that calls."""
         named = {key.replace("__", "."): value for key, value in attributes.items()}
+        if elsewhere:
+            return self._start(name, inside, kind, named)
         return self.on_thread(lambda: self._start(name, inside, kind, named))
 
     def end(self, span: Any) -> None:

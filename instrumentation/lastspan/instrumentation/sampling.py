@@ -18,7 +18,7 @@ from lastspan.semconv import attributes as a
 from . import clean
 from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text, values
 from .evidence.diagnosis import Attributes, Subject, diagnose
-from .evidence.frames import application_index, live, worker_of
+from .evidence.frames import application_index, has_ended, live, worker_of
 from .evidence.hubs import Hubs
 from .evidence.locks import Holder, WaitedLock, find
 from .evidence.loops import Loop, Loops
@@ -211,6 +211,7 @@ class Sampling:
         self, span_id: int, where: Where, run: Run, now: float, *, is_call: bool
     ) -> Generator[None, None, Look | None]:
         sampled = self._sampled.get(span_id) or self._sampled.setdefault(span_id, Sampled(run.package))
+        where = self._place(span_id, where, run)
         loop = where.task.get_loop() if where.task is not None else self._hubs.of(where.greenlet, run.hub)
         lag = 0.0 if loop is None else self._lag(loop, where, now)
         if not (self._is_due(sampled, now) or (lag >= _LAG and not sampled.loop)):
@@ -229,6 +230,11 @@ class Sampling:
             if sampled.is_busy and sampled.kind != "sleep":
                 sampled.forget()
         return seen
+
+    def _place(self, span_id: int, where: Where, run: Run) -> Where:
+        """Where a span is looked at: where its job is, if what began it has ended and left it open."""
+        entry = self._spans.open.get(run.span_id)
+        return self._spans.where(entry) if entry is not None and span_id != run.span_id and has_ended(where) else where
 
     def _look(self, span_id: int, where: Where, run: Run) -> Look:
         """Look at a leaf; where it is a task of a library's own, the job's stack has the application's line."""

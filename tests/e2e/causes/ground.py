@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Final
 
 from tests.e2e.causes.place import Place
-from tests.e2e.causes.silent import DeafUdp, FullBacklog, Listener, SlowRpc, silent, tls, trickle
+from tests.e2e.causes.silent import DeafUdp, FullBacklog, Listener, SlowRpc, headers, silent, tls, trickle, websocket
 from tests.servers import MariaDB, PgBouncer, Postgres, Redis
 
 _PROBE: Final = {"interval": "1s"}
@@ -42,6 +42,8 @@ class Ground(ExitStack):
             "silent": silent(),
             "tls": tls(),
             "trickle": trickle(),
+            "headers": headers(),
+            "websocket": websocket(),
             "full": FullBacklog(),
             "grpc": SlowRpc(),
             "udp": DeafUdp(),

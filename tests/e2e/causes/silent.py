@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import socket
 import ssl
 import threading
@@ -72,6 +74,31 @@ def trickle() -> Listener:
     return Listener(serve)
 
 
+def headers() -> Listener:
+    """Answers HTTP with the headers of an endless stream and one line of it; then says nothing."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n")
+        _read_for_ever(connection)
+
+    return Listener(serve)
+
+
+def websocket() -> Listener:
+    """Agrees to speak WebSocket; then says nothing."""
+
+    def serve(connection: socket.socket) -> None:
+        asked = connection.recv(65536).decode("ascii")
+        lines = (line.partition(": ") for line in asked.splitlines())
+        key = next(value for name, _, value in lines if name.lower() == "sec-websocket-key")
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+        connection.sendall(b"Sec-WebSocket-Accept: " + _accepted(key) + b"\r\n\r\n")
+        _read_for_ever(connection)
+
+    return Listener(serve)
+
+
 class FullBacklog:
     """Listens and never accepts; its queue is full, so that further connections are never made."""
 
@@ -126,6 +153,11 @@ class SlowRpc(grpc.GenericRpcHandler):
     def _wait(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         self._closing.wait()
         return b""
+
+
+def _accepted(key: str) -> bytes:
+    """Return what a server makes of a client's key (RFC 6455, 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
 
 
 def _read_for_ever(connection: socket.socket) -> None:

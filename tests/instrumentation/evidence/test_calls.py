@@ -219,6 +219,85 @@ def test_a_block_with_a_timeout_is_not_called_unbounded(silent: Silent) -> None:
         assert (found.timeout, found.is_unbounded) == (None, None)
 
 
+GRPC: list[Callable[[Any], object]] = [
+    lambda channel: channel.unary_unary("/a.Service/Method").future(b"", timeout=700).result(),
+    lambda channel: channel.unary_unary("/a.Service/Method").future(b"").result(timeout=700),
+    lambda channel: next(channel.unary_stream("/a.Service/Method")(b"", timeout=700)),
+]
+
+
+@pytest.mark.parametrize("body", GRPC)
+def test_a_call_that_keeps_a_deadline(body: Callable[[Any], object]) -> None:
+    """Its timeout is what is left and what has passed; it is that of the wait where this one is given less."""
+    grpc = pytest.importorskip("grpc")
+    server = Silent()
+
+    def run() -> None:
+        with grpc.insecure_channel(server.address) as channel:
+            body(channel)
+
+    with standing(run, server.close) as where:
+        found = soon(lambda: call(live(where), stood=20.0), lambda one: one is not None and one.timeout is not None)
+        assert found is not None
+        assert found.timeout == pytest.approx(700 if body is GRPC[1] else 720, abs=20)
+        assert found.is_unbounded is False
+
+
+@pytest.mark.parametrize("timeout", [None, 700.0])
+@pytest.mark.parametrize("is_stream", [False, True], ids=["one answer", "stream"])
+def test_a_call_of_grpc_that_is_awaited(timeout: float | None, is_stream: bool, silent: Silent) -> None:
+    """Its call, which is Cython's, knows what remains."""
+    aio = pytest.importorskip("grpc.aio")
+
+    async def body() -> None:
+        async with aio.insecure_channel(silent.address) as channel:
+            if is_stream:
+                async for _ in channel.unary_stream("/a.Service/Method")(b"", timeout=timeout):
+                    pass
+            else:
+                await channel.unary_unary("/a.Service/Method")(b"", timeout=timeout)
+
+    with standing(*looped(body)) as where:
+        found = soon(lambda: call(live(where)), lambda one: one is not None and one.is_unbounded is not None)
+        assert found is not None
+        assert found.is_unbounded is (timeout is None)
+        assert found.timeout == (None if timeout is None else pytest.approx(700, abs=20))
+
+
+HEADERS = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"
+
+
+@pytest.mark.parametrize(
+    ("limits", "timeout", "is_unbounded"),
+    [
+        ({"total": None}, None, True),
+        ({"total": None, "sock_read": 700}, 700, False),
+        ({"total": 900}, None, None),  # what is in force does not say how long it is
+    ],
+)
+def test_a_body_of_aiohttp_that_does_not_come(
+    limits: dict[str, float | None], timeout: float | None, is_unbounded: bool | None
+) -> None:
+    """The call has returned: its stream knows what bounds it."""
+    aiohttp = pytest.importorskip("aiohttp")
+    server = Silent(HEADERS)
+
+    async def body() -> None:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(**limits)) as session:
+            async with session.get(server.url) as answer:
+                async for _ in answer.content:
+                    pass
+
+    with standing(*looped(body)) as where:
+        found = soon(lambda: call(live(where)), lambda one: one is not None and not one.peer.startswith("http"))
+        found = soon(
+            lambda: call(live(where)), lambda one: one is not None and one.descriptor >= 0 and one.timeout == timeout
+        )
+        assert found is not None
+        assert (found.timeout, found.is_unbounded, found.peer) == (timeout, is_unbounded, server.address)
+    server.close()
+
+
 def test_a_stream(silent: Silent) -> None:
     """Both ends of its connection."""
     ports: list[int] = []
@@ -250,4 +329,4 @@ def test_no_call() -> None:
 def test_each_clue_says_something() -> None:
     for rows in CLUES.values():
         for clue in rows.values():
-            assert clue.timeout or clue.peer or clue.transport
+            assert clue.timeout or clue.deadline or clue.peer or clue.transport

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pty
 import select
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -107,6 +108,23 @@ def test_a_stream_of_a_socket_has_its_peer(silent: Silent) -> None:
         found = until_kind(Where(where.thread, tasks[0], None), "socket")
         assert found[a.WAIT_PEER] == silent.address
         assert found[a.WAIT_IDLE] >= 0
+
+
+@pytest.mark.skipif(not hasattr(os, "sendfile"), reason="no sendfile here")
+def test_a_file_that_nobody_takes(tmp_path: Path) -> None:
+    """The kernel sends it by itself: the peer is that of the socket, not of the file."""
+    silent = Silent()
+    path = tmp_path / "dump"
+    path.write_bytes(bytes(20_000_000))
+
+    def block() -> None:
+        with socket.create_connection(("127.0.0.1", silent.port)) as connection, path.open("rb") as dump:
+            connection.sendfile(dump)
+
+    with standing(block, silent.close) as where:
+        found = until_kind(where, "socket")
+        assert found[a.THREAD_SYSCALL] == "sendfile"
+        assert found[a.WAIT_PEER] == silent.address
 
 
 def test_a_connection_of_multiprocessing_may_be_a_socket() -> None:

@@ -9,7 +9,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures import wait as wait_for_all
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 from tests.instrumentation.evidence.standing import soon, standing
 
 from lastspan.instrumentation.evidence import Look, cpu_time_ns, frames, is_application, look, qualname, stack_text
-from lastspan.instrumentation.evidence.frames import live
+from lastspan.instrumentation.evidence.frames import has_ended, live
 from lastspan.instrumentation.spans import Where
 
 
@@ -96,6 +96,8 @@ def test_a_thread_that_has_ended() -> None:
     seen = look(Where(runner.ident, None, None))
     assert (seen.steps, seen.unseen) == ((), "its thread has ended")
     assert seen.place() is None
+    assert has_ended(Where(runner.ident, None, None))
+    assert not has_ended(Where(threading.get_ident(), None, None))
 
 
 def test_a_deep_stack_keeps_its_inner_end() -> None:
@@ -226,6 +228,8 @@ def test_a_task_that_has_ended() -> None:
     with loop(main) as task:
         seen = look(where(task)._replace(task=ended[0]))
         assert (seen.steps, seen.unseen) == ((), "its asyncio task has ended")
+        assert has_ended(where(task)._replace(task=ended[0]))
+        assert not has_ended(where(task))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +350,7 @@ def test_a_look_in_the_middle_of_garbage_does_not_stop_the_process() -> None:
     assert done.stdout == "alive\n", done.stderr
 
 
-@pytest.mark.parametrize("form", ["result", "map", "wait", "two deep"])
+@pytest.mark.parametrize("form", ["result", "map", "wait", "as completed", "two deep"])
 def test_on_into_the_thread_of_an_executor(form: str) -> None:
     """A thread that waits for work of an executor stands where that work stands; the thread is the one that does it."""
     leave = threading.Event()
@@ -359,6 +363,7 @@ def test_on_into_the_thread_of_an_executor(form: str) -> None:
             "result": lambda: inner.submit(work).result(),
             "map": lambda: list(inner.map(lambda _: work(), range(2))),
             "wait": lambda: wait_for_all([inner.submit(work), inner.submit(work)]),
+            "as completed": lambda: list(as_completed([inner.submit(work), inner.submit(work)])),
             "two deep": lambda: outer.submit(lambda: inner.submit(work).result()).result(),
         }
         with standing(forms[form], leave.set) as where:
@@ -366,6 +371,25 @@ def test_on_into_the_thread_of_an_executor(form: str) -> None:
             assert "work" in functions(seen)
             assert seen.thread_name.startswith("inner")
             assert "_worker" not in functions(seen)[1:]
+
+
+def test_on_into_a_thread_of_anyio() -> None:
+    """It has threads of its own, and no executor."""
+    anyio = pytest.importorskip("anyio")
+    leave = threading.Event()
+
+    def work() -> None:
+        leave.wait()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, work)
+
+    with standing(lambda: asyncio.run(main()), leave.set) as where:
+        seen = soon(lambda: look(where), lambda one: "work" in functions(one))
+        assert "work" in functions(seen)
+        assert seen.is_on_thread
+        assert seen.thread_name != "runner"
 
 
 def test_work_that_has_not_begun_is_not_followed() -> None:

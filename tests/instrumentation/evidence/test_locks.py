@@ -14,7 +14,7 @@ import time
 import types
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -946,6 +946,37 @@ def test_a_lock_of_tasks(
     assert found.holder.key is loop.tasks["holder"]
     assert found.holder.ident is None
     assert found.holder.code.endswith(f"hold_async, {HERE}:{hold_async.__code__.co_firstlineno + 2}")
+    assert found.cycle == ()
+
+
+class Tokens:
+    """Gives its lock out by a method, and so hides it."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        async with self._lock:  # waits
+            yield
+
+
+def test_a_lock_of_asyncio_that_a_context_manager_hides(threads: Threads) -> None:
+    """Who is inside the block of a context manager is inside of its blocks too, whatever the source calls it."""
+    loop = Loop(threads)
+    tokens = asyncio.run_coroutine_threadsafe(_made(Tokens), loop.loop).result(20)
+
+    async def run(seconds: float) -> None:
+        made = {"tokens": tokens}
+        async with made.pop("tokens").exclusive():  # nothing names it any more
+            await asyncio.sleep(seconds)
+
+    loop.start(run(60), "holder")
+    loop.start(run(0), "waiting")
+    found = until(loop.where("waiting"), lambda seen: seen.holder is not None and seen.holder.key is not None)
+    assert found.name == f"self._lock in {HERE}:{marked(Tokens.exclusive.__wrapped__)}"  # type: ignore[attr-defined]
+    assert found.holder is not None
+    assert (found.holder.thread, found.holder.certainty) == ("holder", "certain")
     assert found.cycle == ()
 
 

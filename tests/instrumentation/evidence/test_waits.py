@@ -452,6 +452,24 @@ async def a_stream() -> None:
             writer.close()
 
 
+class Answers:
+    """Of a library, by its module: its calls hand out futures, which say nothing of whose they are."""
+
+    __module__ = "pycurl.fake"
+
+    def fetch(self) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().create_future()
+
+
+async def a_future_of_a_library() -> None:
+    client = Answers()
+    await client.fetch()
+
+
+async def a_future_of_a_librarys_new_object() -> None:
+    await Answers().fetch()
+
+
 TASKS: list[tuple[Callable[[], Coroutine[Any, Any, object]], Wait]] = [
     (a_lock, Wait("lock", "Lock.acquire")),
     (a_lock_with_a_timeout, Wait("lock", "Lock.acquire", 900, False)),
@@ -463,6 +481,8 @@ TASKS: list[tuple[Callable[[], Coroutine[Any, Any, object]], Wait]] = [
     (completed, Wait("sleep", "asyncio.sleep", 900, False)),
     (a_future, Wait("future", "await")),
     (a_future_with_a_timeout, Wait("future", "asyncio.wait_for", 900, False)),
+    (a_future_of_a_library, Wait("http", "Answers.fetch")),
+    (a_future_of_a_librarys_new_object, Wait("http", "Answers.fetch")),
     (a_stream, Wait("socket", "StreamReader.readline")),
 ]
 
@@ -730,6 +750,48 @@ def test_a_pool_that_connects_waits_for_the_server() -> None:
 
     with standing(block, silent.close) as where:
         assert soon(lambda: seen(where), lambda one: one is not None and one.kind == "db") is not None
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_pool_of_httpx(is_async: bool) -> None:
+    """A free connection, though the library waits for it in an event of its own making."""
+    httpx = pytest.importorskip("httpx")
+    server = Silent()
+    limits = {"limits": httpx.Limits(max_connections=1), "timeout": None, "trust_env": False}
+
+    def wants(where: Where) -> None:
+        found = soon(lambda: seen(where), lambda one: one is not None and one.kind == "pool")
+        call = f"{'Async' if is_async else ''}PoolRequest.wait_for_connection"
+        assert found == Wait("pool", call, is_unbounded=True)
+
+    if is_async:
+
+        async def body() -> None:
+            async with httpx.AsyncClient(**limits) as client:
+                first = asyncio.ensure_future(client.get(server.url))
+                await asyncio.sleep(0.1)
+                try:
+                    await client.get(server.url)
+                finally:
+                    first.cancel()
+
+        with looping(body) as where:
+            wants(where)
+        server.close()
+        return
+    client = httpx.Client(**limits)
+
+    def fetch() -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            client.get(server.url)
+
+    first = threading.Thread(target=fetch, daemon=True)
+    first.start()
+    soon(lambda: len(server._taken), lambda count: count == 1)
+    with standing(fetch, server.close) as where:
+        wants(where)
+    first.join(20)
+    client.close()
 
 
 def test_a_pool_of_sqlalchemy() -> None:

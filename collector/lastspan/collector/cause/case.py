@@ -71,6 +71,11 @@ class Case(msgspec.Struct, gc=False):
         return self.call.unbounded or self.wait.unbounded
 
     @property
+    def is_bounded(self) -> bool:
+        """Whether it is known to have a timeout."""
+        return self.wait.timeout_ns is not None or self.call.timeout_ns is not None
+
+    @property
     def silent_ns(self) -> int:
         """For how long the peer has sent nothing, as far as that is known."""
         return self.stood_ns if self.wait.idle_ns is None else self.wait.idle_ns

@@ -9,6 +9,8 @@ _PEER_SILENT_NS = 300_000_000_000
 """A call without timeout whose peer has been silent for so long proves itself."""
 _NETWORK = frozenset({"http", "socket", "connect", "accept", "dns"})
 _COMPUTES = 0.5
+_BOUND_NOT_SEEN = 0.55
+"""It takes long; whether it may go on for ever is not known."""
 
 
 def find_http(case: Case) -> Cause | None:
@@ -22,6 +24,8 @@ def find_http(case: Case) -> Cause | None:
     proven = case.is_unbounded and case.silent_ns >= _PEER_SILENT_NS
     if case.is_unbounded:
         return Cause("http_no_timeout", 0.95, "http", target, _http_words, _http_advice, proven=proven)
+    if not case.is_bounded:
+        return Cause("http_call", _BOUND_NOT_SEEN, "http", target, _http_words, _http_advice)
     sure = 0.9 if case.last.late or kind == "http" else 0.7
     return Cause("http_call", sure, "http", target, _http_words, _http_advice)
 
@@ -40,7 +44,7 @@ def _is_precise(kind: str) -> bool:
 
 
 def _http_words(case: Case) -> str:
-    return join(_http_call(case), _STAGES.get(case.wait.kind or "", ""), stands_at(case), _idle(case), _timeout(case))
+    return join(_http_call(case), _STAGES.get(case.wait.kind or "", ""), stands_at(case), _idle(case), _bound(case))
 
 
 _STAGES = {"dns": "Its name is still being looked up.", "connect": "It is not connected yet."}
@@ -108,3 +112,7 @@ def _idle(case: Case) -> str:
 def _timeout(case: Case) -> str:
     timeout_ns = case.wait.timeout_ns if case.wait.timeout_ns is not None else case.call.timeout_ns
     return f"Its timeout is {took(timeout_ns)}." if timeout_ns is not None and not case.is_unbounded else ""
+
+
+def _bound(case: Case) -> str:
+    return _timeout(case) if case.is_bounded or case.is_unbounded else "Whether it has a timeout could not be seen."

@@ -10,6 +10,7 @@ import _socket
 import inspect
 import math
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -49,19 +50,24 @@ class Clue:
     peer: str = ""
     transport: str = ""
     """A transport of asyncio, or a socket."""
+    deadline: str = ""
+    """A point in time, by `time.time()`, None for none; or what can tell how much time remains."""
 
 
-def call(frames: tuple[FrameType, ...], package: str = "") -> CallFacts | None:
-    """Return what the frames of a client say about its call; None: they say nothing."""
+def call(frames: tuple[FrameType, ...], package: str = "", stood: float = 0.0) -> CallFacts | None:
+    """Return what the frames of a client say about its call; None: they say nothing.
+
+    *stood*: for how long they are the same, s. Where a client keeps a deadline, its timeout is what is left and that.
+    """
     try:
-        return _call(frames, package)
+        return _call(frames, package, stood)
     except Exception:  # a guest never raises; what others keep in their objects is theirs
         return None
 
 
-def _call(frames: tuple[FrameType, ...], package: str) -> CallFacts | None:
+def _call(frames: tuple[FrameType, ...], package: str, stood: float) -> CallFacts | None:
     clues = list(_clues(frames, package))
-    limits = _in_force(clues)
+    limits = _in_force(clues, stood)
     peer, local = _addresses(clues)
     transports = (read(frame, clue.transport) for frame, clue in clues if clue.transport)
     number = next((found for one in transports if (found := _number(one)) >= 0), -1)
@@ -86,12 +92,13 @@ def _clues(frames: tuple[FrameType, ...], package: str) -> Iterator[tuple[FrameT
             yield frame, clue
 
 
-def _in_force(clues: list[tuple[FrameType, Clue]]) -> list[float | None]:
+def _in_force(clues: list[tuple[FrameType, Clue]], stood: float) -> list[float | None]:
     """Return the timeout of the innermost client that knows one, and those of each `wait_for` around it."""
     limits: list[float | None] = []
     for frame, clue in clues:
         if not limits or frame.f_globals.get("__name__") == "asyncio.tasks":
             limits += _limits(frame, clue)
+            limits += _left(frame, clue, stood)
     return limits
 
 
@@ -102,6 +109,8 @@ def _limits(frame: FrameType, clue: Clue) -> Iterator[float | None]:
         value = read(frame, path)
         if value is values.MISSING:
             continue
+        if _kind(value) in _BOUNDED:
+            return
         found, is_read = _seconds(value)
         is_known = is_known or is_read
         if found is not None:
@@ -111,17 +120,38 @@ def _limits(frame: FrameType, clue: Clue) -> Iterator[float | None]:
         yield None
 
 
+def _left(frame: FrameType, clue: Clue, stood: float) -> Iterator[float | None]:
+    """Yield the timeout that a deadline stands for, None for none, nothing where it is not known."""
+    value = read(frame, clue.deadline) if clue.deadline else values.MISSING
+    if (point := number(value)) is not None:
+        yield max(point - time.time(), 0.0) + stood
+    elif value is None:
+        yield None
+    elif _kind(value).startswith(_TELLS):
+        remaining = number(value.time_remaining())  # type: ignore[attr-defined]
+        yield None if remaining is None else remaining + stood
+
+
+_TELLS: Final = "grpc._cython.cygrpc."
+"""Whose `time_remaining()` reads a field, and nothing of the application's."""
+
+
+def _kind(value: object) -> str:
+    return values.class_name(type(value))
+
+
 def _seconds(value: object) -> tuple[float | None, bool]:
     """Read a number of seconds, or a client's own kind of timeout; and say whether it could be read."""
     if value is None or (seconds := number(value)) is not None:
         return (None if value is None or seconds < 0 else seconds), True  # type: ignore[operator]
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    kind = _kind(value)
     if kind == "socket._GLOBAL_DEFAULT_TIMEOUT" or value is _SOCKET_DEFAULT or kind in _DEFAULTS:
         return socket.getdefaulttimeout(), True
     if (fields := _PARTS.get(kind)) is None:
         return None, False
     parts = [_seconds(values.attribute(value, field)) for field in fields]
-    return min((part for part, _ in parts if part is not None), default=None), any(is_read for _, is_read in parts)
+    is_read = not fields or any(is_one_read for _, is_one_read in parts)
+    return min((part for part, _ in parts if part is not None), default=None), is_read
 
 
 _SOCKET_DEFAULT: Final = getattr(socket, "_GLOBAL_DEFAULT_TIMEOUT", object())
@@ -129,8 +159,11 @@ _DEFAULTS: Final = frozenset({"urllib3.util.timeout._TYPE_DEFAULT", "urllib3.uti
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "aiohttp.client.ClientTimeout": ("total", "sock_read"),
     "urllib3.util.timeout.Timeout": ("_read", "total"),
+    "aiohttp.helpers.TimerNoop": (),
 }
 """By class of a timeout: the parts that bound the wait for an answer."""
+_BOUNDED: Final = frozenset({"aiohttp.helpers.TimerContext"})
+"""Classes of a timeout that is in force and does not say how long it is."""
 
 
 def _addresses(clues: list[tuple[FrameType, Clue]]) -> tuple[str, str]:
@@ -188,6 +221,7 @@ _URLLIB3: Final = Clue(("timeout_obj",), "{self.host}:{self.port}")
 _HTTP: Final = Clue(("self.timeout",), "{self.host}:{self.port}")
 _STREAM: Final = Clue((), transport="self._transport")
 _GEVENT: Final = Clue(("self.timeout",), transport="self._sock")
+_RPC: Final = Clue(deadline="self._cython_call")
 
 CLUES: Final[Mapping[str, Mapping[str, Clue]]] = {
     "aiohttp.client": {
@@ -201,6 +235,10 @@ CLUES: Final[Mapping[str, Mapping[str, Clue]]] = {
     "aiohttp.client_ws": {
         "receive": Clue(("receive_timeout",), transport="self._response._connection._protocol.transport"),
     },
+    "aiohttp.streams": _same(
+        "_wait",  # the headers have come, and the body has not
+        Clue(("self._protocol._read_timeout", "self._timer"), transport="self._protocol.transport"),
+    ),
     "httpx._transports.default": _HTTPX,
     "httpcore._sync.http11": _HTTPCORE,
     "httpcore._async.http11": _HTTPCORE,
@@ -208,7 +246,12 @@ CLUES: Final[Mapping[str, Mapping[str, Clue]]] = {
     "httpcore._async.http2": _HTTPCORE,
     "urllib3.connectionpool": _same("_make_request urlopen", _URLLIB3),
     "http.client": _same("getresponse request connect", _HTTP),
-    "grpc._channel": {"_blocking": Clue(("timeout",), "{self._target}")},
+    "grpc._channel": {
+        "_blocking": Clue(("timeout",), "{self._target}"),
+        **_same("result exception", Clue(("timeout",), deadline="self._deadline")),
+        "_next": Clue(deadline="self._deadline"),
+    },
+    "grpc.aio._call": _same("_invoke _read _send_unary_request _conduct_rpc _prepare_rpc __await__", _RPC),
     "grpc.aio._interceptor": {"_invoke": Clue(("timeout",))},
     "asyncio.tasks": {"wait_for": Clue(("timeout",))},
     "asyncio.streams": _same("read readline readexactly readuntil drain", _STREAM),

@@ -28,7 +28,10 @@ from .waits import Wait, named, wait
 
 Attributes: TypeAlias = "dict[str, Any]"
 
-_READS: Final = frozenset({"read", "recvfrom", "recvmsg", "readv", "recvmmsg", "write", "sendto", "sendmsg", "writev"})
+_READS: Final = frozenset(
+    {"read", "readv", "pread64", "recvfrom", "recvmsg", "recvmmsg", "splice"}
+    | {"write", "writev", "pwrite64", "sendto", "sendmsg", "sendmmsg", "sendfile"}
+)
 _POLLS: Final = frozenset({"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"})
 _BY_CALL: Final[Mapping[str, str]] = {
     "connect": "connect",
@@ -99,7 +102,7 @@ def diagnose(subject: Subject) -> Attributes:
         return {}
     try:
         waits = wait(frames, subject.package) or (named(frames[-1]) if _is_switched_out(subject.where) else None)
-        facts = call(frames, subject.package)
+        facts = call(frames, subject.package, subject.stood)
         used = session(frames, subject.package)
     finally:
         del frames

@@ -152,12 +152,24 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
         return _both_ends([*frames, *tasks.within(running, None)]), thread if running else None
     current = _current_frames()
     thread = loop_thread
-    if isinstance(work, concurrent.futures.Future):
+    if isinstance(work, threading.Thread):
+        thread = work.ident
+    elif isinstance(work, concurrent.futures.Future):
         thread = tasks.executor_thread(work, current)
-        if thread is None:
-            return frames, None
+    if thread is None:
+        return frames, None
     running = _thread_frames(current.get(thread))
     return _both_ends([*frames, *tasks.within(running, work)]), thread
+
+
+def has_ended(where: Where) -> bool:
+    """Say whether the thread, task or greenlet is over that a span began in: others may still work for it."""
+    if where.task is not None:
+        return where.task.done()
+    if where.greenlet is not None:
+        return bool(where.greenlet.dead)
+    is_known = where.thread in threading._active  # type: ignore[attr-defined]  # native ones are not
+    return not is_known and _can_read_frames() and where.thread not in _current_frames()
 
 
 def is_application(filename: str, package: str = "") -> bool:

@@ -7,7 +7,7 @@ import threading
 import time
 import types
 from _thread import get_ident
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ _SLICE_NS: Final = 2_000_000
 _DEPTH_MAX: Final = 4096
 _TASKS_MAX: Final = 10_000
 _CIRCLE_MAX: Final = 16
+_RUNS: Final[Mapping[FrameType, object]] = types.MappingProxyType({})
+"""The coroutines of code that runs: they tell nothing."""
 
 
 def learn() -> Iterator[None]:
@@ -69,7 +71,7 @@ class Graph:
             if time.thread_time_ns() - began > _SLICE_NS:
                 yield
                 began = time.thread_time_ns()
-            self._add(task, _task_frames(task))
+            self._add_task(task)
         own = () if isinstance(start, (int, asyncio.Task)) else (start,)
         for greenlet in {id(one): one for one in (*own, *greenlets)}.values():
             if time.thread_time_ns() - began > _SLICE_NS:
@@ -88,8 +90,12 @@ class Graph:
             self._loops[id(task.get_loop())] = task
         self._add(ident if task is None else task, [frame])
 
-    def _add(self, node: Node, frames: list[FrameType]) -> None:
-        for hold in holds_of(frames, with_entries=self.with_entries):
+    def _add_task(self, task: asyncio.Task[Any]) -> None:
+        suspended = _suspended(task)
+        self._add(task, list(suspended), suspended)
+
+    def _add(self, node: Node, frames: list[FrameType], suspended: Mapping[FrameType, object] = _RUNS) -> None:
+        for hold in holds_of(frames, suspended=suspended, with_entries=self.with_entries):
             self._holds.setdefault(hold.identity, []).append((node, hold))
 
     def actor(self, node: Node) -> Node:
@@ -267,9 +273,14 @@ def _running_task(frame: FrameType) -> asyncio.Task[Any] | None:
 
 def _task_frames(task: asyncio.Task[Any]) -> list[FrameType]:
     """Return the frames of a task that waits, innermost first; they are not linked to each other."""
+    return list(_suspended(task))
+
+
+def _suspended(task: asyncio.Task[Any]) -> dict[FrameType, object]:
+    """Return the same, each with its coroutine."""
     if tasks.is_running(task):
-        return []
-    return list(tasks.coroutine_frames(task.get_coro()))[::-1][:_DEPTH_MAX]
+        return {}
+    return dict(list(tasks.coroutines(task.get_coro()))[::-1][:_DEPTH_MAX])
 
 
 def _frames(frame: FrameType | None) -> list[FrameType]:

@@ -7,7 +7,7 @@ import gc
 import sys
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Final, NamedTuple
 
@@ -16,6 +16,8 @@ from .frames import qualname
 from .source import Expr
 from .values import MISSING
 from .waited import MODULES, Entry, core, entry, is_free, kind_of, module_of, short_place
+
+_NOTHING: Final[Mapping[FrameType, object]] = types.MappingProxyType({})
 
 
 class Hold(NamedTuple):
@@ -33,9 +35,12 @@ class Hold(NamedTuple):
         return f"{qualname(self.code)}, {short_place(self.expr.file, self.expr.line)}"
 
 
-def holds_of(frames: Iterable[FrameType], *, with_entries: bool = False) -> list[Hold]:
+def holds_of(
+    frames: Iterable[FrameType], *, suspended: Mapping[FrameType, object] = _NOTHING, with_entries: bool = False
+) -> list[Hold]:
     """Return what is held by the innermost frame of a thread and all around it; by all frames of a task that waits.
 
+    *suspended*: of frames of a task, the coroutine, which knows what it is inside of, whatever its source calls it.
     With entries: also the calls that made what nobody can see (`with self.lock_for(key)`).
     """
     found: list[Hold] = []
@@ -45,21 +50,31 @@ def holds_of(frames: Iterable[FrameType], *, with_entries: bool = False) -> list
             waited = values.variable(holding, "self")
             if waited is not MISSING and core(waited) is not waited:
                 given_back.add(id(core(waited)))  # wait() lets go of the condition's lock meanwhile
-        for expr in source.entered(holding):
+        inside = source.entered(holding)
+        for expr, manager in zip(inside, _stacked(suspended.get(holding), holding, len(inside)), strict=True):
             if expr is not None:
-                found.extend(_managed(expr, holding, with_entries=with_entries))
+                found.extend(_managed(expr, holding, manager, with_entries=with_entries))
         if "acquire" in holding.f_code.co_names and module_of(holding) not in MODULES:
             found.extend(_acquired(holding))
     return [hold for hold in found if hold.identity not in given_back]
 
 
-def _managed(expr: Expr, frame: FrameType, *, with_entries: bool) -> Iterator[Hold]:
+def _stacked(suspended: object, frame: FrameType, depth: int) -> list[object]:
+    """Return the managers of the *depth* blocks that a coroutine is inside, innermost first; `MISSING`: not known."""
+    managers = [] if suspended is None else list(_managers_of(suspended))
+    if len(managers) != depth + source.is_entering(frame):  # the one that it is about to enter lies there too
+        return [MISSING] * depth
+    return managers[:depth][::-1]
+
+
+def _managed(expr: Expr, frame: FrameType, manager: object, *, with_entries: bool) -> Iterator[Hold]:
     """Yield the locks that a context manager stands for; or else the call that made it."""
-    if expr.rebound:
-        return  # what it is called now is not what was entered
-    manager = values.evaluate(expr.node, frame)
-    if manager is MISSING and expr.alias:
-        manager = values.variable(frame, expr.alias)
+    if manager is MISSING:
+        if expr.rebound:
+            return  # what it is called now is not what was entered
+        manager = values.evaluate(expr.node, frame)
+        if manager is MISSING and expr.alias:
+            manager = values.variable(frame, expr.alias)
     is_seen = False
     for lock, certainty in _locks_in(manager, 0):
         is_seen = True
@@ -82,7 +97,7 @@ def _locks_in(manager: object, depth: int) -> Iterator[tuple[object, str]]:
                 yield from _locks_in(callback[1].__self__, depth + 1)
     elif values.is_kind(manager, contextlib._GeneratorContextManagerBase):
         generator = values.attribute(manager, "gen")
-        if type(generator) is types.GeneratorType:
+        if type(generator) in (types.GeneratorType, types.AsyncGeneratorType):
             for inner in _managers_of(generator):
                 yield from _locks_in(inner, depth + 1)
     else:
@@ -105,7 +120,8 @@ _NAMES_MAX: Final = 16
 
 def _managers_of(suspended: object) -> Iterator[object]:
     """Yield the context managers that a suspended generator or coroutine is inside: their exits lie on its stack."""
-    frame = getattr(suspended, "gi_frame", None) or getattr(suspended, "cr_frame", None)
+    names = ("gi_frame", "cr_frame", "ag_frame")
+    frame = next((one for name in names if (one := getattr(suspended, name, None)) is not None), None)
     for held in gc.get_referents(frame if sys.version_info < (3, 11) else suspended):
         if type(held) is types.MethodType and type(held.__func__) is types.FunctionType:
             if held.__func__.__name__ in ("__exit__", "__aexit__"):

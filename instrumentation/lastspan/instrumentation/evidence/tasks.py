@@ -29,8 +29,8 @@ from typing import Any, Final, TypeAlias
 
 from . import values
 
-Work: TypeAlias = "asyncio.Task[Any] | concurrent.futures.Future[Any] | None"
-"""Where a chain ends: a task that runs now, work of an executor, or None: nothing that has frames."""
+Work: TypeAlias = "asyncio.Task[Any] | concurrent.futures.Future[Any] | threading.Thread | None"
+"""Where a chain ends: a task that runs now, work of an executor, a thread; or None: nothing that has frames."""
 
 _TASKS_MAX: Final = 32
 _FRAMES_MAX: Final = 128
@@ -61,7 +61,7 @@ def chain(task: asyncio.Task[Any]) -> tuple[list[FrameType], Work]:
             own = list(coroutine_frames(awaited.get_coro()))
             frames += own
             awaited = _awaited_by(awaited, own)
-        elif isinstance(awaited, concurrent.futures.Future):
+        elif isinstance(awaited, concurrent.futures.Future | threading.Thread):
             return frames[-_FRAMES_MAX:], awaited
         else:
             awaited = _behind(awaited)
@@ -106,14 +106,19 @@ _RUNS: Final = {"run_until_complete": "future", "run": "task"}
 
 def coroutine_frames(awaited: Any) -> Iterator[FrameType]:
     """Walk from a coroutine down to its innermost await, through generators of both kinds, and through greenlets."""
+    return (frame for frame, _ in coroutines(awaited))
+
+
+def coroutines(awaited: Any) -> Iterator[tuple[FrameType, object]]:
+    """Do the same; yield the coroutine or generator beside its frame."""
     for _ in range(_AWAITS_MAX):
         if type(awaited).__name__ in _OPAQUE:
             awaited = _wrapped(awaited)
         frame, inner = _parts(awaited)
         if frame is None:
             return
-        yield frame
-        yield from _bridged(frame)
+        yield frame, awaited
+        yield from ((inside, awaited) for inside in _bridged(frame))
         awaited = inner
 
 
@@ -200,13 +205,13 @@ def joined_thread(frames: list[FrameType]) -> int | None:
 
 _WAITING_MAX: Final = 8
 """How deep below the call for a result its own wait may be, in frames."""
-_WAITS: Final = {"result": "self", "exception": "self", "wait": "fs"}
+_WAITS: Final = {"result": "self", "exception": "self", "wait": "fs", "as_completed": "pending"}
 """By function of concurrent.futures that waits: the variable that holds what for."""
 
 
 def within(frames: list[FrameType], work: Work) -> list[FrameType]:
     """Return, of a thread's frames, those of the work that it runs: not the executor's or the loop's around them."""
-    if work is None:
+    if work is None or isinstance(work, threading.Thread):
         own = (index for index, frame in enumerate(frames) if frame.f_code.co_filename != threading.__file__)
         return frames[next(own, 0) :]
     outermost = None
@@ -225,6 +230,8 @@ def within(frames: list[FrameType], work: Work) -> list[FrameType]:
 
 def _awaited_by(task: asyncio.Task[Any], frames: list[FrameType]) -> Any:
     """Return the child, or the future, that a task with these frames waits for."""
+    if frames and (worker := _worker_thread(frames[-1])) is not None:
+        return worker
     for frame in reversed(frames[-2:]):  # `as_completed` itself waits in a queue's function
         if (children := _children(frame, task)) is not None:
             return first(children)
@@ -251,6 +258,17 @@ def _children(frame: FrameType, task: asyncio.Task[Any]) -> Iterable[Any] | None
             return _completing(variable(frame, "done"), task.get_loop())
         case _:
             return None
+
+
+def _worker_thread(frame: FrameType) -> threading.Thread | None:
+    """Return the thread to which anyio has given work; it has an executor of its own."""
+    if frame.f_code.co_name != "run_sync_in_worker_thread" or frame.f_globals.get("__name__") != _ANYIO:
+        return None
+    worker = variable(frame, "worker")
+    return worker if isinstance(worker, threading.Thread) else None
+
+
+_ANYIO: Final = "anyio._backends._asyncio"
 
 
 def _is_group(group: object) -> bool:

@@ -210,6 +210,7 @@ _own_module: Final[Callable[[type], object]] = type.__dict__["__module__"].__get
 _PLAIN_LOOKUPS: Final[tuple[object, ...]] = (
     object.__getattribute__,
     type.__getattribute__,
+    BaseException.__getattribute__,
     types.ModuleType.__getattribute__,
     types.SimpleNamespace.__getattribute__,
     tuple.__getattribute__,
@@ -221,6 +222,11 @@ _PLAIN_LOOKUPS: Final[tuple[object, ...]] = (
 def kinds(value: object) -> tuple[type, ...]:
     """Return the classes of an object as they are, whatever its `__class__` says."""
     return _mro(type(value))
+
+
+def bases(kind: type) -> tuple[type, ...]:
+    """Return a class and its bases as they are."""
+    return _mro(kind)
 
 
 def is_kind(value: object, kind: type) -> bool:

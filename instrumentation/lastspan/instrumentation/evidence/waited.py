@@ -7,6 +7,7 @@ import asyncio
 import os
 import re
 import sys
+import threading
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
@@ -336,10 +337,12 @@ def _class_in(value: object, module: str) -> type | None:
 def task_wait(task: asyncio.Task[Any], stack: list[FrameType]) -> Wait | None:
     """Say for whom a task waits: for another task, or for a thread that works for it."""
     awaited = tasks._awaited_by(task, stack[1::-1])
-    if awaited is not None and not is_task(awaited):
+    if awaited is not None and not is_task(awaited) and not values.is_kind(awaited, threading.Thread):
         awaited = tasks._behind(awaited)
     node: Node = awaited
-    if not is_task(awaited):
+    if values.is_kind(awaited, threading.Thread):
+        node = tasks._plain(awaited, "_ident")
+    elif not is_task(awaited):
         node = tasks.executor_thread(awaited, _current_frames()) if awaited is not None else None
     return None if node is None or not stack else Wait.of_task(node, stack)
 

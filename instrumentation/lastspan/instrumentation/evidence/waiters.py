@@ -383,6 +383,11 @@ _CALLS: Final[dict[str, dict[str, Waiter]]] = {
         "OpenerDirector.open": Waiter("http", _TIMED),
         "AbstractHTTPHandler.do_open": Waiter("http", peer="{req.host}"),
     },
+    "aiohttp.client_ws": _many(  # no call with an answer: a peer that speaks when it likes
+        "ClientWebSocketResponse.receive ClientWebSocketResponse.receive_str ClientWebSocketResponse.receive_bytes "
+        "ClientWebSocketResponse.receive_json ClientWebSocketResponse.__anext__",
+        _SOCKET,
+    ),
     "psycopg2": {"connect": Waiter("db")},
     "psycopg.connection": {"Connection.connect": Waiter("db")},
     "psycopg.connection_async": {"AsyncConnection.connect": Waiter("db")},
@@ -406,7 +411,8 @@ def _packages(kind: str, names: str) -> dict[str, str]:
 
 PACKAGES: Final[Mapping[str, str]] = {
     **_packages("http", "requests urllib3 httpx httpcore aiohttp botocore boto3 aiobotocore grpc httplib2"),
-    **_packages("http", "pycurl treq google.api_core google.auth s3transfer zeep suds"),
+    **_packages("http", "pycurl treq tornado.httpclient tornado.simple_httpclient google.api_core google.auth"),
+    **_packages("http", "s3transfer zeep suds"),
     **_packages("db", "psycopg2 psycopg asyncpg pg8000 pymysql MySQLdb mysql aiomysql asyncmy sqlite3 aiosqlite"),
     **_packages("db", "sqlalchemy redis valkey pymongo motor cassandra pymssql pyodbc oracledb cx_Oracle"),
     **_packages("db", "aiopg peewee elasticsearch opensearchpy pymemcache clickhouse_driver"),
@@ -419,6 +425,7 @@ PACKAGES: Final[Mapping[str, str]] = {
     "imaplib": "socket",
     "telnetlib": "socket",
     "websockets": "socket",
+    "websocket": "socket",
     "paramiko": "socket",
     "asyncssh": "socket",
     "ldap3": "socket",

@@ -64,15 +64,18 @@ def wait(frames: tuple[FrameType, ...], package: str = "") -> Wait | None:
 
 def _wait(frames: tuple[FrameType, ...], package: str) -> Wait | None:
     found: _Found | None = None
+    inside: _Found | None = None
     for index in range(len(frames) - 1, -1, -1):
         if is_application(frames[index].f_code.co_filename, package):
             break
         known = _known(frames[index])
         if known is None or (found is not None and not _goes_before(known, found, frames[:index])):
             continue
-        if known.waiter.kind == "pool" and found is not None and found.waiter.kind not in _QUEUES:
+        if known.waiter.kind == "pool" and inside is not None and inside.waiter.kind not in _QUEUES:
             continue  # it makes a new connection, and waits for the server
         found = known
+        if known.is_row or inside is None:  # a package's name does not say how it waits
+            inside = known
         if known.waiter.is_final:
             break
     if found is None:
@@ -355,7 +358,10 @@ WORDS: Final[dict[str, Callable[[object], str]]] = {
 
 
 def _native(frame: FrameType) -> Wait | None:
-    """Return what a native call, or a compiled coroutine, waits for, by the line that calls it; else a bare future."""
+    """Return what a call without a frame waits for, by the line that makes it.
+
+    It is native or compiled, or a coroutine awaits the bare future that it has returned.
+    """
     expression = source.expression(frame)
     calls = () if expression is None else _calls(expression.node, frame, is_entering=expression.entering)
     for call in calls:
@@ -436,21 +442,30 @@ def _calls(node: ast.expr, frame: FrameType, *, is_entering: bool) -> Iterator[s
         compiled: Any = function
         yield f"{_public(compiled.__module__)}.{compiled.__qualname__}"
     if isinstance(node.func, ast.Attribute):
-        yield from _methods(_receiver(node.func.value, frame), node.func.attr)
+        yield from _named(_classes(node.func.value, frame), node.func.attr)
 
 
-def _receiver(node: ast.expr, frame: FrameType) -> object:
-    """Return the object whose method is called; of `connection.cursor().execute` the connection stands for it."""
+def _classes(node: ast.expr, frame: FrameType) -> tuple[type, ...]:
+    """Return the classes of the object whose method is called.
+
+    Of `Client().fetch` the class that is called stands for it, of `connection.cursor().execute` the connection.
+    """
     value = values.evaluate(node, frame)
-    if value is values.MISSING and isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        return values.evaluate(node.func.value, frame)
-    return value
+    if value is values.MISSING and isinstance(node, ast.Call):
+        made = values.evaluate(node.func, frame)
+        if values.is_kind(made, type):
+            return values.bases(made)  # type: ignore[arg-type]
+        if isinstance(node.func, ast.Attribute):
+            value = values.evaluate(node.func.value, frame)
+    return () if value is values.MISSING or isinstance(value, ModuleType) else values.kinds(value)
 
 
 def _methods(owner: object, method: str) -> Iterable[str]:
-    if owner is values.MISSING or isinstance(owner, ModuleType):
-        return ()
-    return [f"{module}.{name}.{method}" for module, name in map(_type_name, values.kinds(owner)) if name != "object"]
+    return [] if owner is values.MISSING or isinstance(owner, ModuleType) else _named(values.kinds(owner), method)
+
+
+def _named(kinds: tuple[type, ...], method: str) -> list[str]:
+    return [f"{module}.{name}.{method}" for module, name in map(_type_name, kinds) if name != "object"]
 
 
 def _type_name(kind: type) -> tuple[str, str]:

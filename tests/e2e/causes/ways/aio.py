@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import threading
 import time
+from collections.abc import AsyncIterator
 
 import requests
 from tests.e2e.causes.place import here, ready, split
@@ -32,6 +35,33 @@ async def asyncio_lock() -> None:
 @way("lock_wait", span=lock("_rates"), beside=(refresh_rates,), where="task", held_by="refresh_rates", host="uvloop")
 async def asyncio_lock_under_uvloop() -> None:
     async with _rates:  # <- stops here
+        pass
+
+
+class Tokens:
+    """Hides its lock behind a context manager."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        async with self._lock:  # <- lock_behind_a_context_manager stops here
+            yield
+
+
+_tokens = functools.cache(Tokens)
+
+
+async def refresh_token() -> None:
+    async with _tokens().exclusive():
+        ready()
+        await asyncio.sleep(HOUR)
+
+
+@way("lock_wait", span=lock("_lock"), beside=(refresh_token,), where="task", held_by="refresh_token")
+async def lock_behind_a_context_manager() -> None:
+    async with _tokens().exclusive():
         pass
 
 

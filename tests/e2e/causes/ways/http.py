@@ -5,12 +5,14 @@ Clients are imported by the way that needs them: many of these programs start at
 
 from __future__ import annotations
 
+import functools
 import http.client
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 import requests
-from tests.e2e.causes.place import here, split
+from tests.e2e.causes.place import here, ready, split
 from tests.e2e.causes.way import HTTP, JOB, way
 
 RPC = r"(http|other) "
@@ -119,6 +121,31 @@ def grpc_with_long_deadline() -> None:
     _balance_method()(b"", timeout=900)  # <- stops here
 
 
+@way("http_no_timeout", span=RPC, bare_span=JOB, peer="grpc")
+def grpc_stream() -> None:
+    """Messages as they come; none does."""
+    import grpc
+
+    for rate in grpc.insecure_channel(here().grpc).unary_stream("/bank.Bank/Watch")(b""):  # <- stops here
+        print(rate)
+
+
+@way("http_call", span=RPC, bare_span=JOB, peer="grpc")
+def grpc_future_with_long_deadline() -> None:
+    call = _balance_method().future(b"", timeout=900)
+    call.result()  # <- stops here
+
+
+@way("http_no_timeout", span=RPC, bare_span=JOB, peer="grpc")
+async def grpc_stream_of_a_loop() -> None:
+    """The span was begun by a task that has ended since."""
+    import grpc
+
+    async with grpc.aio.insecure_channel(here().grpc) as channel:
+        async for rate in channel.unary_stream("/bank.Bank/Watch")(b""):  # <- stops here
+            print(rate)
+
+
 def _balance_method() -> Any:
     import grpc
 
@@ -198,3 +225,80 @@ def requests_in_a_thread_pool() -> None:
 
 def _fetch_page(page: int) -> None:
     requests.get(f"http://{here().silent}/page/{page}")  # <- requests_in_a_thread_pool stops here
+
+
+@way("http_no_timeout", span=HTTP, peer="silent")
+def requests_as_they_complete() -> None:
+    """Four at once, each taken as it ends."""
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in as_completed([pool.submit(_fetch_stock, shop) for shop in range(4)]):
+            print(done.result())
+
+
+def _fetch_stock(shop: int) -> None:
+    requests.get(f"http://{here().silent}/stock/{shop}")  # <- requests_as_they_complete stops here
+
+
+@way("http_no_timeout", span=HTTP, peer="silent")
+async def requests_in_a_thread_of_anyio() -> None:
+    """A pool of its own; the group waits for it."""
+    import anyio
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, 0.1)
+        group.start_soon(anyio.to_thread.run_sync, _fetch_feed)
+
+
+def _fetch_feed() -> None:
+    requests.get(f"http://{here().silent}/feed")  # <- requests_in_a_thread_of_anyio stops here
+
+
+# The call has returned, with its headers; its span is over.
+
+
+@way("http_no_timeout", span=JOB, peer="headers")
+async def events_of_aiohttp_that_do_not_come() -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+        async with session.get(f"http://{here().headers}/events") as answer:
+            async for line in answer.content:  # <- stops here
+                print(line)
+
+
+@way("http_no_timeout", span=JOB, peer="headers")
+def rows_of_a_generator() -> None:
+    for row in filter(None, _rows()):
+        print(row)
+
+
+def _rows() -> Iterator[bytes]:
+    with requests.get(f"http://{here().headers}/export", stream=True) as answer:
+        yield from answer.iter_lines(chunk_size=1)  # <- rows_of_a_generator stops here
+
+
+# A pool whose only connection somebody keeps.
+
+POOL = r"(http|job|lock|other) "
+NO_CONNECTION = "a free connection is what is waited for, and somebody holds it"
+
+
+@functools.cache
+def _one_at_a_time() -> Any:
+    import httpx
+
+    return httpx.Client(limits=httpx.Limits(max_connections=1), timeout=None)
+
+
+def stream_of_httpx() -> None:
+    with _one_at_a_time().stream("GET", f"http://{here().trickle}/export") as answer:
+        ready()
+        for _ in answer.iter_raw():
+            pass
+
+
+@way("waiting", "lock_wait", because=NO_CONNECTION, span=POOL, beside=(stream_of_httpx,))
+def exhausted_pool_of_httpx() -> None:
+    _one_at_a_time().get(f"http://{here().silent}/orders")  # <- stops here

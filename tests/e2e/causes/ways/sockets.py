@@ -6,6 +6,7 @@ import asyncio
 import select
 import smtplib
 import socket
+from pathlib import Path
 
 from tests.e2e.causes.place import here, split
 from tests.e2e.causes.way import JOB, own_wait, way
@@ -88,3 +89,22 @@ async def asyncio_stream() -> None:
 @way("socket_wait", span=JOB, peer="silent")
 def mail_server_without_a_greeting() -> None:
     smtplib.SMTP(*split(here().silent))  # <- stops here
+
+
+@way("socket_wait", span=own_wait(), peer="websocket")
+async def websocket_that_says_nothing() -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"http://{here().websocket}/feed") as feed:
+        async for message in feed:  # <- stops here
+            print(message)
+
+
+@way("socket_wait", span=own_wait())
+def file_that_nobody_takes() -> None:
+    """The kernel copies it into the socket by itself."""
+    ours, _theirs = socket.socketpair()
+    dump = Path(here().path("dump"))
+    dump.write_bytes(bytes(50_000_000))
+    with dump.open("rb") as file:
+        ours.sendfile(file)  # <- stops here
