@@ -41,7 +41,7 @@ def find(case: Case) -> Cause | None:
     system = case.call.attribute("db.system.name")
     if (listens := _find_idle(case) or _find_blocking(case)) is not None:
         return listens
-    return Cause("db_query", _sure(case, str(system or "")), "db", join(system, case.peer), _query_words, _query_advice)
+    return Cause("db_query", _sure(case), "db", join(system, case.peer), _query_words, _query_advice)
 
 
 def _find_idle(case: Case) -> Cause | None:
@@ -92,11 +92,17 @@ def _blocking_advice(case: Case) -> str:
     return "See who should put something in; give the command a timeout."
 
 
-def _sure(case: Case, system: str) -> float:
+def _sure(case: Case) -> float:
     """A query of a database that has locks may wait for one: only the server knows."""
+    return 0.55 if _may_be_a_lock(case) else 0.9
+
+
+def _may_be_a_lock(case: Case) -> bool:
+    """Whether the server may have locks, and has not been asked about this session."""
+    system = case.call.attribute("db.system.name")
     if case.wait.kind in ("connect", "dns") or (system and system not in _WITH_LOCKS):
-        return 0.9
-    return 0.9 if case.known.session(case.job, case.last) is not None else 0.55
+        return False
+    return case.known.session(case.job, case.last) is None
 
 
 def _seen_words(case: Case) -> str:
@@ -175,7 +181,9 @@ def _query_words(case: Case) -> str:
     bound = "It has no timeout." if case.is_unbounded else ""
     seen = case.known.session(case.job, case.last)
     server = f"The server says: {session(seen)}." if seen is not None and session(seen) else ""
-    return join(_query(case), stands_at(case), bound, server)
+    has_locks = case.wait.session or case.call.attribute("db.system.name")
+    may = "It may wait for a lock there: no probe has seen its session." if has_locks and _may_be_a_lock(case) else ""
+    return join(_query(case), stands_at(case), bound, server or may)
 
 
 def _query(case: Case) -> str:
