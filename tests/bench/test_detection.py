@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from bench.detection.parameters import SENSITIVITY, SMALL
 from bench.detection.score import replay, simulate, table
 
 
+@pytest.mark.timeout(900)  # half a minute of a core, however little of one there is
 def test_hangs_are_found_in_a_small_fleet() -> None:
     """All hangs in calls and locks, sooner than by fixed timeouts; what is accused wrongly was not known yet."""
     ours, timeout, _, heartbeat = simulate(SMALL)
