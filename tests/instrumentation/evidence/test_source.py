@@ -14,6 +14,7 @@ import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NamedTuple
@@ -472,7 +473,7 @@ LETTER = "a"
 def frame_of(there: dict[str, Any]) -> FrameType:
     """Return a frame with some local variables."""
     one, two, numbers, table = there.get("one"), there.get("two"), [10, 20], {"a": 1, 2: "b", ("a", 2): "c"}
-    named = Named("one", {"a": 1})
+    named, by_member = Named("one", {"a": 1}), {Member.FIRST: 1, Member: 2}
     counted: defaultdict[str, int] = defaultdict(int, {"a": 1})
     ordered = OrderedDict(a=1)
 
@@ -480,13 +481,18 @@ def frame_of(there: dict[str, Any]) -> FrameType:
         assert one is one
         return sys._getframe(1)
 
-    assert (two, numbers, table, named, counted, ordered) is not None
+    assert (two, numbers, table, named, by_member, counted, ordered) is not None
     return inner()
 
 
 class Named(NamedTuple):
     first: str
     second: dict[str, int]
+
+
+class Member(Enum):
+    FIRST = 1
+    SECOND = 2
 
 
 class Plain:
@@ -542,6 +548,11 @@ class Plain:
         ("numbers[hash(3) % 2]", 20),
         ("hash(one)", MISSING),
         ("named.first", "one"),
+        ("Member.FIRST", Member.FIRST),
+        ("by_member[Member.FIRST]", 1),
+        ("by_member[Member]", 2),
+        ("by_member[Member.SECOND]", MISSING),
+        ("by_member['a']", MISSING),  # keys with code of their own are not asked
         ("named.second['a']", 1),
         ("getattr(one, 'own')", "own"),
         ("getattr(one, 'absent', None)", MISSING),

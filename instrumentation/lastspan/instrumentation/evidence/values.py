@@ -13,6 +13,7 @@ import threading
 import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from enum import EnumMeta
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
@@ -183,10 +184,17 @@ _DICTS: Final = (dict, defaultdict, OrderedDict)
 
 
 def element(owner: object, key: object) -> object:
-    """Return an element of one of the interpreter's own dictionaries, a list or a tuple by a plain key."""
-    if is_exactly(owner, *_DICTS) and _is_plain_key(key):
-        keys = list(dict.__iter__(owner)) if len(owner) <= _KEYS_MAX else [MISSING]  # type: ignore[arg-type]
-        if not all(_is_plain_key(one) for one in keys):
+    """Return an element of one of the interpreter's own dictionaries, a list or a tuple.
+
+    By a plain key, or in a dictionary by the very object that is the key.
+    """
+    if is_exactly(owner, *_DICTS):
+        if len(owner) > _KEYS_MAX:  # type: ignore[arg-type]
+            return MISSING
+        items: list[tuple[object, object]] = list(dict.items(owner))  # type: ignore[arg-type]
+        if (found := next((value for one, value in items if one is key), MISSING)) is not MISSING:
+            return found
+        if not _is_plain_key(key) or not all(_is_plain_key(one) for one, _ in items):
             return MISSING  # another key of the same hash would be asked whether it is equal
         return dict.get(owner, key, MISSING)  # type: ignore[call-overload]  # without __missing__
     if type(owner) is list and type(key) is int:
@@ -272,6 +280,10 @@ def attribute(owner: object, name: str, depth: int = 0) -> object:
         if class_attribute(type(of_class), "__set__") is not MISSING:
             return MISSING  # something like a property
     if is_kind(owner, type):
+        if is_kind(owner, EnumMeta):
+            members = class_attribute(owner, "_member_map_")  # type: ignore[arg-type]
+            if type(members) is dict and (member := members.get(name, MISSING)) is not MISSING:
+                return member
         found = class_attribute(owner, name)  # type: ignore[arg-type]
         return MISSING if found is not MISSING and _is_descriptor(found) else found
     stored = _stored(owner)
