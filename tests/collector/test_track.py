@@ -47,6 +47,23 @@ def test_absence_closes_but_is_not_final(held: Held) -> None:
     assert held.states() == {"running": 1}
 
 
+@pytest.mark.parametrize("before", ["absence", "finished span"])
+def test_the_process_knows_best_how_a_job_ended(held: Held, before: str) -> None:
+    """Absence says nothing of it, and a finished span knows no retries; a parent knows better than both."""
+    worker = Process()
+    held.tell(worker, worker.job(1), worker.job(2))
+    told = [worker.closed(1, "retry"), worker.closed(2, "error")]
+    if before == "absence":
+        held.tell(worker, worker.state())
+    else:
+        held.spans(finished(1, 2))
+    held.tell(worker, *told)
+    assert [held.job(f"id-{number}").outcome for number in (1, 2)] == ["retry", "error"]
+    held.spans(finished(1))
+    held.tell(worker, worker.job_ended(2, "timeout"), worker.closed(2, "error"))
+    assert [held.job(f"id-{number}").outcome for number in (1, 2)] == ["retry", "timeout"]
+
+
 def test_absence_proves_nothing_against_a_newer_record(held: Held) -> None:
     worker = Process()
     empty = worker.state()

@@ -326,7 +326,7 @@ def test_a_death_told_by_the_parent() -> None:
 
 
 def test_state_lists_what_is_announced_and_open() -> None:
-    """8 bytes each; what is not yet late, or has ended, is not among them."""
+    """8 bytes each; what is not yet late, or whose end was told, is not among them."""
     with worker() as made:
         job = made.job()
         call, gone = made.span(inside=job), made.span(inside=job)
@@ -544,6 +544,27 @@ def test_what_ends_while_we_look_is_counted_once_and_closed() -> None:
         assert [record.span_id for record in of(made.said, CLOSED)] == [span_id(announced)]
         assert counts(made.said)[("announced", None, None)] == counts(made.said)[("announced", None, "ok")] == 1
         assert counts(made.said)[("fresh", None, None)] == counts(made.said)[("fresh", None, "ok")] == 1
+        assert len(calls) == 600
+
+
+def test_what_ends_while_we_look_is_not_absent_before_its_end_is_told() -> None:
+    """Or its outcome would be unknown until then."""
+    with worker() as made:
+        job = made.job("announced")
+        made.watch(15)
+        made.announcer.say("running")
+        calls = [made.span(inside=job) for _ in range(600)]
+        made.wait(0.5)
+        looking = made.announcer.look(made.now, made.wall_ns, may_announce=True)
+        assert next(looking) is None  # what had ended before is told, the state is not yet
+        made.end(job)
+        rest = [record for record in looking if record is not None]
+        [state] = of(rest, STATE)
+        assert ids(state) == {span_id(job)}
+        made.said += rest
+        made.watch(20)
+        assert [record.span_id for record in of(made.said, CLOSED)] == [span_id(job)]
+        assert ids(of(made.said, STATE)[-1]) == set()
         assert len(calls) == 600
 
 

@@ -440,7 +440,7 @@ class Announcer:
         return self._record(events.PROCESS_DURATIONS, attributes, wall_ns, body=sketch.encode())
 
     def _process_state(self, now: float, wall_ns: int) -> Record:
-        announced = [span_id for span_id in self._announced if span_id in self._spans.open]
+        announced = list(self._announced)  # one that has ended since this look began is listed until its end is told
         usage = resource.getrusage(resource.RUSAGE_SELF)
         attributes: dict[str, Any] = {
             a.PROCESS_STATUS: self._status,

@@ -68,7 +68,8 @@ def in_a_loop(
             await tasks[0]
 
     def leave() -> None:
-        loops[0].call_soon_threadsafe(tasks[0].cancel)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: its server ended the wait
+            loops[0].call_soon_threadsafe(tasks[0].cancel)
 
     return lambda: asyncio.run(main()), leave, tasks
 

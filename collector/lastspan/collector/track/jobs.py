@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
+import msgspec
+
 from ..model import SUSPECT, JobEnded, JobType, SpanOpen, State
 from .counts import Counts
 from .index import Index
@@ -153,6 +155,12 @@ class Jobs:
         else:
             self.index.remove(job)
             job.span.job = None
+
+    def correct(self, key: bytes, outcome: str) -> None:
+        """Take a process's own word for how a job ended of which only that it ended was known."""
+        job = self.ended.get(key)
+        if job is not None and job.end is not None and job.end.is_inferred:
+            job.end = msgspec.structs.replace(job.end, outcome=outcome, is_inferred=False)
 
     def _end_lost_twins(self, job: JobRow, now_ns: int) -> None:
         """End the lost ones of which this is the next attempt: the queue gave the job out again."""

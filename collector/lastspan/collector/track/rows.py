@@ -92,6 +92,8 @@ class End(msgspec.Struct, frozen=True, gc=False):
     at_ns: int
     signal: int | None = None
     exit_code: int | None = None
+    is_inferred: bool = False
+    """From absence, or from a finished span, which knows nothing of retries: what its process says goes before."""
 
 
 class Trouble(msgspec.Struct, gc=False, eq=False):

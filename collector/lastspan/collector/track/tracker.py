@@ -99,11 +99,12 @@ class Tracker:
 
     def _span_closed(self, told: SpanClosed, now_ns: int) -> None:
         self.processes.hear(told.origin, now_ns)
-        self._bury(told.key, told.outcome, now_ns)
+        self._bury(told.key, End(told.outcome, "", now_ns), now_ns)
+        self._jobs.correct(told.key, told.outcome)
 
     def _span_finished(self, told: SpanFinished, now_ns: int) -> None:
         if self.wants(told):
-            self._bury(told.key, told.outcome, now_ns)
+            self._bury(told.key, End(told.outcome, "", now_ns, is_inferred=True), now_ns)
 
     def wants(self, told: SpanFinished) -> bool:
         """Of all the world's finished spans only those leave a trace that we knew, or that may be announced later."""
@@ -188,11 +189,11 @@ class Tracker:
         elif job.span is row:
             self._jobs.retell(job, told, now_ns)
 
-    def _bury(self, key: bytes, outcome: str, now_ns: int) -> None:
+    def _bury(self, key: bytes, end: End, now_ns: int) -> None:
         self._spans.closed.put(key, bool(self._spans.closed.find(key)), now_ns)
         row = self.spans.get(key)
         if row is not None:
-            self._close(row, End(outcome, "", now_ns), now_ns)
+            self._close(row, end, now_ns)
 
     def _close(self, row: SpanRow, end: End, now_ns: int) -> None:
         job = row.job
@@ -212,7 +213,7 @@ class Tracker:
         newest = sequence > process.proof_sequence or sequence == NO_SEQUENCE
         for row in process.spans:
             if row.open and (row.sequence < sequence or sequence == NO_SEQUENCE) and row.span_id not in listed:
-                self._close(row, End("unknown", "", now_ns), now_ns)
+                self._close(row, End("unknown", "", now_ns, is_inferred=True), now_ns)
         process.spans = [row for row in process.spans if row.open and row.process is process]
         if newest:
             process.proof_sequence, process.proof_ids = sequence, span_ids
