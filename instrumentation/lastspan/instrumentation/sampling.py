@@ -124,14 +124,16 @@ class Sampled:
 
     def take(self, seen: Look, now: float, *, is_hurried: bool = False) -> None:
         """Take one sample; *is_hurried*: without what the kernel says in files."""
-        before = self.place.stand(self._package)
-        if self.look is None or seen.steps != self.look.steps:
+        is_same = self.look is not None and seen.steps == self.look.steps
+        is_known = is_same and self.place.is_still  # it stands where it stood: what most looks see
+        before = None if is_known else self.place.stand(self._package)
+        if not is_same:
             self.still_since = self.waits_since = now
             self.diagnosed_at, self.lock, self.searched_at = None, None, None
         self.look, self.sampled_at = seen, now
         self.taken += 1
         self.place.take(seen.steps)
-        stand = self.place.stand(self._package)
+        stand = None if is_known else self.place.stand(self._package)
         if before is not None and stand is not None and before.step[0] is not stand.step[0]:
             self.forget()
         self._take_thread(seen.thread_id if seen.is_on_thread else None, now, is_hurried)
