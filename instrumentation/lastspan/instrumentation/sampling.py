@@ -158,7 +158,9 @@ class Sampled:
         elapsed = now - self._thread_at
         if self._thread_at and elapsed < _APART:
             return
-        cpu_ns, queue_ns = cpu_time_ns(thread_id), None if is_hurried else run_queue_ns(thread_id)
+        cpu_ns, queue_ns = cpu_time_ns(thread_id), self._queue_ns
+        if cpu_ns is None or cpu_ns != self._cpu_ns:  # who has not run did not ask for a core; the file costs the most
+            queue_ns = None if is_hurried else run_queue_ns(thread_id)
         if self._thread_at:
             self.cpu_ratio = _ratio(self._cpu_ns, cpu_ns, elapsed)
             self.queue_ratio = _ratio(self._queue_ns, queue_ns, elapsed)
