@@ -9,6 +9,7 @@ import gc
 import threading
 from itertools import pairwise
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import given, settings
@@ -159,10 +160,13 @@ def test_a_new_place_in_the_code_is_a_change() -> None:
         made.watch(40)
         first = of(made.said, OPEN)[-1].attributes[a.CODE_STACKTRACE]
 
-        def elsewhere() -> list[Record]:
-            return made.watch(30)  # the watcher looks at the thread that runs this
+        leave = threading.Event()
 
-        moved = of(made.on_thread(elsewhere), OPEN)
+        def elsewhere() -> None:
+            leave.wait()
+
+        with made.stopped_in(elsewhere, leave.set):
+            moved = of(made.watch(30), OPEN)
         assert moved
         assert "elsewhere" in moved[0].attributes[a.CODE_STACKTRACE]
         assert "elsewhere" not in first
@@ -616,7 +620,8 @@ def test_one_odd_stack_does_not_silence_the_others(caplog: pytest.LogCaptureFixt
     """A job whose code cannot be looked at is announced without; it is said once, and the others are seen as ever."""
     with worker() as made:
         odd, job = made.job("odd"), made.job()
-        made.spans.open[span_id(odd)] = (*made.spans.open[span_id(odd)][:2], Unreadable(), made.run_of(odd))
+        unreadable = Unreadable()
+        made.spans.open[span_id(odd)] = (*made.spans.open[span_id(odd)][:2], ref(unreadable), made.run_of(odd))
         made.watch(60)
         told = {record.attributes[a.SPAN_NAME]: record.attributes for record in of(made.said, OPEN)}
         assert a.CODE_STACKTRACE not in told["odd"]

@@ -104,7 +104,11 @@ class Worker:
 
     def end(self, span: Any) -> None:
         """End a span now."""
-        self.on_thread(lambda: span.end(end_time=self.wall_ns))
+        self.on_thread(lambda: self.end_here(span))
+
+    def end_here(self, span: Any) -> None:
+        """The same, on the thread that calls."""
+        span.end(end_time=self.wall_ns)
         self.kept.pop(span.get_span_context().span_id, None)
 
     def run_of(self, span: Any) -> Run:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -117,9 +118,8 @@ class Job:
         return run  # type: ignore[return-value]
 
     def __enter__(self) -> None:
-        frame = inspect.currentframe()
-        caller = frame.f_back if frame is not None else None
-        package = str(caller.f_globals.get("__name__")).partition(".")[0] if caller is not None else ""
+        # In no variable: a frame in one of its own, or its caller's in one, lives on, with all that it holds.
+        package = str(sys._getframe(1).f_globals.get("__name__")).partition(".")[0]
         self._open.append(_OpenJob(self._run(self._name or "job", package)))
         self._open[-1].__enter__()
 

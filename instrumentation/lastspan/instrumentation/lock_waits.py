@@ -71,6 +71,9 @@ class Wait:
                 _current.reset(self._token)
         except Exception:  # a guest never raises
             _logger.debug("lastspan: the end of a wait was not noted", exc_info=True)
+        finally:
+            # A context that was copied meanwhile, as by a connection that was opened, keeps us for as long as it lives.
+            self.subject, self._describe, self._span, self._token = None, _nothing, None, None
 
     def failed(self) -> None:
         """A try has failed: from now on it waits."""
@@ -96,6 +99,10 @@ class Wait:
         elif not self.got:
             span.set_status(Status(StatusCode.ERROR, "not acquired"))
         span.end()
+
+
+def _nothing() -> None:
+    return None
 
 
 def current_wait(subject: object) -> Wait | None:

@@ -27,6 +27,12 @@ def start_thread(function: Callable[[], None]) -> None:
     original("_thread", "start_new_thread")(function, ())
 
 
+def native_ident() -> int:
+    """Return the ident of the thread that calls, never a greenlet's."""
+    ident: int = original("_thread", "get_ident")()
+    return ident
+
+
 def native_sleep() -> Callable[[float], None]:
     """Return `time.sleep` itself: a greenlet's would make a hub in our thread."""
     sleep: Callable[[float], None] = original("time", "sleep")

@@ -20,12 +20,13 @@ from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_tex
 from .evidence.diagnosis import Attributes, Subject, diagnose
 from .evidence.frames import application_index, has_ended, live, worker_of
 from .evidence.hubs import Hubs
-from .evidence.locks import Holder, WaitedLock, find
+from .evidence.locks import Holder, WaitedLock, find, known_by
 from .evidence.loops import Loop, Loops
 from .evidence.place import Place
 from .evidence.pools import keeps, waited_pool
 from .evidence.sessions import sessions_in_reach
 from .evidence.waited import HELD
+from .failures import told_of
 from .spans import Where
 
 if TYPE_CHECKING:
@@ -204,11 +205,12 @@ class Sampling:
         """Look at a leaf, if it is time; yields where the host may want its turn. Returns what was seen."""
         try:
             return (yield from self._sample(span_id, where, run, now, is_call=is_call))
-        except Exception:  # what one job's code looks like must not silence what is told of all others
+        except Exception as error:  # what one job's code looks like must not silence what is told of all others
             self._sampled.pop(span_id, None)
+            told = told_of(error)
             if not self._has_warned:
                 self._has_warned = True
-                _logger.warning("lastspan: where a job stands cannot be read; it is told without", exc_info=True)
+                _logger.warning("lastspan: where a job stands cannot be read; it is told without (%s)", told)
             return None
 
     def _sample(
@@ -276,11 +278,14 @@ class Sampling:
             if sampled.kind == "pool":
                 sampled.lock = yield from self._search_pool(where, run)
                 return
-            fibers = [entry[2] for entry in list(self._spans.open.values())]
-            greenlets = [one for one in fibers if hasattr(one, "gr_frame")] if where.greenlet is not None else []
+            greenlets = self._greenlets() if where.greenlet is not None else ()
             sampled.lock = yield from find(where, self._describe, greenlets)
             yield
             sampled.holder_run = self._run_behind(sampled.lock)
+
+    def _greenlets(self) -> list[Any]:
+        places = (self._spans.where(entry) for entry in list(self._spans.open.values()))
+        return [where.greenlet for where in places if where.greenlet is not None]
 
     def _search_pool(self, where: Where, run: Run) -> Generator[None, None, WaitedLock | None]:
         """Find the job that keeps a connection of the pool that another one waits for."""
@@ -297,7 +302,8 @@ class Sampling:
                 seen = look(there)
                 step = seen.place(other.package)
                 code = "" if step is None else code_text(*step)
-                key = there.task or there.greenlet or there.thread
+                fiber = there.greenlet if there.task is None else there.task
+                key = known_by(there.thread if fiber is None else fiber)
                 who = Holder(seen.thread_name, there.thread, there.task is not None, code, "likely", key)
                 return WaitedLock("", values.class_name(type(pools[0])), "pool", None, 0, who, ())
         return None
@@ -329,7 +335,8 @@ class Sampling:
         """Name the job of the greenlet that runs on a thread now."""
         for entry in list(self._spans.open.values()):
             run = entry[3]
-            if run is not None and entry[1] == thread and getattr(entry[2], "gr_frame", entry) is None:
+            greenlet = self._spans.where(entry).greenlet if entry[1] == thread else None
+            if run is not None and greenlet is not None and greenlet.gr_frame is None:
                 return _job_text(run)
         return ""
 
@@ -350,13 +357,14 @@ class Sampling:
             return None
         for entry in reversed(list(self._spans.open.values())):
             fiber, run = entry[2], entry[3]
-            if run is not None and (fiber is party or (fiber is None and entry[1] == party)):
+            is_it = type(party) is int and entry[1] == party if fiber is None else fiber() is party
+            if run is not None and is_it:
                 return run
         return None
 
     def _run_behind(self, lock: WaitedLock | None) -> Run | None:
         """Return the job that joins a lock's holder, or awaits its result: a thread that has no span of its own."""
-        if lock is None or lock.holder is None or lock.wait not in HELD or self.run_of(lock.holder.key) is not None:
+        if lock is None or lock.holder is None or lock.wait not in HELD or self.run_of(lock.holder.party) is not None:
             return None
         thread = lock.holder.ident
         if thread is None:
@@ -429,7 +437,8 @@ class Sampling:
         return found | ({} if lock.holder is None else self._of_holder(lock.holder, holder_run))
 
     def _of_holder(self, holder: Holder, behind: Run | None) -> Attributes:
-        run = self.run_of(holder.key) or (behind if behind is not None and behind.span_id in self._spans.runs else None)
+        behind = behind if behind is not None and behind.span_id in self._spans.runs else None
+        run = self.run_of(holder.party) or behind
         found: Attributes = {
             a.LOCK_HOLDER_THREAD: clean.text(holder.thread) or None,
             a.LOCK_HOLDER_CODE: clean.text(holder.code, 1024) or None,

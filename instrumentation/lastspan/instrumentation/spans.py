@@ -44,9 +44,15 @@ class Where(NamedTuple):
     greenlet: Any
 
 
-Entry: TypeAlias = "tuple[ref[Span], int, Any, Run | None]"
-"""Span, thread, task or greenlet, run. A plain tuple: made for each span of each job."""
+Entry: TypeAlias = "tuple[ref[Span], int, ref[Any] | None, Run | None]"
+"""Span, thread, task or greenlet, run. A plain tuple: made for each span of each job.
 
+It keeps nothing of the host's alive: a task that nobody will ever wake is to go, whatever it holds, the span included.
+"""
+
+
+NOWHERE: Final = Where(0, None, None)
+"""Of a span whose task or greenlet is no more: no thread has this ident."""
 
 Ended: TypeAlias = "tuple[int, str, int, int, Status, Run | None]"
 """Span id, name, start and end (ns), status, run. Not the span: kept alive, spans make garbage collection dear."""
@@ -94,7 +100,8 @@ class OpenSpans(SpanProcessor):
                     return
             loop = _running_loop()
             fiber = self._greenlet() if loop is None else _current_task(loop)
-            self.open[span._context[1]] = (ref(span), get_ident(), fiber, run)  # type: ignore[index]
+            known = None if fiber is None else ref(fiber)
+            self.open[span._context[1]] = (ref(span), get_ident(), known, run)  # type: ignore[index]
         except Exception:  # a guest never raises
             return
 
@@ -154,8 +161,12 @@ class OpenSpans(SpanProcessor):
 
     def where(self, entry: Entry) -> Where:
         """Read an entry's place."""
-        fiber = entry[2]
-        is_task = isinstance(fiber, asyncio.Future)
+        if entry[2] is None:
+            return Where(entry[1], None, None)
+        fiber = entry[2]()
+        if fiber is None:
+            return NOWHERE
+        is_task = issubclass(type(fiber), asyncio.Future)  # isinstance() would ask its `__class__`
         return Where(entry[1], fiber if is_task else None, None if is_task else fiber)
 
     def clear(self) -> None:

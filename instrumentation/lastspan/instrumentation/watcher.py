@@ -13,6 +13,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from .announce import OVERSLEPT, Announcer
 from .export import Exporter
+from .failures import told_of
 from .heartbeat import Heartbeat
 from .native import Signal, Turns, start_thread
 from .records import Record
@@ -84,8 +85,8 @@ class Watcher:
                 try:
                     self._look()
                     self._failures = 0
-                except Exception:  # the one boundary: whatever goes wrong here stays here
-                    self._failed()
+                except Exception as error:  # the one boundary: whatever goes wrong here stays here
+                    self._failed(told_of(error))
                 if farewell is not None:
                     self._farewell = None
                     farewell.set()
@@ -114,10 +115,10 @@ class Watcher:
             self._beat_at = now
             self._heartbeat.beat()
 
-    def _failed(self) -> None:
+    def _failed(self, told: str) -> None:
         if not self._has_warned:
             self._has_warned = True
-            _logger.warning("lastspan: the watcher failed; the job runs on", exc_info=True)
+            _logger.warning("lastspan: the watcher failed; the job runs on (%s)", told)
         self._failures += 1
         if self._failures == _FAILURES_MAX:
             _logger.error("lastspan: the watcher failed %d times and is off in this process", _FAILURES_MAX)

@@ -323,7 +323,6 @@ def test_cpu_time_of_a_thread() -> None:
 
 GARBAGE = """
 import gc, threading
-from _thread import get_ident
 from lastspan.instrumentation.evidence import look
 from lastspan.instrumentation.spans import Where
 
@@ -332,13 +331,16 @@ class Cycle:
         self.me, self.local = self, threading.local()
         self.local.value = 1
 
+other = threading.Thread(target=threading.Event().wait, daemon=True)
+other.start()
+where = Where(other.ident, None, None)
 gc.set_threshold(1)
 for _ in range(3000):
     Cycle()
-    assert look(Where(get_ident(), None, None)).steps
+    assert look(where).steps
 assert gc.isenabled()
 gc.disable()
-look(Where(get_ident(), None, None))
+look(where)
 assert not gc.isenabled()
 print("alive")
 """

@@ -943,7 +943,7 @@ def test_a_lock_of_tasks(
     assert found.timeout == timeout
     assert found.holder is not None
     assert (found.holder.thread, found.holder.task, found.holder.certainty) == ("holder", True, "certain")
-    assert found.holder.key is loop.tasks["holder"]
+    assert found.holder.party is loop.tasks["holder"]
     assert found.holder.ident is None
     assert found.holder.code.endswith(f"hold_async, {HERE}:{hold_async.__code__.co_firstlineno + 2}")
     assert found.cycle == ()
@@ -1040,7 +1040,7 @@ def test_a_task_that_stops_its_loop_for_a_lock_of_another_task(threads: Threads)
     while "wanting" not in loop.tasks:
         time.sleep(0.001)
     found = until(loop.where("wanting"), lambda seen: bool(seen.cycle))
-    assert (found.kind, found.holder and found.holder.key) == ("threading.Lock", loop.tasks["holder"])
+    assert (found.kind, found.holder and found.holder.party) == ("threading.Lock", loop.tasks["holder"])
     assert found.cycle[0] == "task wanting (job-wanting) waits for lock"
     assert found.cycle[1].endswith("waits for its event loop")
     assert found.cycle[1].startswith("task holder (job-holder) holds lock at ")

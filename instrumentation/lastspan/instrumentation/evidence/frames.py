@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, Final, TypeAlias
 
+from ..native import native_ident
 from ..spans import Where
 from . import tasks
 
@@ -244,7 +245,10 @@ def _can_read_frames() -> bool:
 
 
 def _current_frames() -> dict[int, FrameType]:
-    """Return the frames of all threads, with the garbage collector held off meanwhile.
+    """Return the frames of all other threads, with the garbage collector held off meanwhile.
+
+    Our own is taken out at once: it would hold the dictionary that holds it, and with it every frame of the host, until
+    the garbage collector comes by; on CPython 3.12.1 some of these (with a view of a `BytesIO`) crash it then.
 
     The call holds an interpreter-wide lock while it makes objects. A collection then may end a `threading.local`, which
     wants the same lock: the whole process stands still for ever (python/cpython#106883; older releases have no guard).
@@ -252,10 +256,12 @@ def _current_frames() -> dict[int, FrameType]:
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        return sys._current_frames()
+        found = sys._current_frames()
     finally:
         if was_enabled:
             gc.enable()
+    found.pop(native_ident(), None)
+    return found
 
 
 def _thread(ident: int) -> tuple[int | None, str]:

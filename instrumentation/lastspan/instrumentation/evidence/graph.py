@@ -15,7 +15,7 @@ from . import source, tasks, values
 from .frames import _current_frames, _thread, is_application, line_of, qualname
 from .held import Hold, holds_of
 from .threads import cpu_time_ns
-from .waited import HELD, Node, Wait, short_place, task_wait, wait_of
+from .waited import HELD, Node, Wait, is_same, key_of, short_place, task_wait, wait_of
 
 _SLICE_NS: Final = 2_000_000
 _DEPTH_MAX: Final = 4096
@@ -54,7 +54,7 @@ class Graph:
         """By thread: the task that runs there."""
         self.with_entries = with_entries
         self._holds: dict[object, list[tuple[Node, Hold]]] = {}
-        self._waits: dict[Node, Wait | None] = {}
+        self._waits: dict[object, tuple[Node, Wait | None]] = {}
         self._loops: dict[int, asyncio.Task[Any]] = {}
         """By identity of an event loop: the task that it runs."""
 
@@ -114,9 +114,10 @@ class Graph:
 
     def wait(self, node: Node) -> Wait | None:
         """Return what a thread or task waits for."""
-        if node not in self._waits:
-            self._waits[node] = self._look_for_wait(node)
-        return self._waits[node]
+        key = key_of(node)
+        if key not in self._waits:
+            self._waits[key] = node, self._look_for_wait(node)
+        return self._waits[key][1]
 
     def _look_for_wait(self, node: Node) -> Wait | None:
         stack = self._stack(node)
@@ -143,7 +144,7 @@ class Graph:
         return any(
             is_application(frame.f_code.co_filename)
             for node in [*nodes, *all_tasks()]
-            if node != start
+            if not is_same(node, start)
             for frame in self._stack(node)
         )
 
@@ -164,7 +165,7 @@ class Graph:
             if wait.owner not in _current_frames():
                 return []
             owner = self.actor(wait.owner)
-            return [(owner, next((hold for node, hold in found if node == owner), None))]
+            return [(owner, next((hold for node, hold in found if is_same(node, owner)), None))]
         if not found and wait.entry is not None:
             found = self._holds.get(wait.entry, [])
         return [*sorted(found, key=lambda one: one[1].certainty != "certain")]
@@ -199,9 +200,13 @@ def lasting_circle(graph: Graph, start: Node) -> Generator[None, None, tuple[Nod
     before = [_standstill(graph, node) for node in found]
     again = Graph(with_entries=graph.with_entries)
     yield from again.look(start)
-    is_same = circle(again, start) == found
+    is_again = _are_same(circle(again, start), found)
     after = [_standstill(graph, node) for node in found]
-    return found if is_same and all(_is_same(*pair) for pair in zip(before, after, strict=True)) else ()
+    return found if is_again and all(_has_not_moved(*pair) for pair in zip(before, after, strict=True)) else ()
+
+
+def _are_same(some: tuple[Node, ...], others: tuple[Node, ...]) -> bool:
+    return len(some) == len(others) and all(map(is_same, some, others))
 
 
 def _standstill(graph: Graph, node: Node) -> object:
@@ -214,28 +219,28 @@ def _standstill(graph: Graph, node: Node) -> object:
     return cpu_time_ns(_thread(thread)[0]) if thread is not None else object()
 
 
-def _is_same(before: object, after: object) -> bool:
+def _has_not_moved(before: object, after: object) -> bool:
     return before == after if type(before) is int and type(after) is int else before is after
 
 
 def circle(graph: Graph, start: Node) -> tuple[Node, ...]:
     """Return those who wait for each other, at the end of the waiting of *start*; nobody, if somebody can go on."""
-    path: list[Node] = []
-    done: set[Node] = set()
+    return _follow(graph, start, [], set())
 
-    def follow(node: Node) -> tuple[Node, ...]:
-        if node in path:
-            return tuple(path[path.index(node) :])
-        if node in done or len(path) >= _CIRCLE_MAX:
-            return ()
-        path.append(node)
-        for other in graph.next(node):
-            if found := follow(other):
-                return found
-        done.add(path.pop())
+
+def _follow(graph: Graph, node: Node, path: list[Node], done: set[object]) -> tuple[Node, ...]:
+    """Go on from the end of *path*. A function that knew itself by its closure would keep them all alive."""
+    begins = next((index for index, passed in enumerate(path) if is_same(passed, node)), None)
+    if begins is not None:
+        return tuple(path[begins:])
+    if key_of(node) in done or len(path) >= _CIRCLE_MAX:
         return ()
-
-    return follow(start)
+    path.append(node)
+    for other in graph.next(node):
+        if found := _follow(graph, other, path, done):
+            return found
+    done.add(key_of(path.pop()))
+    return ()
 
 
 def name_of(node: Node) -> str:

@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
+from weakref import ref
 
 from ..spans import Where
 from .frames import _can_read_frames, live
 from .graph import Graph, lasting_circle, learn, name_of
-from .waited import HELD, Node, Wait, wait_of
+from .waited import HELD, Node, Wait, is_same, wait_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,18 @@ class Holder:
     """Where it stands now: function, file:line."""
     certainty: str
     """`certain`, `likely`, `nobody` (no running code holds it: it was never released) or `unknown`."""
-    key: object
-    """Thread ident or task, for the caller to find its job."""
+    key: int | ref[Any] | None
+    """Thread ident, or a weak reference to the task or greenlet, for the caller to find its job."""
+
+    @property
+    def party(self) -> Node:
+        """Thread ident, task or greenlet; None: not known, or gone."""
+        return self.key() if isinstance(self.key, ref) else self.key
+
+
+def known_by(node: Node) -> int | ref[Any] | None:
+    """Return what stands for a thread, task or greenlet between two looks, and keeps none of them alive."""
+    return node if node is None or type(node) is int else ref(node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,7 @@ def _holder(graph: Graph, start: Node, wait: Wait) -> Holder | None:
         return None
     found = graph.holders(wait)
     if found:
-        node, hold = next((one for one in found if one[0] != start), found[0])
+        node, hold = next((one for one in found if not is_same(one[0], start)), found[0])
         return _who(graph, node, "certain" if hold is None or wait.owner else hold.certainty)
     is_leaked = bool(wait.owner) or (wait.kind in _OF_THIS_PROCESS and not graph.others_busy(start))
     return Holder("", None, False, "", "nobody" if is_leaked else "unknown", None)
@@ -118,13 +129,13 @@ _OF_THIS_PROCESS: Final = frozenset({"threading.Lock", "threading.RLock", "threa
 
 def _who(graph: Graph, node: Node, certainty: str) -> Holder:
     ident = node if isinstance(node, int) else None
-    return Holder(name_of(node), ident, isinstance(node, asyncio.Task), graph.stand(node), certainty, node)
+    return Holder(name_of(node), ident, isinstance(node, asyncio.Task), graph.stand(node), certainty, known_by(node))
 
 
 def _sentence(graph: Graph, circle: tuple[Node, ...], at: int, describe: Callable[[Any], str]) -> str:
     """Say what one of a circle holds, and what it waits for."""
     node, before, wait = circle[at], graph.wait(circle[at - 1]), graph.wait(circle[at])
-    held = [hold for one, hold in graph.holders(before) if one == node] if before is not None else []
+    held = [hold for one, hold in graph.holders(before) if is_same(one, node)] if before is not None else []
     who = f"{'task' if isinstance(node, asyncio.Task) else 'thread'} {name_of(node)}"
     job = describe(node)
     who += f" ({job})" if job and job != name_of(node) else ""

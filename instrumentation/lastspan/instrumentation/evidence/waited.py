@@ -20,6 +20,17 @@ from .values import MISSING
 Node: TypeAlias = "int | asyncio.Task[Any] | Any"
 """Who waits or holds: a thread by its ident, a task, a greenlet. A task that runs stands for its thread too."""
 
+
+def is_same(one: Node, other: Node) -> bool:
+    """Say whether two are one thread, task or greenlet; not `==`, which a class of the host's may have its own way."""
+    return one is other or (type(one) is int and type(other) is int and one == other)
+
+
+def key_of(node: Node) -> object:
+    """Return what a dictionary may know a thread, task or greenlet by, while that is alive."""
+    return node if type(node) is int else (id(node),)
+
+
 Entry: TypeAlias = "tuple[object, ...]"
 """A call, and its arguments: two frames with equal ones enter the same thing, though nobody can see what it is."""
 
