@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+GUEST   = .venv-guest-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers check test demo bench compat causes soak kill simulate docs clean dashboards alerts bench-page stack pictures
+.PHONY: help install servers check test demo bench compat causes soak kill healthy stress simulate docs clean dashboards alerts bench-page stack pictures
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,19 @@ soak: install ## 30 minutes of healthy load, of which nothing may be accused (AR
 
 kill: install ## kill -9 of the collector, 50 times under load: it forgets nothing, and makes nothing up
 	$(BIN)/python -m pytest -m kill $(ARGS)
+
+healthy: install servers $(GUEST)/.installed ## an hour of Celery workers with and without lastspan, on PYTHON: no crash (ARGS="--minutes 5")
+	$(BIN)/python -m tests.e2e.guest.healthy --python $(GUEST)/bin/python $(ARGS)
+
+stress: install $(GUEST)/.installed ## 10 minutes of looks at full hands on PYTHON, with its memory debugged (ARGS="--minutes 1")
+	$(BIN)/python -m tests.e2e.guest.stress --python $(GUEST)/bin/python $(ARGS)
+
+# The interpreter under test, with an environment of its own: .venv is made by whichever was first.
+$(GUEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(GUEST)
+	$(GUEST)/bin/python -m pip install -q --disable-pip-version-check "pip>=25.1"
+	$(GUEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[demo,instrumentations]' gevent redis
+	@touch $@
 
 simulate: install ## long: how well hangs are found, simulated, beside three baselines (ARGS="sensitivity")
 	$(BIN)/python -m bench.detection $(or $(ARGS),long)

@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 from opentelemetry.trace import SpanKind
-from tests.instrumentation.live import Live, live
+from tests.instrumentation.live import Live
+from tests.instrumentation.live import live as live
 from tests.instrumentation.worker import Worker, of, worker
 
 from lastspan.instrumentation import job as as_job
@@ -31,9 +32,6 @@ from lastspan.instrumentation.failures import told_of
 from lastspan.instrumentation.run import Run
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
-
-__all__ = ["live"]
-
 
 @pytest.fixture(autouse=True)
 def no_collection() -> Iterator[None]:
