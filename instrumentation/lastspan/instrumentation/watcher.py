@@ -12,6 +12,7 @@ from typing import Final
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from .announce import OVERSLEPT, Announcer
+from .evidence import installed
 from .export import Exporter
 from .failures import told_of
 from .heartbeat import Heartbeat
@@ -75,6 +76,7 @@ class Watcher:
 
     def _run(self) -> None:
         with suppress_instrumentation():  # a new thread: its context is empty
+            installed.learn()  # while the disk answers: a job that hangs later may hang for that
             while self._failures < _FAILURES_MAX:
                 due = time.monotonic() + self._tick
                 if not self._wake.wait(self._tick):

@@ -10,7 +10,6 @@ import concurrent.futures
 import gc
 import os
 import sys
-import sysconfig
 import threading
 from dataclasses import dataclass
 from types import CodeType, FrameType
@@ -19,6 +18,7 @@ from typing import Any, Final, TypeAlias
 from ..native import native_ident
 from ..spans import Where
 from . import tasks
+from .installed import is_application as is_application
 
 Step: TypeAlias = "tuple[CodeType, int]"
 """One frame: its code, and the line where it stands."""
@@ -29,18 +29,6 @@ _WALKED_MAX: Final = 4096
 _FOLLOWED_MAX: Final = 4
 """Executors whose work waits for work of an executor."""
 _STACK_TEXT_MAX: Final = 8192
-
-
-def _folders(*names: str) -> tuple[str, ...]:
-    found = [path for name in names if (path := sysconfig.get_path(name))]
-    return tuple({path + os.sep for path in found} | {os.path.realpath(path) + os.sep for path in found})
-
-
-_SITE: Final = _folders("purelib", "platlib")
-_STD: Final = _folders("stdlib", "platstdlib")
-_OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_application: dict[str, str | None] = {}
-"""By file: where it is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,52 +161,17 @@ def has_ended(where: Where) -> bool:
     return not is_known and _can_read_frames() and where.thread not in _current_frames()
 
 
-def is_application(filename: str, package: str = "") -> bool:
-    """Say whether a file is the application's: not the standard library, not installed, not ours.
-
-    Code of the job function's own *package* counts even where it is installed, as in some images.
-    """
-    inside = _application.get(filename, _UNKNOWN)
-    if inside == _UNKNOWN:
-        inside = _inside(filename)
-        if len(_application) < 10_000:
-            _application[filename] = inside
-    if inside is None:
-        return True
-    return bool(package) and inside.startswith((f"{package}{os.sep}", f"{package}.py"))
-
-
-def _inside(filename: str) -> str | None:
-    """Return where an installed file is below its site directory; empty: ours, the interpreter's; None: not installed.
-
-    By the last of these directories: the environment itself may be in a folder that is called like the application.
-    """
-    if filename.startswith(("<", _OURS)):  # <: code that a program has written
-        return ""
-    for name in _SITES:
-        if name in filename:
-            return filename.rpartition(name)[2]
-    site = next((folder for folder in _SITE if filename.startswith(folder)), None)
-    if site is not None:
-        return filename[len(site) :]
-    return "" if filename.startswith(_STD) else None
-
-
-_SITES: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_UNKNOWN: Final = "\0"
-
-
 def application_index(steps: tuple[Step, ...], package: str = "") -> int | None:
     """Return which step is the innermost of the application; None: none is."""
     innermost_first = range(len(steps) - 1, -1, -1)
     found = next((index for index in innermost_first if is_application(steps[index][0].co_filename, package)), None)
     if found is not None:
         return found
-    return next((index for index in innermost_first if steps[index][0].co_filename in _TYPED), None)
+    return next((index for index in innermost_first if steps[index][0].co_filename.startswith(_TYPED)), None)
 
 
-_TYPED: Final = frozenset({"<string>", "<stdin>"})
-"""`python -c`, and what is typed; libraries name generated code the same, so files go before."""
+_TYPED: Final = ("<string>", "<stdin>", "<python-input-", "<ipython-input-", "<command-")
+"""`python -c`, what is typed, cells of notebooks; libraries name generated code alike, so files go before."""
 
 
 def stack_text(steps: tuple[Step, ...]) -> str:

@@ -20,7 +20,7 @@ from .paths import job_path
 from .rows import id_start
 
 _FRAME: Final = re.compile(r'File "(.*)", line (\d+), in (.*)')
-_INSTALLED: Final = re.compile(r"/(site|dist)-packages/|/lib/python\d|^<frozen")
+_INSTALLED: Final = re.compile(r"/(site|dist)-packages/|\.(whl|egg)/|/_?vendored/|/_vendor/|/lib/python\d|^<frozen")
 _SUSPECT: Final = {state.value for state in SUSPECT}
 _SURE: Final = 0.75
 _FULL: Final = 100.0
