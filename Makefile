@@ -7,7 +7,7 @@ ARGS   ?=
 GUEST   = .venv-guest-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers check test demo bench compat causes soak kill healthy stress simulate docs clean dashboards alerts bench-page stack pictures
+.PHONY: $(shell awk -F: '/^[a-z-]+:.*## /{print $$1}' $(MAKEFILE_LIST))
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: install ## the benchmarks (ARGS="span --json" to choose one)
 
 compat: install ## long: Celery 5.3 … 5.7 × pools, each in a venv of its own
 	$(BIN)/python -m pytest -m compat $(ARGS)
+
+layouts: install ## long: a job that hangs, built by pex, PyInstaller, pip: whose line is told
+	$(BIN)/python -m pytest -m layouts $(ARGS)
 
 causes: install ## every labelled way to hang, with client instrumentation and without: the confusion table
 	$(BIN)/python -m tests.e2e.causes $(ARGS)
