@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from .terminal import prepare
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command `lastspan`."""
+    prepare()
     if sys.argv[1:2] == ["dashboards"]:  # which needs none of these
         from lastspan.dashboards import main as dashboards
 

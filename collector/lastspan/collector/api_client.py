@@ -35,7 +35,7 @@ def fetch_jobs(url: str, state: str | None) -> Json:
 def fetch_job(url: str, ref: str) -> Json | None:
     """Return one job; None: it is not known there."""
     try:
-        return _tree(url, _fetch(url, "/api/v1/jobs/" + quote(ref, safe="")), "job_key")
+        return _tree(url, _fetch(url, "/api/v1/jobs/" + quote(ref, safe="", errors="surrogateescape")), "job_key")
     except HTTPError as problem:
         if problem.code == 404:
             return None
@@ -58,7 +58,7 @@ def ask(
     """Send a request that may change something; return the answer. UnreachableError: also if it is refused."""
     told = {name: value for name, value in (query or {}).items() if value is not None}
     request = Request(
-        _base(url) + path + ("?" + urlencode(told) if told else ""),
+        _base(url) + path + ("?" + urlencode(told, errors="surrogateescape") if told else ""),
         data=body,
         method=method,
         headers={"Accept": "application/json", "Content-Type": "application/json"},

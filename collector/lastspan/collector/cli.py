@@ -20,6 +20,7 @@ from .model import SUSPECT, State
 from .publish.metrics import own_version
 from .show import jobs_table, watch
 from .story import explanation
+from .terminal import exact, shows
 
 URL = "http://127.0.0.1:9417"
 _SUSPECT = {state.value for state in SUSPECT}
@@ -51,7 +52,8 @@ def collector(config: str | None, print_config: bool, **flags: Any) -> None:
     try:
         settings = load(flags, file=config)
         if print_config:
-            click.echo(show(settings), nl=False)
+            text = show(settings)
+            click.echo(text if shows(text) else show(settings, is_ascii=True), nl=False)
             return
         level = settings.log_level.upper()
         logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
@@ -72,7 +74,7 @@ def jobs(url: str, watching: bool, as_json: bool, state: str | None) -> None:
     try:
         if as_json:
             body, found = raw_jobs(url, state)
-            click.echo(body)
+            click.echo(exact(body))
         elif watching:
             watch(lambda: fetch_jobs(url, state), url=url)
             return

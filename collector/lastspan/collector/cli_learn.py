@@ -15,6 +15,7 @@ from rich.text import Text
 from lastspan.semconv import duration
 
 from .api_client import Json, UnreachableError, ask
+from .terminal import shows
 
 _PATH = "/api/v1/learned"
 _TO_S = (1.0, 5.0, 10.0, 60.0)
@@ -56,7 +57,10 @@ def show_learned(url: str, service: str | None, job_name: str | None, as_json: b
 def export_learned(url: str, service: str | None, job_name: str | None, rules: bool, output: Path | None) -> None:
     """Print what was learned, for `lastspan learn import`; or rules that say the same."""
     if rules:
-        text = _rules(_ask(url, "GET", service=service, job_name=job_name))
+        found = _ask(url, "GET", service=service, job_name=job_name)
+        text = _rules(found)
+        if output is None and not shows(text):
+            text = _rules(found, is_ascii=True)
     else:
         text = json.dumps(_ask(url, "GET", service=service, job_name=job_name, form="export"), indent=1) + "\n"
     if output is None:
@@ -119,7 +123,7 @@ def _table(found: Json) -> Table:
     return table
 
 
-def _rules(found: Json) -> str:
+def _rules(found: Json, *, is_ascii: bool = False) -> str:
     """Return rules that allow what was learned, calls before jobs, each with its reason."""
     lines = ["# Written by `lastspan learn export --rules`: review it, and put it into lastspan.yaml.", "rules:"]
     known = [row for row in found["learned"] if row["allowed_s"] is not None and not row["is_hint"]]
@@ -131,7 +135,7 @@ def _rules(found: Json) -> str:
         rule = {"match": match, "allowed": _plain(row["allowed_s"])}
         environment = " ".join(row["environment"].split())
         lines.append(f"  # {row['rule']}" + (f" ({environment})" if environment else ""))
-        dumped = yaml.safe_dump([rule], default_flow_style=False, sort_keys=False, allow_unicode=True)
+        dumped = yaml.safe_dump([rule], default_flow_style=False, sort_keys=False, allow_unicode=not is_ascii)
         lines += [f"  {line}" for line in dumped.splitlines()]
     return "\n".join(lines if known else [*lines[:1], "rules: []"]) + "\n"
 

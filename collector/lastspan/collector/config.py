@@ -195,7 +195,7 @@ def check(settings: Mapping[str, Any], source: str) -> Settings:
     return result
 
 
-def show(settings: Settings) -> str:
+def show(settings: Settings, *, is_ascii: bool = False) -> str:
     """Return the settings as a config file."""
     tree = msgspec.to_builtins(settings)
     for rule in tree["rules"]:
@@ -203,7 +203,7 @@ def show(settings: Settings) -> str:
     for system in ("postgres", "mysql"):
         tree[system] = [_shown(setting) for setting in tree[system]]
     tree["alertmanager"] = {key: value for key, value in tree["alertmanager"].items() if value is not None}
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=not is_ascii)
 
 
 def split_address(key: str, address: str) -> tuple[str, int] | None:

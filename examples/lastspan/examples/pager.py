@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+from lastspan.collector.terminal import prepare
+
 Page = Mapping[str, Any]
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _LINKS: Final = ("incident_url", "dashboard_url", "trace_url", "runbook_url")
@@ -76,6 +78,7 @@ def main() -> None:
     """Print pages until the end."""
     parser = argparse.ArgumentParser(prog="python -m lastspan.examples.pager", description=__doc__)
     parser.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:9099")
+    prepare()
     host, _, port = parser.parse_args().listen.rpartition(":")
     pager = Pager(lambda page: print(*lines(page), sep="\n", flush=True), host=host, port=int(port))
     print(f"ready {pager.url}", flush=True)

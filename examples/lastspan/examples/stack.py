@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from lastspan.collector.terminal import prepare
+
 from .demo import Demo
 from .pager import Page, Pager, lines
 from .running import Running, StartError, program
@@ -118,6 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make stack", description="From a hanging job to a page, on this machine.")
     parser.add_argument("--once", action="store_true", help="end with the first page")
     once = parser.parse_args().once
+    prepare()
     # So that what was started is ended; a shell starts what runs in the background with SIGINT ignored.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)
