@@ -33,6 +33,7 @@ from lastspan.instrumentation.run import Run
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 
+
 @pytest.fixture(autouse=True)
 def no_collection() -> Iterator[None]:
     gc.collect()
