@@ -40,7 +40,7 @@
         "rules": [
           {
             "alert": "LastspanManyJobsStopAtOneThing",
-            "expr": "sum by (environment, incident) (lastspan:incident_jobs:held{incident!=\"other\"}) >= 5 and on (incident) lastspan:job_stuck:held{severity=\"page\"}",
+            "expr": "sum by (environment, incident) (lastspan:incident_jobs:held{incident!=\"other\"}) >= 5 and on (incident) (lastspan:job_stuck:held{severity=\"page\"} or lastspan:incident_jobs:held{severity=\"page\"})",
             "keep_firing_for": "1m",
             "labels": {
               "severity": "page"
@@ -54,7 +54,7 @@
           },
           {
             "alert": "LastspanManyJobsStopAtOneThing",
-            "expr": "sum by (environment, incident) (lastspan:incident_jobs:held{incident!=\"other\"}) >= 5 unless on (incident) lastspan:job_stuck:held{severity=\"page\"}",
+            "expr": "sum by (environment, incident) (lastspan:incident_jobs:held{incident!=\"other\"}) >= 5 unless on (incident) (lastspan:job_stuck:held{severity=\"page\"} or lastspan:incident_jobs:held{severity=\"page\"})",
             "keep_firing_for": "1m",
             "labels": {
               "severity": "warning"
@@ -96,7 +96,7 @@
           },
           {
             "alert": "LastspanLockHolderBlocksJobs",
-            "expr": "count by (environment, incident, lock_holder) (lastspan:stuck_job_info:held{lock_holder!=\"\"} * on (job_key, instance) group_left (incident) lastspan:job_stuck:held) >= 2 and on (incident) lastspan:job_stuck:held{severity=\"page\"}",
+            "expr": "count by (environment, incident, lock_holder) (lastspan:stuck_job_info:held{lock_holder!=\"\"} * on (job_key, instance) group_left (incident) lastspan:job_stuck:held) >= 2 and on (incident) (lastspan:job_stuck:held{severity=\"page\"} or lastspan:incident_jobs:held{severity=\"page\"})",
             "keep_firing_for": "1m",
             "labels": {
               "severity": "page"
@@ -110,7 +110,7 @@
           },
           {
             "alert": "LastspanLockHolderBlocksJobs",
-            "expr": "count by (environment, incident, lock_holder) (lastspan:stuck_job_info:held{lock_holder!=\"\"} * on (job_key, instance) group_left (incident) lastspan:job_stuck:held) >= 2 unless on (incident) lastspan:job_stuck:held{severity=\"page\"}",
+            "expr": "count by (environment, incident, lock_holder) (lastspan:stuck_job_info:held{lock_holder!=\"\"} * on (job_key, instance) group_left (incident) lastspan:job_stuck:held) >= 2 unless on (incident) (lastspan:job_stuck:held{severity=\"page\"} or lastspan:incident_jobs:held{severity=\"page\"})",
             "keep_firing_for": "1m",
             "labels": {
               "severity": "warning"

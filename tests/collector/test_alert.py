@@ -36,7 +36,7 @@ def seen(held: Held, *, blind: bool = False) -> Seen:
         if job.trouble is not None
     ]
     incidents = [
-        Incident(name, one.environment, one.last_span, one.cause, len(one.jobs))
+        Incident(name, one.environment, one.last_span, one.cause, len(one.jobs), one.severity.value)
         for name, one in list(held.tracker.counts.incidents.items())[:MAX_INCIDENTS]
     ]
     return Seen(tuple(suspects), tuple(incidents), blind, held.now_ns)

@@ -90,7 +90,9 @@ def test_a_job_is_found_by_each_way(collector: Served, way: str) -> None:
 
 def test_a_verdict_is_visible_within_a_second(collector: Served) -> None:
     process = worker(1)
-    assert collector.post(process.body(process.job(1, name="tasks.quick", age=0.5))).status_code == 200
+    assert (
+        collector.post(process.body(process.job(1, name="tasks.quick", age=0.5, wait_kind="sleep"))).status_code == 200
+    )
     assert collector.api("/api/v1/jobs/id-1")["state"] == "running"
     collector.until(lambda: 'lastspan_job_stuck{basis="rule"' in collector.metrics(), 1.5)
     assert collector.api("/api/v1/jobs/id-1")["state"] == "stuck"

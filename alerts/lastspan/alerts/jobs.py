@@ -1,7 +1,7 @@
 """The alerts about jobs: recordings that hold them, then the alerts, in one group, so that each reads what is new.
 
 What one incident makes is one page: the alert that tells most mutes the others of its `incident` (`alertmanager`).
-An alert about an incident pages if a verdict of one of its jobs does; else it warns.
+An alert about an incident pages if a verdict of one of its jobs does, or did while it lasts; else it warns.
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
 
 
 def _by_verdict(alert: Alert) -> Iterator[Alert]:
-    """Give an alert the severity of its incident's verdicts: two rules, of which one fires at a time."""
-    paging = f'on (incident) {held(m.JOB_STUCK)}{{severity="page"}}'
+    """Give an alert the severity of its incident, the highest while it lasts: of two rules one fires at a time."""
+    pages = '{severity="page"}'
+    paging = f"on (incident) ({held(m.JOB_STUCK)}{pages} or {held(m.INCIDENT_JOBS)}{pages})"
     yield replace(alert, severity="page", expr=f"{alert.expr} and {paging}")
     yield replace(alert, severity="warning", expr=f"{alert.expr} unless {paging}")
 

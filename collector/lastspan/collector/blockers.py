@@ -83,6 +83,33 @@ def chain(job: JobRow, known: Known) -> tuple[list[Blocker], bool]:
     return steps, False
 
 
+def in_the_way(job: JobRow, known: Known) -> str:
+    """Return the key of the one that holds what *job* waits for, of a row of holders the last; empty: not known."""
+    found, waiting = "", job
+    for step in chain(job, known)[0]:
+        key = _holder_key(step, waiting) if step.kind in LOCK_WAITS else ""
+        if not key:
+            break
+        found, waiting = key, step.job or waiting
+    return found
+
+
+def _holder_key(step: Blocker, waiting: JobRow) -> str:
+    """Name a holder: a job, else a database session, else a thread or process."""
+    if step.job is not None:
+        return f"job {step.job.span.key.hex()}"
+    if step.certainty == "nobody":
+        return ""
+    if step.job_id:
+        return f"job {step.job_id}"
+    if step.kind == "db_lock" and step.thread:
+        return f"{step.thread} {step.peer}"
+    process = waiting.span.process
+    if step.pid is not None:
+        return f"process {'' if process is None else process.resource.host} {step.pid}"
+    return f"thread {'' if process is None else process.id} {step.thread}" if step.thread else ""
+
+
 def behind(step: Blocker, known: Known, visited: set[bytes]) -> Blocker | None:
     """Return whom a session waits for that is no job's: somebody's psql, a migration, the server itself."""
     session = step.session

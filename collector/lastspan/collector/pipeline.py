@@ -19,11 +19,11 @@ from lastspan.semconv import duration
 
 from . import otlp_json
 from .blockers import chain
-from .cause import GONE, Explanation, explain, incident, raise_severity
+from .cause import GONE, Explanation, explain, incident, is_guess, raise_severity
 from .databases import DatabaseFacts
 from .decode import Batch, Decoder
 from .graph import MAX_NODES, Graph, graph
-from .judge import Verdict, judge
+from .judge import Verdict, is_elsewhere, judge, place
 from .known import Known, evidence_of, server_of
 from .learn import Key
 from .lint import Finding, Lint, is_unbounded
@@ -56,7 +56,10 @@ SLICE = 100
 """Judgements between two returns to the event loop: two milliseconds if all are of suspects."""
 TICK_NS = 250_000_000
 _OVERSLEPT_NS = 4 * TICK_NS
-_SETTLED_NS = 60_000_000_000
+_NAMED_NS = 10_000_000_000
+"""A call is announced 5 s after its start, a second look and a probe take a moment: then it is plain what it is."""
+_STOOD = 8
+"""Places where a job was found stuck that are remembered."""
 _PROBED = 2000
 """Suspects that a probe is asked to look for."""
 _DATABASE = frozenset({"db", "db_lock"})
@@ -245,7 +248,7 @@ class Pipeline:
         if verdict.state is State.RUNNING or (job.end is not None and job.end.outcome not in GONE):
             return verdict, None
         cause = explain(job, verdict, known)
-        return raise_severity(verdict, cause), cause
+        return raise_severity(verdict, cause, job.trouble), cause
 
     def findings(self) -> list[Finding]:
         """Return what will hang one day."""
@@ -291,15 +294,20 @@ class Pipeline:
             return verdict
         if verdict.state in SUSPECT or job.trouble is not None or verdict.state is not job.state:
             self._settle(job, verdict, known)
-        self.tracker.wheel.arm(job, verdict.due_ns if verdict.due_ns is not None else 1 << 62, now_ns)
+        due_ns = verdict.due_ns if verdict.due_ns is not None else 1 << 62
+        if job.trouble is not None and not job.trouble.incident:
+            due_ns = min(due_ns, _named_at(job, job.trouble.since_ns))
+        self.tracker.wheel.arm(job, due_ns, now_ns)
         return verdict
 
     def _settle(self, job: JobRow, verdict: Verdict, known: Known) -> None:
-        before = job.state
+        before, old = job.state, job.trouble
         trouble = self._trouble(job, verdict, known) if verdict.state in SUSPECT else None
-        is_new = trouble is not None and before is not verdict.state
-        is_new = is_new and (before not in SUSPECT or verdict.state is State.STUCK)
-        is_changed = before is not verdict.state or trouble is not job.trouble
+        is_new = trouble is not None and bool(trouble.incident) and (old is None or not old.incident)
+        is_changed = before is not verdict.state or trouble is not old
+        for where in _left_behind(verdict, old, trouble):
+            if is_elsewhere(job.stood, where):
+                job.stood, is_changed = (*job.stood, where)[-_STOOD:], True
         self.tracker.settle(job, verdict.state, trouble)
         if is_new and trouble is not None:
             self.tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
@@ -313,11 +321,17 @@ class Pipeline:
 
     def _trouble(self, job: JobRow, verdict: Verdict, known: Known) -> Trouble:
         cause, old = explain(job, verdict, known), job.trouble
-        name = incident(job, cause) if old is None or _is_settled(old, cause, known.now_ns) else old.incident
-        since_ns = known.now_ns if old is None else old.since_ns
-        severity = raise_severity(verdict, cause).severity
+        severity = raise_severity(verdict, cause, old).severity
         assert severity is not None  # a suspect has one
-        new = Trouble(name, cause.name, verdict.last.span.name, severity, since_ns)
+        since_ns = known.now_ns if old is None else old.since_ns
+        was_stuck = verdict.state is State.STUCK or (old is not None and old.was_stuck)
+        last = verdict.last
+        new = Trouble("", cause.name, last.span.name, severity, since_ns, was_stuck, last.span.key, place(last))
+        new.incident = _name(job, verdict, cause, old, known.now_ns)
+        if job.progress is not None:
+            new.done = job.progress.done if old is None else old.done
+        if verdict.is_held:
+            new.moving_ns = job.moved_ns if old is None or old.moving_ns is None else old.moving_ns
         self._note(job, verdict, known)
         return old if old is not None and _same(old, new) else new
 
@@ -353,9 +367,33 @@ def _tell(job: JobRow, verdict: Verdict, before: State, trouble: Trouble | None)
     )
 
 
-def _is_settled(old: Trouble, cause: Explanation, now_ns: int) -> bool:
-    """Whether what was not known at the first verdict is known now: two looks, or a probe, take a moment."""
-    return old.cause == "unknown" and cause.name != "unknown" and now_ns - old.since_ns < _SETTLED_NS
+def _name(job: JobRow, verdict: Verdict, cause: Explanation, old: Trouble | None, now_ns: int) -> str:
+    """Return the incident of a suspect; empty: what is in the way is not plain yet, and may soon be.
+
+    Alerts are known by it, so it stays, but for the loss of the process: that is another incident.
+    """
+    is_lost = verdict.state is State.LOST
+    if old is not None and old.incident and is_lost is (job.state is State.LOST):
+        return old.incident
+    if is_guess(cause) and not is_lost and now_ns < _named_at(job, now_ns if old is None else old.since_ns):
+        return ""
+    return incident(job, cause)
+
+
+def _left_behind(verdict: Verdict, old: Trouble | None, trouble: Trouble | None) -> Iterator[str]:
+    """Yield the places to which a job may come back without having gone on: where it was found, and has been since."""
+    if trouble is None:
+        return
+    if old is not None and old.span != trouble.span:
+        yield old.where
+    if old is None or verdict.last.span.start_ns <= trouble.since_ns:
+        yield trouble.where
+
+
+def _named_at(job: JobRow, since_ns: int) -> int:
+    """Return when an incident is named, whatever is known by then."""
+    process = job.span.process
+    return since_ns + (_NAMED_NS if process is None else min(_NAMED_NS, 2 * process.interval_ns))
 
 
 def _same(one: Trouble, other: Trouble) -> bool:

@@ -122,9 +122,8 @@ def _peer(attributes: Json) -> str:
 
 
 def _against(job: Json) -> Text:
-    own = job["state"] == "stuck" and job["last_span"]["span_id"] != job["span_id"]
-    age_s = job["last_span"]["age_s"] if own else job["age_s"]
-    return Text.assemble(duration.render(age_s), " / ", duration.render(job["allowed_s"]), (f"\n{job['basis']}", "dim"))
+    ages = duration.render(job["measured_s"]), " / ", duration.render(job["allowed_s"])
+    return Text.assemble(*ages, (f"\n{job['basis']}", "dim"))
 
 
 def process(job: Json) -> str:

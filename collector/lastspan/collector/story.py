@@ -97,11 +97,13 @@ def _facts(job: Json, last: Json) -> Table:
             grid.add_row(name, str(value))
 
     row("last span", f"{last['name']} ({last['kind']}), open for {duration.render(last['age_s'])}")
+    if last["span_id"] != job["span_id"]:
+        row("", f"allowed {duration.render(last['allowed_s'])} ({last['basis_rule']})")
     for name, value in last["attributes"].items():
         row("", f"{name} = {value}")
     row("code", job["code"] and _code(job["code"]))
     row("open for", f"{duration.render(job['age_s'])}, since {job['started_at']}")
-    row("allowed", f"{duration.render(job['allowed_s'])} ({job['basis_rule']})")
+    row("allowed", f"{duration.render(job['job_allowed_s'])} ({job['job_basis_rule']})")
     if job["movement_age_s"] is not None:
         row("last movement", f"{duration.render(job['movement_age_s'])} ago")
     row("progress", _progress(job["progress"]))

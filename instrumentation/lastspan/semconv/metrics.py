@@ -40,7 +40,7 @@ INCIDENT_JOBS = metric(
     "gauge",
     "jobs that stopped at one thing; at most 100 incidents, the rest in `other`",
     unit="{job}",
-    attributes=(*_WHERE, "incident", "cause", "last_span"),
+    attributes=(*_WHERE, "incident", "cause", "last_span", "severity"),
 )
 
 # --- from the collector: one series a suspect, at most 200 ---------------------------------------------------------

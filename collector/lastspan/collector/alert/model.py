@@ -43,6 +43,8 @@ class Incident(msgspec.Struct, frozen=True):
     last_span: str
     cause: str
     jobs: int
+    severity: str
+    """The highest of its jobs so far."""
 
 
 class Suspect(msgspec.Struct, frozen=True):

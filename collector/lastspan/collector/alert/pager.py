@@ -81,7 +81,7 @@ class Pager:
     async def _seen(self) -> Seen:
         pipeline = self._pipeline
         incidents = tuple(
-            Incident(name, one.environment, one.last_span, one.cause, len(one.jobs))
+            Incident(name, one.environment, one.last_span, one.cause, len(one.jobs), one.severity.value)
             for name, one in list(pipeline.tracker.counts.incidents.items())[:MAX_INCIDENTS]
         )
         suspects = [suspect async for suspect in self._suspects()]
@@ -100,7 +100,7 @@ class Pager:
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
                 known = pipeline.known()  # others may have changed meanwhile
-            if job.trouble is None or job.end is not None:
+            if job.trouble is None or not job.trouble.incident or job.end is not None:
                 continue
             since_ns, seen = job.trouble.since_ns, view(pipeline, job, wall=self._wall, known=known)
             if seen.state in SUSPECT:

@@ -52,7 +52,7 @@ def _many(incident: Incident, suspects: Sequence[Suspect], settings: Settings) -
     if incident.jobs >= settings.many:
         where = {"environment": incident.environment, "incident": incident.name}
         told = texts.of_incident(texts.many(incident), incident.jobs, suspects, incident, settings)
-        yield _alert(ALERTS[0], _severity(suspects), where, told, settings, _since(suspects))
+        yield _alert(ALERTS[0], _severity(suspects, incident), where, told, settings, _since(suspects))
 
 
 def _deadlock(name: str, suspects: Sequence[Suspect], incident: Incident | None, settings: Settings) -> Iterator[Alert]:
@@ -89,7 +89,7 @@ def _holders(name: str, suspects: Sequence[Suspect], incident: Incident | None, 
             where = {"environment": waiting[0].job.environment, "incident": name, "lock_holder": holder}
             summary = f"{holder} holds what {jobs(len(waiting))} {_verb(waiting, 'waits', 'wait')} for"
             told = texts.of_incident(summary, len(waiting), suspects, incident, settings)
-            yield _alert(ALERTS[3], _severity(suspects), where, told, settings, _since(waiting))
+            yield _alert(ALERTS[3], _severity(suspects, incident), where, told, settings, _since(waiting))
 
 
 def _stuck(suspect: Suspect, incident: Incident | None, settings: Settings) -> Alert:
@@ -138,9 +138,10 @@ def _sorted(labels: dict[str, str]) -> Labels:
     return tuple(sorted(labels.items()))
 
 
-def _severity(suspects: Sequence[Suspect]) -> str:
-    """An alert about an incident pages if a verdict of one of its jobs does."""
-    return "page" if any(one.job.severity == "page" for one in suspects) else "warning"
+def _severity(suspects: Sequence[Suspect], incident: Incident | None) -> str:
+    """An alert about an incident pages if a verdict of one of its jobs does, or did while it lasts."""
+    was_a_page = incident is not None and incident.severity == "page"
+    return "page" if was_a_page or any(one.job.severity == "page" for one in suspects) else "warning"
 
 
 def _since(suspects: Sequence[Suspect]) -> int:

@@ -12,10 +12,10 @@ import hashlib
 
 import msgspec
 
-from ..judge import Verdict
+from ..judge import Verdict, inside
 from ..known import Known
-from ..model import Severity, State
-from ..track import JobRow
+from ..model import SUSPECT, Severity, State
+from ..track import JobRow, Trouble
 from . import cpu, database, delivery, jobs, locks, loop, network, process, redelivery, unknown, waiting
 from .case import Case, Cause, Finder, case
 from .words import join
@@ -41,6 +41,8 @@ FINDERS: tuple[Finder, ...] = (
     redelivery.find_overdue,
 )
 """The first that finds something decides; if none does it is not known."""
+_FAR = 8
+"""Jobs that run inside of each other, or wait for each other, that are followed."""
 
 
 class Explanation(Cause, frozen=True):
@@ -63,23 +65,60 @@ class Explanation(Cause, frozen=True):
 
 def explain(job: JobRow, verdict: Verdict, known: Known) -> Explanation:
     """Return why *job* is as the verdict says."""
+    return _explain(job, verdict, known, 0)
+
+
+def _explain(job: JobRow, verdict: Verdict, known: Known, depth: int) -> Explanation:
+    inner = inside(job, verdict.last) if verdict.state is State.STUCK and depth < _FAR else None
+    if inner is not None:
+        return _in_a_job(case(job, verdict, known), _explain(inner, known.verdict(inner), known, depth + 1))
     asked = case(job, verdict, known)
     finders = () if verdict.state is State.OVERDUE else FINDERS  # it moves: nothing keeps it
     found = next((cause for finder in finders if (cause := finder(asked)) is not None), None) or unknown.find(asked)
-    return Explanation(
-        found.name, found.confidence, found.family, found.target, found.words, found.advice, found.proven, asked
-    )
+    return Explanation(**msgspec.structs.asdict(found), of=asked)
 
 
-def incident(job: JobRow, cause: Cause) -> str:
-    """Return the name of the incident: jobs that stopped at one thing share it."""
+def _in_a_job(of: Case, inner: Explanation) -> Explanation:
+    """What keeps a job is what keeps the one that runs inside of it, which is told by that one."""
+    assert inner.of is not None
+
+    def words(_: Case) -> str:
+        assert inner.of is not None
+        return jobs.inside_words(inner.of, inner.text)
+
+    def advice(_: Case) -> str:
+        return inner.first_step
+
+    return msgspec.structs.replace(inner, words=words, advice=advice, proven=False, of=of)
+
+
+def incident(job: JobRow, cause: Explanation) -> str:
+    """Return the name of the incident: jobs that have the same thing in the way share it."""
+    cause = _in_the_way(cause)
     thing = "\0".join((job.type.environment, cause.family, cause.target))
     return f"{cause.family}-{hashlib.blake2s(thing.encode(), digest_size=4).hexdigest()}"
 
 
-def raise_severity(verdict: Verdict, cause: Cause) -> Verdict:
-    """Return the verdict, a page if the evidence alone proves that something is wrong."""
-    if not cause.proven or verdict.state is not State.STUCK or verdict.severity is Severity.PAGE:
+def is_guess(cause: Explanation) -> bool:
+    """Whether what is in the way may soon be known better."""
+    return _in_the_way(cause).is_guess
+
+
+def _in_the_way(cause: Explanation) -> Explanation:
+    """A job that waits for one that is itself stuck has in its way what that one has."""
+    for _ in range(_FAR):
+        other = None if cause.of is None or cause.name != "waiting_for_job" else jobs.awaited(cause.of)
+        if other is None or cause.of is None or other.end is not None or not cause.of.known.is_stuck(other):
+            break
+        cause = explain(other, cause.of.known.verdict(other), cause.of.known)
+    return cause
+
+
+def raise_severity(verdict: Verdict, cause: Cause, trouble: Trouble | None = None) -> Verdict:
+    """Return the verdict, a page if the evidence alone proves that something is wrong, and if it was one before."""
+    is_proven = cause.proven and verdict.state is State.STUCK
+    was_a_page = trouble is not None and verdict.state in SUSPECT and trouble.severity is Severity.PAGE
+    if verdict.severity is Severity.PAGE or not (is_proven or was_a_page):
         return verdict
     return msgspec.structs.replace(verdict, severity=Severity.PAGE)
 
@@ -91,4 +130,15 @@ def _redelivery(cause: Cause, of: Case) -> str:
     return delivery.outlook(of.job, of.known.now_ns) if delivery.is_overdue(of.job, of.known.now_ns) else ""
 
 
-__all__ = ["FINDERS", "GONE", "Case", "Cause", "Explanation", "Finder", "explain", "incident", "raise_severity"]
+__all__ = [
+    "FINDERS",
+    "GONE",
+    "Case",
+    "Cause",
+    "Explanation",
+    "Finder",
+    "explain",
+    "incident",
+    "is_guess",
+    "raise_severity",
+]

@@ -10,6 +10,7 @@ from ..evidence import Evidence, Lock, Wait
 from ..judge import Leaf, Verdict
 from ..known import Known, evidence_of, server_of
 from ..model import Call, Kind
+from ..template import template
 from ..track import JobRow
 
 _NO_WAIT, _NO_LOCK = Wait(), Lock()
@@ -42,6 +43,26 @@ class Case(msgspec.Struct, gc=False):
     def peer(self) -> str:
         """host:port of the other end; empty: none is known."""
         return server_of(self.last.span, self.evidence) or _of_url(self.call)
+
+    @property
+    def route(self) -> str:
+        """Where at the peer: the path of the URL without the ids in it; empty: not known."""
+        told = self.call.attribute("url.template") or self.call.attribute("http.route")
+        url = str(self.call.attribute("url.full") or "").partition("://")[2]
+        path = str(self.call.attribute("url.path") or url.partition("/")[2])
+        return str(told) if told else template("/" + path.partition("?")[0].lstrip("/")) if path else ""
+
+    @property
+    def process(self) -> str:
+        """The process that the job runs in."""
+        row = self.job.span.process
+        return "" if row is None else row.id
+
+    @property
+    def machine(self) -> str:
+        """The host or pod that it runs on, else the process."""
+        row = self.job.span.process
+        return "" if row is None else row.resource.pod or row.resource.host or row.id
 
     @property
     def stood_ns(self) -> int:
@@ -100,13 +121,15 @@ class Cause(msgspec.Struct, frozen=True):
     family: str
     """Causes of one family make one incident."""
     target: str
-    """Peer, lock, span … at which it stopped: what jobs of one incident have in common."""
+    """Holder, peer, job, span … that is in the way: what jobs of one incident have in common."""
     words: Words
     """Makes the sentence that a person reads: only when one does."""
     advice: Words
     """Makes the first thing to do."""
     proven: bool = False
     """The evidence alone is enough to wake somebody, whatever the job is allowed."""
+    is_guess: bool = False
+    """Another look, or a probe, may soon say what is really in the way: the incident is not named by this yet."""
 
 
 Finder = Callable[[Case], Cause | None]

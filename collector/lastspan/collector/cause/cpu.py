@@ -14,8 +14,9 @@ def find(case: Case) -> Cause | None:
         return None
     evidence = case.evidence
     wanted = (evidence.cpu_ratio or 0.0) + (evidence.runqueue_ratio or 0.0)
-    target = evidence.function or case.job.type.name
-    return Cause("cpu_loop", 0.9 if wanted >= _SURE else 0.75, "cpu", target, _words, _advice)
+    type = case.job.type
+    target = join(type.service, evidence.file, evidence.function or type.name)
+    return Cause("cpu_loop", 0.9 if wanted >= _SURE else 0.75, "cpu", target, _words, _advice, is_guess=True)
 
 
 def _words(case: Case) -> str:

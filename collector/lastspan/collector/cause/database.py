@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..blockers import Blocker, blocker
+from ..blockers import Blocker, blocker, in_the_way
 from .case import Case, Cause
 from .words import at_place, holder, join, look_at, open_for, session, short, stands_at, took, who
 
@@ -19,13 +19,15 @@ def find_lock(case: Case) -> Cause | None:
     """A lock in a database: as a probe saw it, as the job asked for it, or the whole file."""
     seen = case.known.session(case.job, case.last) if case.known.has_databases else None
     if seen is not None and seen.blocked_by:
-        target = join(seen.server, seen.locks)
+        holder_key = in_the_way(case.job, case.known) or join(seen.server, *seen.blocked_by)
         step = blocker(case.job, case.last, case.known)
         stuck = step is not None and step.job is not None and case.known.is_stuck(step.job)
-        return Cause("db_lock", 0.95, "db_lock", target, _seen_words, _seen_advice, proven=stuck)
+        return Cause("db_lock", 0.95, "holder", holder_key, _seen_words, _seen_advice, proven=stuck)
     if case.wait.kind == "db_lock" or (seen is not None and seen.wait.startswith("Lock/")):
         target = case.lock.key or join(case.peer, case.lock.name or case.wait.target)
-        return Cause("db_lock", 0.85, "db_lock", target, _asked_words, _asked_advice)
+        if held_by := in_the_way(case.job, case.known):
+            return Cause("db_lock", 0.85, "holder", held_by, _asked_words, _asked_advice)
+        return Cause("db_lock", 0.85, "db_lock", target, _asked_words, _asked_advice, is_guess=True)
     if _is_sqlite(case) and not case.is_busy and case.wait.kind in (None, "sleep", "file_lock", "db"):
         return Cause("db_lock", 0.8, "db_lock", str(_namespace(case)), _file_words, _file_advice)
     return None
@@ -41,7 +43,8 @@ def find(case: Case) -> Cause | None:
     system = case.call.attribute("db.system.name")
     if (listens := _find_idle(case) or _find_blocking(case)) is not None:
         return listens
-    return Cause("db_query", _sure(case), "db", join(system, case.peer), _query_words, _query_advice)
+    target = join(system, case.peer)
+    return Cause("db_query", _sure(case), "db", target, _query_words, _query_advice, is_guess=_may_be_a_lock(case))
 
 
 def _find_idle(case: Case) -> Cause | None:

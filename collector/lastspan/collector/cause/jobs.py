@@ -13,15 +13,23 @@ def find(case: Case) -> Cause | None:
     wait = case.wait
     if wait.kind != "job" and not wait.job_id:
         return None
-    other = _awaited(case)
+    other = awaited(case)
     sure = 0.95 if other is not None else 0.9
     target = wait.job_id or wait.target or case.job.type.name
-    if other is not None and other.end is None:
-        target = other.type.name  # a hundred that wait for jobs of one kind are one incident
+    if other is None and wait.target:
+        target = wait.target  # nobody takes jobs from this queue
     return Cause("waiting_for_job", sure, "job", target, _words, _advice)
 
 
-def _awaited(case: Case) -> JobRow | None:
+def inside_words(inner: Case, said: str) -> str:
+    """Say that a job is in another one that runs inside of it, and what is said of that one."""
+    state = inner.verdict.state
+    stance = "" if state is State.RUNNING else f", which is itself {state.value}"
+    return f"It is in the job {inner.job.type.name} ({short(inner.job.job_id)}){stance}. {said}"
+
+
+def awaited(case: Case) -> JobRow | None:
+    """Return the job that is waited for, if it is known."""
     return case.known.attempt(case.wait.job_id) if case.wait.job_id else None
 
 
@@ -35,7 +43,7 @@ def _words(case: Case) -> str:
 
 
 def _fate(case: Case) -> str:
-    other = _awaited(case)
+    other = awaited(case)
     if other is None:
         queue = case.wait.target or case.job.type.queue
         behind = f": is it queued behind this one in {queue}?" if queue else ": is it queued behind this one?"
@@ -54,7 +62,7 @@ def _fate(case: Case) -> str:
 
 
 def _advice(case: Case) -> str:
-    other = _awaited(case)
+    other = awaited(case)
     if case.wait.job_id is None:
         return "Find out which job it waits for; do not wait for jobs inside of jobs (use a chain or a callback)."
     if other is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lastspan.semconv.vocabulary import LOCK_WAITS
 
-from ..blockers import Blocker, blocker, chain
+from ..blockers import Blocker, blocker, chain, in_the_way
 from .case import Case, Cause
 from .words import at_place, certain, holder, join, look_at, place, short, took, who
 
@@ -39,9 +39,23 @@ def find(case: Case) -> Cause | None:
         return None
     step = blocker(case.job, case.last, case.known)
     is_known = step is not None and (step.job is not None or step.thread or step.certainty == "nobody")
-    target = case.lock.key or case.lock.name or case.wait.peer or case.wait.target or place(case) or case.job.type.name
     proven = step is not None and _is_hopeless(case, step)
-    return Cause("lock_wait", 0.95 if is_known else 0.85, "lock", target, _lock_words, _lock_advice, proven=proven)
+    sure = 0.95 if is_known else 0.85
+    if held_by := in_the_way(case.job, case.known):
+        return Cause("lock_wait", sure, "holder", held_by, _lock_words, _lock_advice, proven=proven)
+    return Cause(
+        "lock_wait", sure, "lock", _identity(case), _lock_words, _lock_advice, proven=proven, is_guess=not is_known
+    )
+
+
+def _identity(case: Case) -> str:
+    """Name the lock so that it is no other one: those of threads and tasks are called the same in every process."""
+    if case.lock.key:
+        return case.lock.key
+    name = case.lock.name or case.wait.peer or case.wait.target or place(case) or case.job.type.name
+    if case.wait.kind == "redis_lock":
+        return join(case.peer, name)
+    return join(case.machine if case.wait.kind == "file_lock" else case.process, name)
 
 
 def _is_told(case: Case) -> bool:

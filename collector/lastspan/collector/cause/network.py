@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..template import template
 from .case import Case, Cause
 from .words import at_place, join, open_for, place, short, stands_at, took
 
@@ -20,7 +21,7 @@ def find_http(case: Case) -> Cause | None:
         return None
     if case.is_http and kind is None and case.is_busy and (case.evidence.cpu_ratio or 0.0) >= _COMPUTES:
         return None  # it computes: what came back, perhaps
-    target = case.peer or case.last.span.name
+    target = join(case.peer, case.route) or template(case.last.span.name)
     proven = case.is_unbounded and case.silent_ns >= _PEER_SILENT_NS
     if case.is_unbounded:
         return Cause("http_no_timeout", 0.95, "http", target, _http_words, _http_advice, proven=proven)

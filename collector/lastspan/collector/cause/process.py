@@ -20,24 +20,24 @@ GONE = frozenset({"killed", "lost"})
 def find(case: Case) -> Cause | None:
     """A process that is silent or gone, whatever its code did."""
     if case.job.end is not None:
-        return Cause("worker_lost", 0.95, "worker_lost", _host(case), _gone_words, _gone_advice)
+        return Cause("worker_lost", 0.95, "worker_lost", case.machine, _gone_words, _gone_advice)
     if case.verdict.state is State.LOST:
         watched = case.job.span.process is not None and case.known.has_parent(case.job.span.process)
-        return Cause("worker_lost", 0.9 if watched else 0.55, "worker_lost", _host(case), _lost_words, _lost_advice)
+        return Cause("worker_lost", 0.9 if watched else 0.55, "worker_lost", case.machine, _lost_words, _lost_advice)
     if case.verdict.state is not State.FROZEN:
         return None
     child = _child(case)
     if child.state in _STOPPED or child.wait in _STOPPED_IN:
-        return Cause("worker_frozen", 0.95, "worker_frozen", _host(case), _stopped_words, _stopped_advice)
+        return Cause("worker_frozen", 0.95, "worker_frozen", case.machine, _stopped_words, _stopped_advice)
     if child.state == "D":
-        return Cause("worker_frozen", 0.85, "worker_frozen", _host(case), _disk_words, _disk_advice)
+        return Cause("worker_frozen", 0.85, "worker_frozen", case.machine, _disk_words, _disk_advice)
     if child.state == "R":
         sure = 0.85 if (child.cpu_ratio or 0.0) >= _COMPUTES else 0.6
         return Cause("gil_held", sure, "gil_held", _code(case), _held_words, _held_advice)
     if child.state == "S" and child.wait:
         sure = 0.6 if "futex" in child.wait else 0.5
         return Cause("gil_held", sure, "gil_held", _code(case), _held_words, _held_advice)
-    return Cause("worker_frozen", 0.5, "worker_frozen", _host(case), _frozen_words, _frozen_advice)
+    return Cause("worker_frozen", 0.5, "worker_frozen", case.machine, _frozen_words, _frozen_advice)
 
 
 def find_overslept(case: Case) -> Cause | None:
@@ -187,4 +187,4 @@ def _host(case: Case) -> str:
 
 
 def _code(case: Case) -> str:
-    return case.evidence.function or case.job.type.name
+    return join(case.job.type.service, case.evidence.function or case.job.type.name)

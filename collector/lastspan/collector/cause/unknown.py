@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..model import State
+from ..template import template
 from .case import Case, Cause
 from .words import join, open_for, place, stands_at
 
@@ -10,8 +11,8 @@ from .words import join, open_for, place, stands_at
 def find(case: Case) -> Cause:
     """Always something."""
     job = case.job
-    where = f"{job.type.service}/{job.type.name}/{case.last.span.name}"
-    return Cause("unknown", 0.0, "span", where, _words, _advice)
+    where = f"{job.type.service}/{job.type.name}/{template(case.last.span.name)}"
+    return Cause("unknown", 0.0, "span", where, _words, _advice, is_guess=True)
 
 
 def _words(case: Case) -> str:
@@ -19,8 +20,11 @@ def _words(case: Case) -> str:
     blind = f"What it does could not be seen: {unseen}." if unseen else ""
     if case.last.span is not case.job.span:
         return join(f"The span {case.last.span.name} has been {open_for(case)}.", stands_at(case), blind)
-    moves = "but it moves" if case.verdict.state is State.OVERDUE else "and it does not move"
-    return join(f"The job itself has been {open_for(case)}, {moves}.", stands_at(case), blind)
+    moves = _MOVES.get(case.verdict.state, "")
+    return join(f"The job itself has been {open_for(case)}{moves}.", stands_at(case), blind)
+
+
+_MOVES = {State.OVERDUE: ", but it moves", State.STUCK: ", and it does not move"}
 
 
 def _advice(case: Case) -> str:

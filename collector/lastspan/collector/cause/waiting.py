@@ -52,7 +52,8 @@ def find_short_calls(case: Case) -> Cause | None:
         return None
     if stood_ns >= _SHORT_NS or stood_ns * _SHORT_SHARE > case.last.age_ns:
         return None
-    return Cause("waiting", 0.6, "waiting_poll", place(case) or case.job.type.name, _short_words, _short_advice)
+    target = join(case.job.type.service, place(case) or case.job.type.name)
+    return Cause("waiting", 0.6, "waiting_poll", target, _short_words, _short_advice, is_guess=True)
 
 
 def _short_words(case: Case) -> str:
@@ -76,6 +77,7 @@ def find(case: Case) -> Cause | None:
         return None
     named = case.wait.target if case.wait.kind in _WORKS else case.lock.name or case.wait.target
     target = named or case.wait.peer or place(case) or case.wait.call or ""
+    target = join(case.job.type.service, target)
     return Cause("waiting", 0.85, f"waiting_{case.wait.kind}", target, _words, _advice)
 
 

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from lastspan.semconv import metrics as m
 
-from ..model import DURATION_BOUNDS, SUSPECT
+from ..model import DURATION_BOUNDS, SUSPECT, Severity
 from ..pipeline import Pipeline
 from ..track import OPEN_STATES, JobRow, Series
 from .blocked import key_text
@@ -117,11 +117,12 @@ def _incidents(pipeline: Pipeline) -> Iterator[Metric]:
     for index, (name, incident) in enumerate(pipeline.tracker.counts.incidents.items()):
         where = (incident.environment, incident.service)
         if index < MAX_INCIDENTS:
-            family.add_metric(as_labels(*where, name, incident.cause, incident.last_span), len(incident.jobs))
+            labels = as_labels(*where, name, incident.cause, incident.last_span, incident.severity.value)
+            family.add_metric(labels, len(incident.jobs))
         else:
             rest[where] = rest.get(where, 0) + len(incident.jobs)
     for where, count in rest.items():
-        family.add_metric(as_labels(*where, OTHER, OTHER, OTHER), count)
+        family.add_metric(as_labels(*where, OTHER, OTHER, OTHER, Severity.WARNING.value), count)
     yield family
 
 
@@ -138,7 +139,8 @@ def chosen_suspects(pipeline: Pipeline) -> list[JobRow]:
     for key, job in islice(tracker.suspects.items(), 2 * MAX_SUSPECTS):
         if len(chosen) >= MAX_SUSPECTS:
             break
-        chosen.setdefault(key, job)
+        if job.trouble is not None and job.trouble.incident:  # else what is in its way is not plain yet
+            chosen.setdefault(key, job)
     return sorted(chosen.values(), key=lambda job: job.trouble.since_ns if job.trouble is not None else 0)
 
 
@@ -169,7 +171,9 @@ def _suspects(pipeline: Pipeline, wall: Wall) -> Iterator[Metric]:
         if seen.cpu_ratio is not None:
             cpu.add_metric(labels, seen.cpu_ratio)
     yield from (stuck, info, started, moved, heard, progress, cpu)
-    yield one_value(m.JOB_SERIES_TRUNCATED, max(0, len(pipeline.tracker.suspects) - len(chosen)))
+    found = len(pipeline.tracker.suspects)
+    is_truncated = len(chosen) >= MAX_SUSPECTS or found > 2 * MAX_SUSPECTS  # else only those without a name are missing
+    yield one_value(m.JOB_SERIES_TRUNCATED, max(0, found - len(chosen)) if is_truncated else 0)
 
 
 def code_line(job: JobView) -> str:

@@ -17,6 +17,8 @@ class LastSpan(msgspec.Struct):
     """What it does: job, http, db, lock, other."""
     age_s: float
     allowed_s: float
+    basis: str
+    basis_rule: str
     attributes: dict[str, Any]
     span_id: str
 
@@ -141,6 +143,12 @@ class JobView(msgspec.Struct):
     started_at: str
     age_s: float
     allowed_s: float
+    """By `basis`: the strongest of all that is exceeded; the job's if nothing is."""
+    measured_s: float
+    """For how long that has been open to which `allowed_s` applies."""
+    job_allowed_s: float
+    job_basis: str
+    job_basis_rule: str
     timeout_s: float | None
     silent_s: float | None
     heartbeat_age_s: float | None

@@ -7,7 +7,7 @@ from collections import Counter
 
 import msgspec
 
-from ..model import DURATION_BOUNDS, Durations, JobType, State
+from ..model import DURATION_BOUNDS, Durations, JobType, Severity, State
 from ..sketch import Runs, middle, packed, since
 from .rows import DurationKey, DurationRow, JobRow, ProcessRow, Trouble
 
@@ -43,6 +43,8 @@ class Incident(msgspec.Struct, eq=False):
     service: str
     cause: str
     last_span: str
+    severity: Severity
+    """The highest of its jobs so far: it does not fall while the incident lasts."""
     jobs: dict[bytes, JobRow]
     """In the order in which they were found."""
 
@@ -108,10 +110,12 @@ class Counts:
         series = self.of_job(job)
         if before is not None:
             series.stuck[before.cause] -= 1
-            self._leave(job, before.incident)
+            if trouble is None or trouble.incident != before.incident:
+                self._leave(job, before.incident)
         if trouble is not None:
             series.stuck[trouble.cause] += 1
-            self._join(job, trouble)
+            if trouble.incident:
+                self._join(job, trouble)
 
     def ended(self, job: JobRow, outcome: str) -> None:
         """Count an end that the process itself could not count: it was killed, lost or shut down."""
@@ -166,8 +170,10 @@ class Counts:
         incident = self.incidents.get(trouble.incident)
         if incident is None:
             type = job.type
-            incident = Incident(type.environment, type.service, trouble.cause, trouble.last_span, {})
+            incident = Incident(type.environment, type.service, trouble.cause, trouble.last_span, trouble.severity, {})
             self.incidents[trouble.incident] = incident
+        if trouble.severity is Severity.PAGE:
+            incident.severity = Severity.PAGE
         incident.jobs[job.span.key] = job
 
     def _leave(self, job: JobRow, name: str) -> None:

@@ -100,11 +100,22 @@ class Trouble(msgspec.Struct, gc=False, eq=False):
     """What is kept of a job that became stuck, lost or frozen; the rest of the verdict is judged anew each time."""
 
     incident: str
-    """Fixed by the first such verdict."""
+    """Named as soon as it is plain what is in the way, and never anew while this lasts; empty: not yet."""
     cause: str
     last_span: str
     severity: Severity
+    """The highest so far."""
     since_ns: int
+    was_stuck: bool = False
+    """Not only silent."""
+    span: bytes = b""
+    """Key of the last span where it is."""
+    where: str = ""
+    """Its `judge.place`."""
+    done: float = 0.0
+    """What `progress()` had said then."""
+    moving_ns: int | None = None
+    """Since when there has been what may be movement, or the same loop again; None: there is none."""
 
 
 class JobRow(msgspec.Struct, gc=False, eq=False):
@@ -130,6 +141,8 @@ class JobRow(msgspec.Struct, gc=False, eq=False):
     end: End | None = None
     owned: Owned | None = None
     """What it keeps others from."""
+    stood: tuple[str, ...] = ()
+    """Where it has been while it was stuck, this time and before: `judge.place`, the last 8."""
 
     def members(self) -> Iterator[SpanRow]:
         """Yield the open spans in the job, without its own."""

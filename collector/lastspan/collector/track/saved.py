@@ -37,6 +37,7 @@ class Settled(msgspec.Struct, frozen=True):
     counted: bool = False
     """It counts as one more that became stuck."""
     outer: bytes | None = None
+    stood: tuple[str, ...] = ()
 
 
 class Silent(msgspec.Struct, frozen=True):
@@ -181,15 +182,21 @@ def save(tracker: Tracker, clock: Callable[[], int]) -> Iterator[tuple[int, list
 
 
 def _is_settled(job: JobRow) -> bool:
-    return job.state is not State.RUNNING or job.outer is not None
+    return job.state is not State.RUNNING or job.outer is not None or bool(job.stood)
 
 
 def settled(job: JobRow, now_ns: int, *, counted: bool = False) -> Settled:
     """Return the verdict on a job as it is counted."""
     trouble, outer = job.trouble, job.outer
     if trouble is not None:
-        trouble = msgspec.structs.replace(trouble, since_ns=now_ns - trouble.since_ns)
-    return Settled(job.span.key, job.state, trouble, counted, None if outer is None else outer.span.key)
+        trouble = _aged(trouble, now_ns)
+    return Settled(job.span.key, job.state, trouble, counted, None if outer is None else outer.span.key, job.stood)
+
+
+def _aged(trouble: Trouble, now_ns: int) -> Trouble:
+    """Return it with ages for times, or with times for ages."""
+    moving_ns = None if trouble.moving_ns is None else now_ns - trouble.moving_ns
+    return msgspec.structs.replace(trouble, since_ns=now_ns - trouble.since_ns, moving_ns=moving_ns)
 
 
 def spoken(row: SpanRow, now_ns: int) -> SpanOpen:
@@ -371,7 +378,8 @@ def _settle(tracker: Tracker, saved: Settled, now_ns: int) -> None:
         return
     trouble = saved.trouble
     if trouble is not None:
-        trouble = msgspec.structs.replace(trouble, since_ns=now_ns - trouble.since_ns)
+        trouble = _aged(trouble, now_ns)
+    job.stood = tuple(saved.stood)
     tracker.settle(job, saved.state, trouble)
     if saved.counted and trouble is not None:
         tracker.counts.of_job(job).stuck_total[trouble.cause] += 1

@@ -180,12 +180,19 @@ def _link(step: Step) -> Link:
     )
 
 
+def _allowed_last(job: JobView) -> str:
+    if job.last_span.span_id == job.span_id:
+        return ""
+    return f"{duration.render(job.last_span.allowed_s)} ({job.last_span.basis_rule})"
+
+
 def _facts(job: JobView) -> list[tuple[str, str]]:
     is_open = job.state != "ended"
     return [
         ("Ended", " ".join(part for part in (job.outcome, job.reason and f"({job.reason})") if part)),
         ("Open for" if is_open else "Took", duration.render(job.age_s)),
-        ("Allowed", f"{duration.render(job.allowed_s)} ({job.basis_rule})"),
+        ("Allowed", f"{duration.render(job.job_allowed_s)} ({job.job_basis_rule})"),
+        ("Its last span", _allowed_last(job)),
         *(_signs_of_life(job) if is_open else ()),
         ("Process", " ".join(part for part in (job.host, job.pid is not None and f"pid {job.pid}") if part)),
         ("Pod", " in ".join(part for part in (job.pod, job.namespace) if part)),

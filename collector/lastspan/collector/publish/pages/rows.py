@@ -7,7 +7,7 @@ import msgspec
 from ...cause import Explanation
 from ...judge import Leaf, Verdict
 from ...known import Known, evidence_of, server_of
-from ...model import Kind, State
+from ...model import Kind
 from ...pipeline import Pipeline
 from ...track import JobRow
 from ...words import file_line, short
@@ -54,7 +54,7 @@ def look(pipeline: Pipeline, job: JobRow, known: Known) -> tuple[Row, Explanatio
 
 def _row(job: JobRow, verdict: Verdict, now_ns: int) -> Row:
     last, evidence = verdict.last, evidence_of(job, verdict.last)
-    age, allowed = _against(job, verdict, now_ns)
+    age, allowed = verdict.decides.age_ns, verdict.allowance.allowed_ns
     times = age / max(1, allowed)
     where = file_line(evidence.file, evidence.line)
     return Row(
@@ -74,14 +74,6 @@ def _row(job: JobRow, verdict: Verdict, now_ns: int) -> Row:
         process=_process(job),
         queue=short(job.type.queue, 60),
     )
-
-
-def _against(job: JobRow, verdict: Verdict, now_ns: int) -> tuple[int, int]:
-    """Return what is compared: the last span's age if that is what is late, else the job's."""
-    if verdict.state is State.STUCK and verdict.last.late:
-        return verdict.last.age_ns, verdict.allowance.allowed_ns
-    until_ns = now_ns if job.end is None else min(now_ns, job.end.at_ns)
-    return max(0, until_ns - job.span.start_ns), verdict.allowance.allowed_ns
 
 
 def _call(job: JobRow, last: Leaf) -> str:
