@@ -130,7 +130,7 @@ def _on_postrun(task_id: str = "", task: Any = None, state: str | None = None, r
         return
     agent.spans.release()  # the official instrumentation opened no span after all
     if run.outcome is None:
-        run.outcome = _outcome(state, retval)
+        run.outcome = _interrupted(task_id) if state is None else _outcome(state, retval)
     if own is not None:
         if run.outcome in {"error", "timeout", "killed"}:
             own.span.set_status(Status(StatusCode.ERROR, run.outcome))
@@ -245,9 +245,17 @@ def _redelivery_after(app: Any) -> float | None:
     return float(options.get("visibility_timeout", default)) if default is not None else None
 
 
-def _outcome(state: str | None, retval: Any) -> str:
-    if state is None:  # postrun without a state: the task was killed or terminated under way
-        return "killed"
+def _interrupted(task_id: str) -> str:
+    """How a task ended whose postrun comes without a state: under way, while the exception that ends it passes by."""
+    kind = sys.exc_info()[0]
+    if kind is not None and kind.__name__ == "Timeout" and kind.__module__.partition(".")[0] in {"gevent", "eventlet"}:
+        return "timeout"  # the hard limit of these pools
+    # Revoked ones are known where they are revoked: in this process, unless it is a child of a prefork pool.
+    revoked = getattr(sys.modules.get("celery.worker.state"), "revoked", ())
+    return "revoked" if task_id in revoked else "killed"
+
+
+def _outcome(state: str, retval: Any) -> str:
     if state == states.FAILURE and isinstance(retval, SoftTimeLimitExceeded):
         return "timeout"
     return _OUTCOMES.get(state, "error")
