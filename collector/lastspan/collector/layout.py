@@ -72,6 +72,9 @@ TYPE = _group(
     (a.JOB_REDELIVERY_AFTER, v.nanoseconds),
     (a.JOB_ACKS_LATE, v.flag),
     (a.JOB_MAX_ATTEMPTS, v.count),
+    (a.JOB_ON_LOST, v.brief),
+    (a.JOB_ON_TIMEOUT, v.brief),
+    (a.JOB_BROKER, v.brief, ""),
 )
 PROGRESS = _group(
     (a.JOB_PROGRESS_DONE, v.number, None, "unique"),

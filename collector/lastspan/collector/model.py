@@ -97,6 +97,12 @@ class JobType(msgspec.Struct, frozen=True, eq=False):
     redelivery_ns: int | None
     acks_late: bool | None
     max_attempts: int | None
+    on_lost: str | None = None
+    """What the worker does with the message of a job whose process was killed: ack, reject, requeue, retry."""
+    on_timeout: str | None = None
+    """The same, of a job beyond its hard limit."""
+    broker: str = ""
+    """redis, amqp, sqs, …"""
 
 
 class Call(msgspec.Struct, frozen=True, eq=False):

@@ -497,6 +497,9 @@ def _job_facts(run: Run) -> dict[str, Any]:
         a.JOB_TIMEOUT: run.timeout,
         a.JOB_REDELIVERY_AFTER: run.redelivery_after,
         a.JOB_ACKS_LATE: run.acks_late,
+        a.JOB_ON_LOST: run.on_lost,
+        a.JOB_ON_TIMEOUT: run.on_timeout,
+        a.JOB_BROKER: run.broker,
         a.JOB_MAX_ATTEMPTS: run.max_attempts,
     }
 
