@@ -242,10 +242,11 @@ def render(rows: list[Row]) -> str:
             lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        "By the source, not run: Amazon SQS does as Redis does, with its own visibility timeout (30 min unless set), but a",
-        "cold shutdown gives nothing back: what is not acked waits for the timeout. Celery before 5.7 knows no",
-        "`retry_on_worker_lost`; 5.3 and 5.4 reject a job beyond its hard limit for good where `acks_on_failure_or_timeout`",
-        "is off. A job that has waited in the worker (prefetch) has used up that much of the visibility timeout.",
+        "By the source, not run: Amazon SQS does as Redis does, with its own visibility timeout (30 min unless set); but",
+        "a cold shutdown gives nothing back there: what is not acked waits for the timeout. Celery before 5.7 knows no",
+        "`retry_on_worker_lost`; 5.3 and 5.4 reject a job beyond its hard limit for good where",
+        "`acks_on_failure_or_timeout` is off. A job that has waited in the worker (prefetch) has used up that much of the",
+        "visibility timeout.",
         "",
     ]
     return "\n".join(lines)

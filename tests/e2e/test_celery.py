@@ -91,6 +91,28 @@ def test_a_frozen_child_is_told_from_a_lost_one(running: Running, collector: Col
     wait_for_job(collector, job_id, lambda job: bool(job["state"] == "running"))
 
 
+def test_native_code_that_holds_the_interpreter_from_the_first_moment(
+    running: Running, collector: Collector, shop: Shop
+) -> None:
+    """Its process says nothing of it, but its parent has seen it taken: the job, its age, and what can be known."""
+    running.celery(collector.otlp, concurrency=1)
+    job_id = shop.enqueue("resize_natively", 14)
+    job = wait_for_job(collector, job_id, lambda job: bool(job["state"] == "frozen" and job["severity"] == "page"))
+    assert (job["job_name"], job["attempt"], job["basis"], job["allowed_s"]) == (
+        "shop.resize_natively",
+        1,
+        "declared",
+        4,
+    )
+    assert job["cause"] == "gil_held"
+    assert "has been silent since it took the job" in job["cause_text"]
+    assert "enqueue it by hand" not in job["cause_text"]
+    assert [job["job_id"] for job in collector.jobs(state="frozen")] == [job_id]
+    # Free again, the process says the rest itself: it is one job all the way, and it ends.
+    wait_for_job(collector, job_id, lambda job: bool(job["state"] == "ended"))
+    assert [job["state"] for job in collector.jobs() if job["job_id"] == job_id] == ["ended"]
+
+
 def test_a_worker_that_is_gone_is_lost(running: Running, collector: Collector, shop: Shop) -> None:
     """kill -9 of the whole process tree: nobody is left to say so, and silence does."""
     worker = running.celery(collector.otlp, concurrency=2)

@@ -62,7 +62,7 @@ SPAN = _group(
     (a.JOB_ATTEMPT, v.count),
     (a.JOB_MOVEMENT_AGE, v.nanoseconds, None, "unique"),
 )
-SPAN_NAME, SPAN_AGE = SPAN.start, SPAN.start + 3
+SPAN_NAME, SPAN_AGE, EXPECTED = SPAN.start, SPAN.start + 3, SPAN.start + 5
 JOB = slice(SPAN.stop - 3, SPAN.stop)
 TYPE = _group(
     (a.JOB_NAME, v.text, ""),

@@ -251,6 +251,22 @@ class JobEnded(msgspec.Struct, frozen=True):
     exit_code: int | None
 
 
+class JobAccepted(msgspec.Struct, frozen=True, gc=False):
+    """A parent says that a child of it took a job a while ago; the child may be kept from saying so itself."""
+
+    key: bytes
+    """Of the parent's making: the ids of the job's span are not known."""
+    origin: Origin
+    """The parent's."""
+    type: JobType
+    job_id: str
+    attempt: int | None
+    pid: int
+    """The child's."""
+    age_ns: int
+    expected_ns: int | None
+
+
 class CallSeen(msgspec.Struct, frozen=True):
     """A kind of call that a job makes: is it bounded?"""
 
@@ -265,7 +281,7 @@ class CallSeen(msgspec.Struct, frozen=True):
     unbounded: bool
 
 
-Signal: TypeAlias = SpanOpen | SpanClosed | SpanFinished | ProcessState | Durations | JobEnded | CallSeen
+Signal: TypeAlias = SpanOpen | SpanClosed | SpanFinished | ProcessState | Durations | JobEnded | JobAccepted | CallSeen
 
 
 class Session(msgspec.Struct, frozen=True):

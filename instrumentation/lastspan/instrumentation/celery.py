@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
@@ -146,7 +147,7 @@ def _on_received(sender: Any = None, **_: Any) -> None:
     agent = lastspan.agent()
     if agent is not None and _is_prefork_parent():
         _consumer = sender
-        agent.watch_children(_assignments)
+        agent.watch_children(_assignments, _facts)
 
 
 @_guarded
@@ -345,11 +346,34 @@ def _assignments() -> Sequence[Assignment]:
             continue
         running = [request for request in requests if request.worker_pid and request.worker_pid != _parent_pid]
         _remember_children({request.worker_pid for request in running})
-        return [
-            Assignment(pid := request.worker_pid, SYSTEM, request.id, request.name, _attempt(request), _returncode(pid))
-            for request in running
-        ]
+        return [_assignment(request) for request in running]
     return ()
+
+
+def _assignment(request: Any) -> Assignment:
+    pid, started = request.worker_pid, getattr(request, "time_start", None)
+    return Assignment(
+        pid,
+        SYSTEM,
+        request.id,
+        request.name,
+        _attempt(request),
+        _returncode(pid),
+        max(time.time() - started, 0.0) if started else 0.0,
+        str((getattr(request, "request_dict", None) or {}).get("traceparent") or ""),
+    )
+
+
+def _facts(job: Assignment) -> Run | None:
+    """What the parent knows of a job that a child runs: as much as the child would; asked by the watcher's thread."""
+    from celery.app.task import Context
+    from celery.worker import state
+
+    request = state.requests.get(job.job_id)
+    if request is None:
+        return None
+    context = Context(request.request_dict)
+    return _run(request.task, job.job_id, context)
 
 
 def _remember_children(wanted: set[int]) -> None:

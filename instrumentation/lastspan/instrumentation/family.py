@@ -12,9 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .cgroup import Group, Kills, Mounts, group_of, read_mounts
+
+if TYPE_CHECKING:
+    from .run import Run
 
 GONE: Final = "X"
 
@@ -51,6 +54,10 @@ class Assignment:
     attempt: int
     returncode: int | None = None
     """Of the child, once the framework has reaped it; negative: the signal that killed it."""
+    age: float = 0.0
+    """Since the child took it, s."""
+    traceparent: str = ""
+    """That its message came with; not checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ class Death:
 
 
 Assignments: TypeAlias = Callable[[], Sequence[Assignment]]
+Facts: TypeAlias = "Callable[[Assignment], Run | None]"
 
 _Key: TypeAlias = tuple[str, str, int]
 """System, job id, attempt."""
@@ -102,6 +110,8 @@ class Family:
     """The children of this process that run jobs."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, groups: Groups | None = None) -> None:
+        self.facts: Facts = lambda job: None
+        """Set with the next: what is known of a job that a child runs, while it does."""
         self.assignments: Assignments | None = None
         """Set by the framework's module; None: this process has no children that run jobs."""
         self._clock = clock
@@ -117,6 +127,11 @@ class Family:
     def report(self, death: Death) -> None:
         """Take a death from the framework's own signals; any thread."""
         self._reported.append(death)
+
+    @property
+    def running(self) -> Sequence[Assignment]:
+        """What the children ran when we last looked."""
+        return self._running
 
     def look(self) -> tuple[list[Child], list[Death]]:
         """Return each child with a job, and the jobs of those that were killed just now.

@@ -157,12 +157,16 @@ def _child(case: Case) -> Child:
 
 
 def _since(case: Case) -> str:
-    row = case.job.span.process
+    row, job = case.job.span.process, case.job
+    if job.parent is not None:
+        return f" since it took the job, {took(case.known.now_ns - job.span.start_ns)} ago"
     return "" if row is None else f" for {took(case.known.silent_ns(row))}"
 
 
 def _stood(case: Case) -> str:
     where = place(case)
+    if case.job.parent is not None:
+        return "Where it stands is not known."
     return f"It was last seen at {where}." if where else ""
 
 
