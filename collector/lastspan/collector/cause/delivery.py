@@ -82,10 +82,8 @@ def fate(terms: Terms, death: Death) -> Fate:
             return _BY_WORKER.get(terms.on_timeout or "", Fate.UNKNOWN)
         case Death.REVOKED:
             return Fate.ACKED
-        case Death.SHUTDOWN if not terms.broker:
-            return Fate.UNKNOWN
-        case Death.SHUTDOWN if terms.broker not in {"sqs"}:
-            return Fate.RETURNED
+        case Death.SHUTDOWN:
+            return Fate.RETURNED if terms.broker else Fate.UNKNOWN
     if terms.broker in _BY_CONNECTION:
         return Fate.AFTER_CONSUMER if death is Death.NONE else Fate.AFTER_CONNECTION
     return Fate.AFTER_TIMEOUT if terms.has_timeout else Fate.UNKNOWN
@@ -137,7 +135,7 @@ def outlook(job: JobRow, death: Death, now_ns: int, *, is_sure: bool = True) -> 
         case Fate.AFTER_CONSUMER:
             return (
                 "The message is not acked: RabbitMQ gives it out again after its consumer_timeout (30 min unless set), "
-                "even if it still runs."
+                "even if it still runs, and closes the channel: a Celery worker ends by that."
             )
         case Fate.AFTER_TIMEOUT:
             return _after_timeout(job, now_ns, still_runs=death is Death.NONE)
