@@ -179,7 +179,8 @@ def test_it_survives_a_restart() -> None:
 @pytest.mark.parametrize("missing", ["job_id", "process_pid", "span_age"])
 def test_a_record_that_lacks_what_matters_is_refused(held: Held, missing: str) -> None:
     parent, _ = parent_and_child()
-    answer = held.tell(parent, parent.accepted(1, pid=11, **{missing: None}))
+    values: dict[str, Any] = {missing: None}
+    answer = held.tell(parent, parent.accepted(1, pid=11, **values))
     assert answer.rejected == 1
     assert held.states() == {}
 

@@ -65,6 +65,10 @@ class Bench:
         self.runs = folder / "runs"
         self.runs.touch()
         self.jobs: dict[str, str] = {}
+        ask = "from tests.e2e.redelivery_app import TERMS; print(*TERMS)"
+        self._terms = subprocess.run(
+            [python, "-c", ask], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.split()
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start_worker(self, *, spare: int = 0) -> subprocess.Popen[bytes]:
@@ -80,7 +84,7 @@ class Bench:
         return worker
 
     def enqueue(self, **options: Any) -> None:
-        self.jobs = {terms: str(self.app.send_task(terms, **options).id) for terms in TERMS}
+        self.jobs = {terms: str(self.app.send_task(terms, **options).id) for terms in self._terms}
 
     def starts(self) -> dict[str, list[Start]]:
         """By job id."""
@@ -92,10 +96,10 @@ class Bench:
 
     def await_all(self) -> None:
         deadline = time.monotonic() + 60
-        while len(self.starts()) < len(TERMS):
+        while len(self.starts()) < len(self._terms):
             if time.monotonic() > deadline:
                 log = (self.folder / "worker-0.log").read_text()
-                raise AssertionError(f"{len(self.starts())} of {len(TERMS)} jobs have started:\n{log[-3000:]}")
+                raise AssertionError(f"{len(self.starts())} of {len(self._terms)} jobs have started:\n{log[-3000:]}")
             time.sleep(0.05)
 
     def children(self) -> list[int]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import celery
 import pytest
-from tests.e2e.redelivery import AT_ONCE, DEAD, DOCS, LATE, NEVER, RETRIED, ROOT, VISIBILITY, WAYS, Way
-from tests.e2e.redelivery_app import FLAGS, TERMS, make_app
+from tests.e2e.redelivery import AT_ONCE, DEAD, DOCS, LATE, NEVER, RETRIED, ROOT, WAYS, Way
+from tests.e2e.redelivery_app import FLAGS, TERMS, VISIBILITY, make_app
 from tests.e2e.shop import Job, wait_for_job
 from tests.servers import Redis
 
