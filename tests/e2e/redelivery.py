@@ -253,8 +253,8 @@ def render(rows: list[Row]) -> str:
         "but what a worker gives back there is a copy, and the message itself comes again when that has passed. Celery",
         "before 5.7 knows no `retry_on_worker_lost`; 5.3 and 5.4 reject a job beyond its hard limit for good where",
         "`acks_on_failure_or_timeout` is off. A job that has waited in the worker (prefetch) has used up that much of",
-        "the visibility timeout. RabbitMQ's `consumer_timeout` closes the channel, by which Celery's worker ends, with all",
-        "that it runs (seen; `Unrecoverable error: PreconditionFailed`).",
+        "the visibility timeout. RabbitMQ's `consumer_timeout` closes the channel, by which Celery's worker ends, with",
+        "all that it runs (seen: `Unrecoverable error: PreconditionFailed`).",
         "",
     ]
     return "\n".join(lines)
