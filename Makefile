@@ -44,6 +44,9 @@ compat: install ## long: Celery 5.3 … 5.7 × pools, each in a venv of its own
 layouts: install ## long: a job that hangs, built by pex, PyInstaller, pip: whose line is told
 	$(BIN)/python -m pytest -m layouts $(ARGS)
 
+redelivery: install servers ## what a queue does when its job dies, on a real Redis and RabbitMQ: docs/redelivery.md
+	$(BIN)/python -m tests.e2e.redelivery $(ARGS)
+
 causes: install ## every labelled way to hang, with client instrumentation and without: the confusion table
 	$(BIN)/python -m tests.e2e.causes $(ARGS)
 

@@ -1,4 +1,4 @@
-"""Real servers for tests, benches and the causes: PostgreSQL, PgBouncer, Redis, MariaDB, Prometheus.
+"""Real servers for tests, benches and the causes: PostgreSQL, PgBouncer, Redis, RabbitMQ, MariaDB, Prometheus.
 
 Each has a data directory of its own and a free port of 127.0.0.1, is fast rather than durable, and is gone when its
 block ends; should this process be killed, the kernel ends it. `deploy/install-servers.sh` installs the programs; the
@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final
 
+import kombu
 import psycopg
 import pymysql
 import redis
@@ -344,6 +345,87 @@ class Redis(Server):
 
     def _ping(self) -> None:
         self.execute("PING")
+
+
+class RabbitMQ(Server):
+    """RabbitMQ, one node with an `epmd` of its own (Erlang's register of nodes), both on loopback only.
+
+    *consumer_timeout* (s): what is not acked for so long is given out again; None: the server's 30 min.
+    """
+
+    name = "rabbitmq"
+    user = "guest"
+    password = "guest"
+    _scripts: Final = Path("/usr/lib/rabbitmq/bin")  # those in the PATH are for root, who becomes somebody else
+
+    def __init__(self, *, consumer_timeout: float | None = None) -> None:
+        self._consumer_timeout = consumer_timeout
+        self._epmd_port, self._node_port = _free_port(), _free_port()
+        super().__init__()
+
+    def dsn_of(self, user: str, password: str) -> str:
+        """Return how *user* connects."""
+        return f"amqp://{user}:{password}@{self.address}//"
+
+    def execute(self, command: str) -> str:
+        """Run `rabbitmqctl`; return what it prints."""
+        done = subprocess.run(
+            _unprivileged([str(self._scripts / "rabbitmqctl"), "--quiet", *command.split()]),
+            cwd=self.folder,
+            env={**_environ(), **self._settings()},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_START_SECONDS,
+        )
+        return done.stdout
+
+    def stop(self) -> None:
+        """End it, and its register of nodes."""
+        process = self._process
+        super().stop()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _prepare(self) -> None:
+        program("rabbitmq-server")
+        rabbit = ""
+        if self._consumer_timeout is not None:
+            rabbit = f"{{consumer_timeout, {int(self._consumer_timeout * 1000)}}}, {{channel_tick_interval, 1000}}"
+        self._write("rabbitmq.conf", f"listeners.tcp.default = {self.address}\n")
+        self._write("advanced.config", f"[{{rabbit, [{rabbit}]}}].\n")
+        self._write("enabled_plugins", "[].\n")
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "HOME": str(self.folder),  # of the secret that nodes share
+            "RABBITMQ_NODENAME": f"lastspan-{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self._node_port),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1",
+            "ERL_EPMD_ADDRESS": self.host,
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the server: no shell stays between us and it
+        }
+
+    def _command(self) -> Sequence[str]:
+        (self.folder / "data").mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            shutil.chown(self.folder / "data", "nobody", "nogroup")
+        settings = [f"{name}={value}" for name, value in self._settings().items()]
+        start = f"{program('setpriv')} --pdeathsig KILL {program('epmd')} & exec {self._scripts / 'rabbitmq-server'}"
+        return [program("env"), *settings, "/bin/sh", "-c", start]
+
+    def _ping(self) -> None:
+        with kombu.Connection(self.dsn, connect_timeout=5) as connection:
+            connection.connect()
 
 
 class MariaDB(Server):

@@ -136,6 +136,19 @@ class Process:
         body = b"".join(map(span_id, numbers))
         return self.record(events.PROCESS_STATE, facts | _named(values), body=body)
 
+    def accepted(self, number: int, *, pid: int, job: int | None = None, age: float = 6.0, **values: Any) -> LogRecord:
+        """Tell, as a parent, that a child took a job: its ids are of the parent's making."""
+        facts: dict[str, Any] = {
+            a.JOB_SYSTEM: "celery",
+            a.JOB_NAME: "tasks.charge",
+            a.JOB_ID: f"id-{number if job is None else job}",
+            a.JOB_ATTEMPT: 1,
+            a.JOB_QUEUE: "celery",
+            a.SPAN_AGE: age,
+            a.PID: pid,
+        }
+        return self.record(events.JOB_ACCEPTED, facts | _named(values), number=number)
+
     def job_ended(self, number: int, outcome: str = "killed", **values: Any) -> LogRecord:
         """Tell, as a parent, that the process of a job has ended."""
         facts: dict[str, Any] = {

@@ -350,6 +350,43 @@ def killed(scene: Scene) -> None:
     scene.held.tell(parent, parent.job_ended(1, pid=31, exit_signal=9, reason="its process was killed by signal 9"))
 
 
+def _killed(scene: Scene, **values: Any) -> None:
+    scene.job(job_redelivery_after=3600.0, job_broker="redis", **values)
+    parent = Process(id="00000000000000a0", pid=30)
+    scene.held.tell(parent, parent.job_ended(1, pid=31, exit_signal=9, reason="its process was killed by signal 9"))
+
+
+@case
+def killed_and_acked_late_all_the_same(scene: Scene) -> None:
+    _killed(scene, job_acks_late=True, job_on_lost="ack")
+
+
+@case
+def killed_and_given_back(scene: Scene) -> None:
+    _killed(scene, job_acks_late=True, job_on_lost="requeue")
+
+
+@case
+def killed_and_rejected(scene: Scene) -> None:
+    _killed(scene, job_acks_late=True, job_on_lost="reject")
+
+
+@case
+def killed_and_retried(scene: Scene) -> None:
+    _killed(scene, job_acks_late=False, job_on_lost="retry")
+
+
+@case
+def killed_by_an_older_worker(scene: Scene) -> None:
+    _killed(scene, job_acks_late=True)
+
+
+@case
+def lost_with_rabbitmq(scene: Scene) -> None:
+    scene.job(job_acks_late=True, job_on_lost="ack", job_broker="amqp")
+    scene.held.wait(50)
+
+
 @case
 def lost(scene: Scene) -> None:
     scene.job(job_acks_late=False)

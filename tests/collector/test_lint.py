@@ -87,6 +87,10 @@ def test_a_wait_for_a_queue_is_no_call(held: Held) -> None:
         ({"job_timeout": 900.0, "job_acks_late": True, "job_redelivery_after": 1800.0}, set()),
         ({"job_timeout": 900.0, "job_acks_late": True, "job_redelivery_after": 1801.0}, {"redelivery_too_late"}),
         ({"job_timeout": 900.0, "job_redelivery_after": 1801.0}, {"redelivery_too_late"}),
+        # Acked late, and lost all the same when its process is killed.
+        ({"job_timeout": 900.0, "job_acks_late": True, "job_on_lost": "ack"}, {"not_given_back"}),
+        ({"job_timeout": 900.0, "job_acks_late": True, "job_on_lost": "requeue"}, set()),
+        ({"job_timeout": 900.0, "job_acks_late": False, "job_on_lost": "ack"}, set()),
     ],
 )
 def test_settings_of_the_queue(held: Held, values: dict[str, Any], rules: set[str]) -> None:

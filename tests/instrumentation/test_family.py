@@ -60,10 +60,27 @@ def child() -> Iterator[Running]:
     started.close()
 
 
-def family(*assignments: Assignment) -> Family:
-    made = Family()
+class Clock:
+    """Seconds, as the test has them pass."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def family(*assignments: Assignment, clock: Clock | None = None) -> Family:
+    made = Family(clock or Clock())
     made.assignments = lambda: assignments
     return made
+
+
+def deaths_after(parent: Family, clock: Clock, seconds: float = 1) -> list[Death]:
+    """What one look says of deaths, and another one when the framework has had its moment to say why."""
+    deaths = parent.look()[1]
+    clock.now += seconds
+    return [*deaths, *parent.look()[1]]
 
 
 def states(parent: Family) -> list[tuple[int, str]]:
@@ -83,15 +100,17 @@ def test_a_living_child(child: Running) -> None:
 
 def test_a_child_killed_by_9_is_told_before_anyone_reaps_it(child: Running) -> None:
     """It stays for the framework to reap, and is told once."""
-    parent = family(child.assignment("42", attempt=3))
+    clock = Clock()
+    parent = family(child.assignment("42", attempt=3), clock=clock)
     os.kill(child.pid, signal.SIGKILL)
     child.await_state("Z")
     [seen], deaths = parent.look()
     assert (seen.pid, seen.state) == (child.pid, "Z")
-    assert deaths == [
+    assert deaths == []
+    assert deaths_after(parent, clock) == [
         Death("celery", "42", "resize", 3, "killed", "its process was killed by signal 9", child.pid, signal.SIGKILL)
     ]
-    assert parent.look()[1] == []
+    assert deaths_after(parent, clock) == []
     assert child.process.wait(timeout=10) == -signal.SIGKILL  # still ours to reap
 
 
@@ -99,8 +118,10 @@ def test_a_child_killed_and_reaped_by_its_framework(child: Running) -> None:
     """The framework knows the exit status then: negative is the signal."""
     os.kill(child.pid, signal.SIGTERM)
     returncode = child.process.wait(timeout=10)
-    children, [death] = family(child.assignment(returncode=returncode)).look()
-    assert children == [Child(child.pid, GONE)]
+    clock = Clock()
+    parent = family(child.assignment(returncode=returncode), clock=clock)
+    assert parent.look()[0] == [Child(child.pid, GONE)]
+    [death] = deaths_after(parent, clock)
     assert (death.outcome, death.signal) == ("killed", signal.SIGTERM)
 
 
@@ -129,9 +150,40 @@ def test_several_jobs_of_one_child(child: Running) -> None:
     """All of them die with it; the child is listed once."""
     os.kill(child.pid, signal.SIGKILL)
     child.await_state("Z")
-    children, deaths = family(child.assignment("1"), child.assignment("2")).look()
-    assert len(children) == 1
-    assert [death.job_id for death in deaths] == ["1", "2"]
+    clock = Clock()
+    parent = family(child.assignment("1"), child.assignment("2"), clock=clock)
+    assert len(parent.look()[0]) == 1
+    assert [death.job_id for death in deaths_after(parent, clock)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("is_listed", [True, False], ids=["still running", "let go of"])
+def test_a_framework_that_kills_says_why(child: Running, is_listed: bool) -> None:
+    """A revoked job's process is killed: we may see that first, but its framework's word is the one that is told."""
+    clock, running = Clock(), [child.assignment()]
+    parent = Family(clock)
+    parent.assignments = lambda: running
+    os.kill(child.pid, signal.SIGTERM)
+    child.await_state("Z")
+    assert parent.look()[1] == []
+    if not is_listed:
+        running.clear()
+    clock.now += 0.1
+    assert parent.look()[1] == []
+    parent.report(Death("celery", "1", "resize", 1, "revoked", "terminated by SIGTERM"))
+    assert [death.outcome for death in deaths_after(parent, clock)] == ["revoked"]
+    assert deaths_after(parent, clock) == []
+
+
+def test_a_job_that_its_framework_lets_go_of_without_a_word(child: Running) -> None:
+    """Celery says nothing of a job that it cancels when its connection is lost: killed it is all the same."""
+    clock, running = Clock(), [child.assignment()]
+    parent = Family(clock)
+    parent.assignments = lambda: running
+    os.kill(child.pid, signal.SIGTERM)
+    child.await_state("Z")
+    assert parent.look()[1] == []
+    running.clear()
+    assert [death.outcome for death in deaths_after(parent, clock)] == ["killed"]
 
 
 def test_a_pid_that_was_never_ours() -> None:
@@ -171,6 +223,15 @@ def test_a_process_without_children_tells_nothing() -> None:
     assert Family().look() == ([], [])
 
 
+def test_a_death_that_is_told_in_a_process_without_children() -> None:
+    """gevent and eventlet: the process that runs the jobs is the one that revokes them; each is told once."""
+    alone, revoked = Family(), Death("celery", "1", "resize", 1, "revoked", "terminated by SIGTERM")
+    alone.report(revoked)
+    alone.report(revoked)
+    assert alone.look() == ([], [revoked])
+    assert alone.look() == ([], [])
+
+
 def test_deaths_without_end() -> None:
     """What is remembered is bounded; a framework that floods us costs us nothing more."""
     parent = family()
@@ -190,16 +251,6 @@ def test_assignments_that_change_while_we_look(child: Running) -> None:
 
 
 # --- busy or not, and where it waits --------------------------------------------------------------------------------
-
-
-class Clock:
-    """Seconds, as the test has them pass."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def seen_after(parent: Family, clock: Clock, seconds: float) -> Child:
@@ -335,7 +386,7 @@ def test_a_child_that_the_kernel_killed_for_lack_of_memory(
     child.await_state("Z")
     kernel.forget(child.pid)
     clock.now += 1
-    assert [(death.reason, death.signal) for death in parent.look()[1]] == [(reason, signal_)] * 2
+    assert [(death.reason, death.signal) for death in deaths_after(parent, clock)] == [(reason, signal_)] * 2
 
 
 @pytest.mark.parametrize(
@@ -371,7 +422,7 @@ def test_a_kill_of_long_ago_explains_nothing(child: Running, kernel: Kernel) -> 
         assert parent.look()[1] == []
     os.kill(child.pid, signal.SIGKILL)
     child.await_state("Z")
-    assert parent.look()[1][0].reason == "its process was killed by signal 9"
+    assert deaths_after(parent, clock)[0].reason == "its process was killed by signal 9"
 
 
 @pytest.mark.parametrize(

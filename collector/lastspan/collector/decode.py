@@ -23,6 +23,7 @@ from .model import (
     Call,
     CallSeen,
     Durations,
+    JobAccepted,
     JobEnded,
     JobType,
     Origin,
@@ -224,6 +225,22 @@ class Decoder:
             row[layout.EXIT_CODE],
         )
 
+    def _job_accepted(self, shape: Shape, record: Any, resource: Resource) -> JobAccepted:
+        row = shape.row
+        job_id, attempt, _ = row[layout.JOB]
+        pid, age_ns = row[layout.PID], row[layout.SPAN_AGE]
+        origin = Origin(resource, *row[layout.ORIGIN])
+        for name, value in (
+            (a.JOB_ID, job_id),
+            (a.PID, pid),
+            (a.SPAN_AGE, age_ns),
+            (a.PROCESS_ID, origin.process_id),
+        ):
+            if value is None:
+                raise RecordError("missing", f"{name} is missing")
+        type, expected_ns = self._type(shape, resource), row[layout.EXPECTED]
+        return JobAccepted(_key(record), origin, type, job_id, attempt, pid, age_ns, expected_ns)
+
     def _call_seen(self, shape: Shape, record: Any, resource: Resource) -> CallSeen:
         row = shape.row
         function, file, line = row[layout.CODE]
@@ -260,6 +277,7 @@ _MAKERS: dict[str, Callable[[Decoder, Shape, Any, Resource], Signal]] = {
     events.PROCESS_STATE: Decoder._process_state,
     events.PROCESS_DURATIONS: Decoder._durations,
     events.JOB_ENDED: Decoder._job_ended,
+    events.JOB_ACCEPTED: Decoder._job_accepted,
     events.CALL_SEEN: Decoder._call_seen,
 }
 

@@ -62,7 +62,7 @@ SPAN = _group(
     (a.JOB_ATTEMPT, v.count),
     (a.JOB_MOVEMENT_AGE, v.nanoseconds, None, "unique"),
 )
-SPAN_NAME, SPAN_AGE = SPAN.start, SPAN.start + 3
+SPAN_NAME, SPAN_AGE, EXPECTED = SPAN.start, SPAN.start + 3, SPAN.start + 5
 JOB = slice(SPAN.stop - 3, SPAN.stop)
 TYPE = _group(
     (a.JOB_NAME, v.text, ""),
@@ -72,6 +72,9 @@ TYPE = _group(
     (a.JOB_REDELIVERY_AFTER, v.nanoseconds),
     (a.JOB_ACKS_LATE, v.flag),
     (a.JOB_MAX_ATTEMPTS, v.count),
+    (a.JOB_ON_LOST, v.brief),
+    (a.JOB_ON_TIMEOUT, v.brief),
+    (a.JOB_BROKER, v.brief, ""),
 )
 PROGRESS = _group(
     (a.JOB_PROGRESS_DONE, v.number, None, "unique"),

@@ -24,6 +24,7 @@ RULES: Final[dict[str, str]] = {
     "call_without_timeout": "warning",
     "job_without_limit": "info",
     "long_transaction": "warning",
+    "not_given_back": "info",
     "redelivery_too_early": "warning",
     "redelivery_too_late": "info",
 }
@@ -132,6 +133,14 @@ class Lint:
                 type,
                 "nothing ends this job if it hangs: it has no time limit",
                 f"Give it one beyond the {allowed} that it may take (Celery: time_limit, RQ: job_timeout).",
+            )
+        if type.acks_late and type.on_lost in {"ack", "reject"}:
+            yield _finding(
+                "not_given_back",
+                type,
+                f"it is acked late, but where its process is killed the worker {type.on_lost}s it all the same: "
+                "it does not run again",
+                "If it may run twice, set reject_on_worker_lost (Celery); if it may not, acks_late is of little use.",
             )
         if type.redelivery_ns is None or type.acks_late is False:
             return

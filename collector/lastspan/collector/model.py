@@ -97,6 +97,12 @@ class JobType(msgspec.Struct, frozen=True, eq=False):
     redelivery_ns: int | None
     acks_late: bool | None
     max_attempts: int | None
+    on_lost: str | None = None
+    """What the worker does with the message of a job whose process was killed: ack, reject, requeue, retry."""
+    on_timeout: str | None = None
+    """The same, of a job beyond its hard limit."""
+    broker: str = ""
+    """redis, amqp, sqs, …"""
 
 
 class Call(msgspec.Struct, frozen=True, eq=False):
@@ -245,6 +251,22 @@ class JobEnded(msgspec.Struct, frozen=True):
     exit_code: int | None
 
 
+class JobAccepted(msgspec.Struct, frozen=True, gc=False):
+    """A parent says that a child of it took a job a while ago; the child may be kept from saying so itself."""
+
+    key: bytes
+    """Of the parent's making: the ids of the job's span are not known."""
+    origin: Origin
+    """The parent's."""
+    type: JobType
+    job_id: str
+    attempt: int | None
+    pid: int
+    """The child's."""
+    age_ns: int
+    expected_ns: int | None
+
+
 class CallSeen(msgspec.Struct, frozen=True):
     """A kind of call that a job makes: is it bounded?"""
 
@@ -259,7 +281,7 @@ class CallSeen(msgspec.Struct, frozen=True):
     unbounded: bool
 
 
-Signal: TypeAlias = SpanOpen | SpanClosed | SpanFinished | ProcessState | Durations | JobEnded | CallSeen
+Signal: TypeAlias = SpanOpen | SpanClosed | SpanFinished | ProcessState | Durations | JobEnded | JobAccepted | CallSeen
 
 
 class Session(msgspec.Struct, frozen=True):

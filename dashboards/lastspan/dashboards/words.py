@@ -42,6 +42,7 @@ LINT: Final[dict[str, str]] = {
     "call_without_timeout": "A call without a timeout: give it one",
     "job_without_limit": "A job that nothing ends: give it a time limit",
     "long_transaction": "A transaction left open: commit before slow work",
+    "not_given_back": "Acked late, but lost when its process is killed: reject_on_worker_lost",
     "redelivery_too_early": "Given out again while it runs: raise the visibility timeout above its longest run",
     "redelivery_too_late": "Given out again long after a crash: lower the visibility timeout",
 }

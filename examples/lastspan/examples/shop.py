@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import tempfile
 import threading
@@ -112,6 +113,12 @@ async def _import_feed() -> None:
 async def _read_feed() -> None:
     await asyncio.sleep(0)
     time.sleep(3600)  # blocks the loop: the point of it
+
+
+@app.task(name="shop.resize_natively", lastspan_expected="4s")
+def resize_natively(seconds: int = 3600) -> None:
+    """Native code that keeps the interpreter's lock from the first moment on: its process cannot say a word."""
+    ctypes.PyDLL(None).sleep(seconds)
 
 
 @app.task(name="shop.monthly_report")

@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind
 from . import endpoint, exits
 from .announce import Announcer, Sessions
 from .export import Exporter
-from .family import Assignments, Death
+from .family import Assignments, Death, Facts
 from .identity import Identity, worker_id
 from .native import Turns
 from .providers import Providers
@@ -94,9 +94,10 @@ class Agent:
         self._watcher.start()
         _logger.info("lastspan %s sends open spans to %s (%s)", VERSION, destination.address, destination.why)
 
-    def watch_children(self, assignments: Assignments) -> None:
+    def watch_children(self, assignments: Assignments, facts: Facts) -> None:
         """This process is the parent of processes that run jobs."""
         if self._assignments is not assignments or self._watcher is None:
+            self._announcer.family.facts = facts
             self._assignments = self._announcer.family.assignments = assignments
             self.watch()
 

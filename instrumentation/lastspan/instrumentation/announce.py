@@ -17,6 +17,7 @@ from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
 
 from . import clean
+from .accepted import Accepted
 from .calls_seen import CallsSeen
 from .durations import Durations, Key, Sketch
 from .evidence import look
@@ -104,6 +105,7 @@ class Announcer:
         self._state_due = True
         self.durations = Durations()
         self.family = Family()
+        self._accepted = Accepted(after=settings.job_announce_after + settings.announce_after, refresh=settings.refresh)
         self.lag = 0.0
         """How late the watcher last woke, s."""
         self._is_hurried = False
@@ -141,11 +143,13 @@ class Announcer:
         waits = frozenset(self._lock_spans.end(wall_ns))
         yield from self._ended(now, wall_ns, waits)
         yield from self._deaths(wall_ns)
+        self._accepted.look(self.family.running, now)
         entries = list(self._spans.open.items())
         leaves = yield from self._meet(entries, now, wall_ns)
         self._forget(entries)
         yield from self._sample(entries, leaves, now, wall_ns)
         if may_announce:
+            yield from self._accepted_jobs(now, wall_ns)
             yield from self._open(entries, leaves, now, wall_ns)
             if (call := self._calls_seen.look(entries, now)) is not None:
                 yield self._record(events.CALL_SEEN, call, wall_ns)
@@ -242,6 +246,22 @@ class Announcer:
             wall_ns,
             is_kept=True,
         )
+
+    def _accepted_jobs(self, now: float, wall_ns: int) -> Iterator[Record]:
+        """The jobs that children took a while ago: the child may be kept from telling of them."""
+        for taken in self._accepted.due(self.family.running, now, again=self._resend):
+            run = self.family.facts(taken.job)
+            if run is None:  # it ended while we looked
+                continue
+            facts = _job_facts(run)
+            for own in (a.JOB_SPAN_ID, a.JOB_OUTER_SPAN_ID):
+                del facts[own]
+            facts |= {
+                a.SPAN_AGE: now - taken.started,
+                a.SPAN_EXPECTED_DURATION: run.expected,
+                a.PID: taken.job.pid,
+            }
+            yield self._record(events.JOB_ACCEPTED, facts, wall_ns, trace_id=taken.trace_id, span_id=taken.span_id)
 
     # --- what is open -------------------------------------------------------------------------------------------
 
@@ -440,7 +460,10 @@ class Announcer:
         return self._record(events.PROCESS_DURATIONS, attributes, wall_ns, body=sketch.encode())
 
     def _process_state(self, now: float, wall_ns: int) -> Record:
-        announced = list(self._announced)  # one that has ended since this look began is listed until its end is told
+        announced = [
+            *self._announced,
+            *self._accepted.span_ids,
+        ]  # one that has ended since this look began is listed until its end is told
         usage = resource.getrusage(resource.RUSAGE_SELF)
         attributes: dict[str, Any] = {
             a.PROCESS_STATUS: self._status,
@@ -497,6 +520,9 @@ def _job_facts(run: Run) -> dict[str, Any]:
         a.JOB_TIMEOUT: run.timeout,
         a.JOB_REDELIVERY_AFTER: run.redelivery_after,
         a.JOB_ACKS_LATE: run.acks_late,
+        a.JOB_ON_LOST: run.on_lost,
+        a.JOB_ON_TIMEOUT: run.on_timeout,
+        a.JOB_BROKER: run.broker,
         a.JOB_MAX_ATTEMPTS: run.max_attempts,
     }
 

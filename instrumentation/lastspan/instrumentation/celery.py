@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
+import celery
 from celery import signals, states
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from opentelemetry import context as otel_context
@@ -34,6 +36,7 @@ _logger = logging.getLogger(__name__)
 SYSTEM: Final = "celery"
 _OUTCOMES: Final = {states.SUCCESS: "ok", states.RETRY: "retry", states.REVOKED: "revoked", states.IGNORED: "ok"}
 _ENFORCES_HARD_LIMIT: Final = ("prefork", "gevent", "eventlet")
+_VERSION: Final = tuple(int(part) for part in celery.__version__.split(".")[:2])
 _VISIBILITY_TIMEOUT: Final = {"redis": 3600.0, "rediss": 3600.0, "sentinel": 3600.0, "sqs": 1800.0}
 """kombu's defaults, by transport, s."""
 
@@ -130,7 +133,7 @@ def _on_postrun(task_id: str = "", task: Any = None, state: str | None = None, r
         return
     agent.spans.release()  # the official instrumentation opened no span after all
     if run.outcome is None:
-        run.outcome = _outcome(state, retval)
+        run.outcome = _interrupted(task_id) if state is None else _outcome(state, retval)
     if own is not None:
         if run.outcome in {"error", "timeout", "killed"}:
             own.span.set_status(Status(StatusCode.ERROR, run.outcome))
@@ -144,7 +147,7 @@ def _on_received(sender: Any = None, **_: Any) -> None:
     agent = lastspan.agent()
     if agent is not None and _is_prefork_parent():
         _consumer = sender
-        agent.watch_children(_assignments)
+        agent.watch_children(_assignments, _facts)
 
 
 @_guarded
@@ -205,17 +208,22 @@ def _run(task: Any, task_id: str, request: Any) -> Run:
     delivery = getattr(request, "delivery_info", None) or {}
     retries = getattr(task, "max_retries", None)
     acks_late = bool(getattr(task, "acks_late", False))
+    attempt = (getattr(request, "retries", 0) or 0) + 1
+    broker = _broker(task.app)
     return Run(
         task.name,
         system=SYSTEM,
         id=task_id,
         queue=str(delivery.get("routing_key") or ""),
-        attempt=(getattr(request, "retries", 0) or 0) + 1,
+        attempt=attempt,
         expected=_expected(task),
         timeout=_limit(task, request),
-        redelivery_after=_redelivery_after(task.app) if acks_late else None,
+        redelivery_after=_redelivery_after(task.app, broker) if acks_late else None,
         acks_late=acks_late,
         max_attempts=None if retries is None else int(retries) + 1,
+        on_lost=_on_lost(task, attempt),
+        on_timeout=_on_timeout(task),
+        broker=broker or None,
         package=(getattr(task, "__module__", "") or "").partition(".")[0],
     )
 
@@ -238,16 +246,58 @@ def _limit(task: Any, request: Any) -> float | None:
     return float(limit) if limit else None
 
 
-def _redelivery_after(app: Any) -> float | None:
-    url = str(app.conf.broker_read_url or app.conf.broker_url or "")
-    default = _VISIBILITY_TIMEOUT.get(url.partition("://")[0])
+def _on_lost(task: Any, attempt: int) -> str:
+    """What Celery does with the message of a job whose child was killed (celery/worker/request.py, `on_failure`)."""
+    is_retried = bool(getattr(task, "retry_on_worker_lost", False))  # from 5.7 on
+    retries = getattr(task, "max_retries", None)
+    may_retry = retries is None or attempt <= int(retries)
+    if is_retried and may_retry:
+        return "retry"
+    if not task.acks_late:
+        return "ack"
+    if task.reject_on_worker_lost and not is_retried:
+        return "requeue"
+    return "ack" if _acks(task, "acks_on_failure") else "reject"
+
+
+def _on_timeout(task: Any) -> str | None:
+    """The same, of a job beyond its hard limit (`on_timeout`, and `on_failure` after it)."""
+    if not task.acks_late or _acks(task, "acks_on_timeout"):
+        return "ack"
+    if _pool != "prefork" and _VERSION < (5, 7):
+        return None  # neither: the message stays as it is until the connection ends
+    return "requeue" if _VERSION >= (5, 5) else "reject"
+
+
+def _acks(task: Any, name: str) -> bool:
+    """One flag for both before 5.7."""
+    return bool(getattr(task, name, getattr(task, "acks_on_failure_or_timeout", True)))
+
+
+def _broker(app: Any) -> str:
+    """The name of the transport: what stands before :// in the address of the first broker."""
+    url = app.conf.broker_read_url or app.conf.broker_url or ""
+    first = url[0] if isinstance(url, (list, tuple)) and url else url
+    return str(first).partition("://")[0].partition("+")[0].lower() if "://" in str(first) else ""
+
+
+def _redelivery_after(app: Any, broker: str) -> float | None:
+    default = _VISIBILITY_TIMEOUT.get(broker)
     options = app.conf.broker_transport_options or {}
     return float(options.get("visibility_timeout", default)) if default is not None else None
 
 
-def _outcome(state: str | None, retval: Any) -> str:
-    if state is None:  # postrun without a state: the task was killed or terminated under way
-        return "killed"
+def _interrupted(task_id: str) -> str:
+    """How a task ended whose postrun comes without a state: under way, while the exception that ends it passes by."""
+    kind = sys.exc_info()[0]
+    if kind is not None and kind.__name__ == "Timeout" and kind.__module__.partition(".")[0] in {"gevent", "eventlet"}:
+        return "timeout"  # the hard limit of these pools
+    # Revoked ones are known where they are revoked: in this process, unless it is a child of a prefork pool.
+    revoked = getattr(sys.modules.get("celery.worker.state"), "revoked", ())
+    return "revoked" if task_id in revoked else "killed"
+
+
+def _outcome(state: str, retval: Any) -> str:
     if state == states.FAILURE and isinstance(retval, SoftTimeLimitExceeded):
         return "timeout"
     return _OUTCOMES.get(state, "error")
@@ -296,11 +346,34 @@ def _assignments() -> Sequence[Assignment]:
             continue
         running = [request for request in requests if request.worker_pid and request.worker_pid != _parent_pid]
         _remember_children({request.worker_pid for request in running})
-        return [
-            Assignment(pid := request.worker_pid, SYSTEM, request.id, request.name, _attempt(request), _returncode(pid))
-            for request in running
-        ]
+        return [_assignment(request) for request in running]
     return ()
+
+
+def _assignment(request: Any) -> Assignment:
+    pid, started = request.worker_pid, getattr(request, "time_start", None)
+    return Assignment(
+        pid,
+        SYSTEM,
+        request.id,
+        request.name,
+        _attempt(request),
+        _returncode(pid),
+        max(time.time() - started, 0.0) if started else 0.0,
+        str((getattr(request, "request_dict", None) or {}).get("traceparent") or ""),
+    )
+
+
+def _facts(job: Assignment) -> Run | None:
+    """What the parent knows of a job that a child runs: as much as the child would; asked by the watcher's thread."""
+    from celery.app.task import Context
+    from celery.worker import state
+
+    request = state.requests.get(job.job_id)
+    if request is None:
+        return None
+    context = Context(request.request_dict)
+    return _run(request.task, job.job_id, context)
 
 
 def _remember_children(wanted: set[int]) -> None:

@@ -12,9 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .cgroup import Group, Kills, Mounts, group_of, read_mounts
+
+if TYPE_CHECKING:
+    from .run import Run
 
 GONE: Final = "X"
 
@@ -33,6 +36,9 @@ _BY_SIGNAL_9: Final = re.compile(r"\bsignal 9\b|\bSIGKILL\b")
 _CPU_WINDOW: Final = 0.5
 """s; the kernel counts in hundredths of a second: a share of less time than this says little."""
 
+_MOMENT: Final = 0.3
+"""s; a framework that kills a process itself (revoked, beyond its limit) says so right after, and knows why."""
+
 _SELDOM: Final = 2.0
 """s; what costs more than the state of a process is asked this often."""
 
@@ -48,6 +54,10 @@ class Assignment:
     attempt: int
     returncode: int | None = None
     """Of the child, once the framework has reaped it; negative: the signal that killed it."""
+    age: float = 0.0
+    """Since the child took it, s."""
+    traceparent: str = ""
+    """That its message came with; not checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,10 @@ class Death:
 
 
 Assignments: TypeAlias = Callable[[], Sequence[Assignment]]
+Facts: TypeAlias = "Callable[[Assignment], Run | None]"
+
+_Key: TypeAlias = tuple[str, str, int]
+"""System, job id, attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +110,8 @@ class Family:
     """The children of this process that run jobs."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, groups: Groups | None = None) -> None:
+        self.facts: Facts = lambda job: None
+        """Set with the next: what is known of a job that a child runs, while it does."""
         self.assignments: Assignments | None = None
         """Set by the framework's module; None: this process has no children that run jobs."""
         self._clock = clock
@@ -104,36 +120,46 @@ class Family:
         self._groups = groups or Groups()
         self._counted_at = clock()
         self._reported: deque[Death] = deque(maxlen=1000)
-        self._told: dict[tuple[str, str, int], None] = {}
+        self._dying: dict[_Key, tuple[Death, float]] = {}
+        """Seen to have been killed, and when; not told yet."""
+        self._told: dict[_Key, None] = {}
 
     def report(self, death: Death) -> None:
         """Take a death from the framework's own signals; any thread."""
         self._reported.append(death)
+
+    @property
+    def running(self) -> Sequence[Assignment]:
+        """What the children ran when we last looked."""
+        return self._running
 
     def look(self) -> tuple[list[Child], list[Death]]:
         """Return each child with a job, and the jobs of those that were killed just now.
 
         A child that ended by itself is left to the framework: its job's end may still be under way.
         """
-        if self.assignments is None:
-            return [], []
         now = self._clock()
         self._count(now)
-        deaths = []
-        while self._reported:
-            deaths += self._once(self._reported.popleft(), now)
+        deaths = self._take_reported(now)
+        if self.assignments is None:  # one process for all of its jobs, as with gevent: nobody to look at
+            return [], deaths
         self._running = self.assignments()
         children = self._look_at({job.pid for job in self._running}, now)
         for job in self._running:
-            signal = None
-            if children[job.pid].state in {"Z", GONE}:
-                signal = -job.returncode if (job.returncode or 0) < 0 else killed_by(job.pid)  # type: ignore[operator]
-            if signal is not None:
-                reason = f"its process was killed by signal {signal}"
-                deaths += self._once(
-                    Death(job.system, job.job_id, job.job_name, job.attempt, "killed", reason, job.pid, signal), now
-                )
-        return list(children.values()), deaths
+            if children[job.pid].state in {"Z", GONE} and (death := _killed(job)) is not None:
+                self._dying.setdefault(_key(death), (self._explained(death, now), now))
+        return list(children.values()), [*deaths, *self._take_dying(now)]
+
+    def _take_dying(self, now: float) -> list[Death]:
+        """Tell what we saw ourselves, once the framework has had its moment to say why: a revoked job is killed too."""
+        due = [key for key, (_, seen) in self._dying.items() if now - seen >= _MOMENT]
+        return [told for key in due for told in self._once(self._dying.pop(key)[0], now)]
+
+    def _take_reported(self, now: float) -> list[Death]:
+        deaths = []
+        while self._reported:
+            deaths += self._once(self._reported.popleft(), now)
+        return deaths
 
     def _count(self, now: float) -> None:
         if now - self._counted_at >= _SELDOM:
@@ -147,7 +173,8 @@ class Family:
 
     def _once(self, death: Death, now: float) -> list[Death]:
         """Complete a death with what we saw of its process; nothing if it was told already."""
-        key = (death.system, death.job_id, death.attempt)
+        key = _key(death)
+        self._dying.pop(key, None)
         if key in self._told:
             return []
         self._told[key] = None
@@ -247,6 +274,19 @@ class Watched:
             self._cpu_ratio = round(max(seconds, 0.0) / (now - self._cpu_at), 3)
             self._cpu_ticks, self._cpu_at = stat.cpu_ticks, now
         return self._cpu_ratio
+
+
+def _key(of: Assignment | Death) -> _Key:
+    return of.system, of.job_id, of.attempt
+
+
+def _killed(job: Assignment) -> Death | None:
+    """The death of a job whose process is gone; None: by no signal, so its framework will tell."""
+    signal = -job.returncode if (job.returncode or 0) < 0 else killed_by(job.pid)  # type: ignore[operator]
+    if signal is None:
+        return None
+    reason = f"its process was killed by signal {signal}"
+    return Death(job.system, job.job_id, job.job_name, job.attempt, "killed", reason, job.pid, signal)
 
 
 def waits_named(state: str, name: str, group: Group) -> str:

@@ -20,6 +20,7 @@ class Run:
     __slots__ = (
         "acks_late",
         "attempt",
+        "broker",
         "expected",
         "holds",
         "hub",
@@ -27,6 +28,8 @@ class Run:
         "is_ours",
         "max_attempts",
         "name",
+        "on_lost",
+        "on_timeout",
         "outcome",
         "outer",
         "package",
@@ -53,6 +56,9 @@ class Run:
         redelivery_after: float | None = None,
         acks_late: bool | None = None,
         max_attempts: int | None = None,
+        on_lost: str | None = None,
+        on_timeout: str | None = None,
+        broker: str | None = None,
         package: str = "",
     ) -> None:
         self.name = name
@@ -68,6 +74,11 @@ class Run:
         self.redelivery_after = redelivery_after
         self.acks_late = acks_late
         self.max_attempts = max_attempts
+        self.on_lost = on_lost
+        """What the framework does with the message of a job whose process was killed: ack, reject, requeue, retry."""
+        self.on_timeout = on_timeout
+        """The same, of one beyond its limit."""
+        self.broker = broker
         self.package = package
         """Top-level package of the job's function: application code even in site-packages."""
         self.outcome: str | None = None

@@ -54,6 +54,15 @@ JOB_REDELIVERY_AFTER = attribute(
     "lastspan.job.redelivery.after", "double", "visibility or consumer timeout of the queue; absent: none", unit="s"
 )
 JOB_ACKS_LATE = attribute("lastspan.job.acks_late", "boolean", "the message is acknowledged after the job")
+JOB_ON_LOST = attribute(
+    "lastspan.job.on_lost",
+    "string",
+    "what the worker does with the message of a job whose process was killed: ack, reject, requeue or retry",
+)
+JOB_ON_TIMEOUT = attribute(
+    "lastspan.job.on_timeout", "string", "the same, of a job that was killed beyond the limit that is enforced"
+)
+JOB_BROKER = attribute("lastspan.job.broker", "string", "whose queue it is: redis, amqp, sqs, …")
 JOB_MAX_ATTEMPTS = attribute("lastspan.job.max_attempts", "int", "attempts that the framework makes; absent: no limit")
 JOB_MOVEMENT_AGE = attribute("lastspan.job.movement.age", "double", "since it last did something new", unit="s")
 JOB_PROGRESS_DONE = attribute("lastspan.job.progress.done", "double", "as told by progress()")

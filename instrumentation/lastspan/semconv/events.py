@@ -29,6 +29,9 @@ SPAN_OPEN = event(
         a.JOB_TIMEOUT,
         a.JOB_REDELIVERY_AFTER,
         a.JOB_ACKS_LATE,
+        a.JOB_ON_LOST,
+        a.JOB_ON_TIMEOUT,
+        a.JOB_BROKER,
         a.JOB_MAX_ATTEMPTS,
         a.JOB_MOVEMENT_AGE,
         a.JOB_PROGRESS_DONE,
@@ -140,6 +143,30 @@ JOB_ENDED = event(
         a.PID,
         a.EXIT_SIGNAL,
         a.EXIT_CODE,
+    ),
+)
+JOB_ACCEPTED = event(
+    "lastspan.job.accepted",
+    "one attempt of a job that a child of this process took; its ids are the parent's own, not those of its span",
+    "taken for JOB_ANNOUNCE_AFTER and ANNOUNCE_AFTER, while the child itself may be kept from speaking; every REFRESH; "
+    "over when a later process.state of the parent does not list it",
+    (
+        *_ALWAYS,
+        a.JOB_SYSTEM,
+        a.JOB_NAME,
+        a.JOB_ID,
+        a.JOB_ATTEMPT,
+        a.JOB_QUEUE,
+        a.JOB_TIMEOUT,
+        a.JOB_REDELIVERY_AFTER,
+        a.JOB_ACKS_LATE,
+        a.JOB_ON_LOST,
+        a.JOB_ON_TIMEOUT,
+        a.JOB_BROKER,
+        a.JOB_MAX_ATTEMPTS,
+        a.SPAN_AGE,
+        a.SPAN_EXPECTED_DURATION,
+        a.PID,
     ),
 )
 CALL_SEEN = event(

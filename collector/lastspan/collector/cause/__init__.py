@@ -127,7 +127,11 @@ def _redelivery(cause: Cause, of: Case) -> str:
     """What the queue does, of a job that is stuck for another reason; the silent ones' own words say it."""
     if of.verdict.state is not State.STUCK or cause.name == "redelivered":
         return ""
-    return delivery.outlook(of.job, of.known.now_ns) if delivery.is_overdue(of.job, of.known.now_ns) else ""
+    return (
+        delivery.outlook(of.job, delivery.Death.NONE, of.known.now_ns)
+        if delivery.is_overdue(of.job, of.known.now_ns)
+        else ""
+    )
 
 
 __all__ = [

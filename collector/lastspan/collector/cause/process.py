@@ -22,8 +22,8 @@ def find(case: Case) -> Cause | None:
     if case.job.end is not None:
         return Cause("worker_lost", 0.95, "worker_lost", case.machine, _gone_words, _gone_advice)
     if case.verdict.state is State.LOST:
-        watched = case.job.span.process is not None and case.known.has_parent(case.job.span.process)
-        return Cause("worker_lost", 0.9 if watched else 0.55, "worker_lost", case.machine, _lost_words, _lost_advice)
+        sure = 0.9 if _is_watched(case) else 0.55
+        return Cause("worker_lost", sure, "worker_lost", case.machine, _lost_words, _lost_advice)
     if case.verdict.state is not State.FROZEN:
         return None
     child = _child(case)
@@ -65,10 +65,9 @@ def _gone_advice(case: Case) -> str:
 
 
 def _lost_words(case: Case) -> str:
-    watched = case.job.span.process is not None and case.known.has_parent(case.job.span.process)
     seen = (
         "its parent reports, but does not list it any more"
-        if watched
+        if _is_watched(case)
         else "nobody reports it alive; whether it was killed, is stopped, cut off or kept busy by native code "
         "is not known"
     )
@@ -158,17 +157,34 @@ def _child(case: Case) -> Child:
 
 
 def _since(case: Case) -> str:
-    row = case.job.span.process
+    row, job = case.job.span.process, case.job
+    if job.parent is not None:
+        return f" since it took the job, {took(case.known.now_ns - job.span.start_ns)} ago"
     return "" if row is None else f" for {took(case.known.silent_ns(row))}"
 
 
 def _stood(case: Case) -> str:
     where = place(case)
+    if case.job.parent is not None:
+        return "Where it stands is not known."
     return f"It was last seen at {where}." if where else ""
 
 
 def _outlook(case: Case) -> str:
-    return delivery.outlook(case.job, case.known.now_ns)
+    end, now_ns = case.job.end, case.known.now_ns
+    if case.verdict.state is State.FROZEN:
+        return delivery.outlook(case.job, delivery.Death.NONE, now_ns)
+    if end is not None and end.outcome != "lost":
+        return delivery.outlook(case.job, delivery.Death.CHILD_KILLED, now_ns)
+    if end is not None and end.reason:  # it was started again elsewhere
+        return ""
+    if end is None and _is_watched(case):  # its parent lives, and has let go of it
+        return delivery.outlook(case.job, delivery.Death.CHILD_KILLED, now_ns)
+    return delivery.outlook(case.job, delivery.Death.WORKER_LOST, now_ns, is_sure=False)
+
+
+def _is_watched(case: Case) -> bool:
+    return case.job.span.process is not None and case.known.has_parent(case.job.span.process)
 
 
 def _name(case: Case) -> str:

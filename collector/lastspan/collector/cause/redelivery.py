@@ -46,7 +46,7 @@ def _overdue_words(case: Case) -> str:
     return join(
         f"It has run for {took(case.known.now_ns - job.span.start_ns)}.",
         stands_at(case),
-        delivery.outlook(job, case.known.now_ns),
+        delivery.outlook(job, delivery.Death.NONE, case.known.now_ns),
     )
 
 

@@ -18,6 +18,8 @@ def find(case: Case) -> Cause:
 def _words(case: Case) -> str:
     unseen = case.evidence.stack_unseen or case.evidence.unseen
     blind = f"What it does could not be seen: {unseen}." if unseen else ""
+    if case.job.parent is not None:
+        blind = "Its process took it, and has not said that it began it."
     if case.last.span is not case.job.span:
         return join(f"The span {case.last.span.name} has been {open_for(case)}.", stands_at(case), blind)
     moves = _MOVES.get(case.verdict.state, "")

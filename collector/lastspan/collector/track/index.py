@@ -75,12 +75,18 @@ class Index:
 
     def is_over(self, told: SpanOpen, process: ProcessRow) -> bool:
         """Whether a parent said that the attempt a span belongs to has ended, in this process."""
-        if told.job_id is None or not len(self.over):
+        if told.job_id is None:
             return False
-        system, pid, worker_id = told.type.system, process.resource.pid, process.resource.worker_id
+        resource = process.resource
+        return self.has_ended(told.type.system, told.job_id, told.attempt, resource.pid, resource.worker_id)
+
+    def has_ended(self, system: str, job_id: str, attempt: int | None, pid: int | None, worker_id: str | None) -> bool:
+        """Whether a parent said that an attempt has ended, in this process."""
+        if not len(self.over):
+            return False
         return any(
-            (system, told.job_id, attempt, told_pid, worker_id) in self.over
-            for attempt in {told.attempt, None}
+            (system, job_id, told_attempt, told_pid, worker_id) in self.over
+            for told_attempt in {attempt, None}
             for told_pid in {pid, None}
         )
 

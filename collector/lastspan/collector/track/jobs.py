@@ -156,6 +156,16 @@ class Jobs:
             self.index.remove(job)
             job.span.job = None
 
+    def drop(self, job: JobRow, now_ns: int) -> None:
+        """Let go of a job as if it had never been: another row speaks of it."""
+        self.settle(job, State.ENDED, None)
+        self.open.pop(job.span.key, None)
+        self.index.remove(job)
+        self._spans.drop(job.span)
+        self._spans.closed.put(job.span.key, False, now_ns)
+        job.span.job = job.parent = None
+        job.end = End("unknown", "", now_ns)
+
     def correct(self, key: bytes, outcome: str) -> None:
         """Take a process's own word for how a job ended of which only that it ended was known."""
         job = self.ended.get(key)

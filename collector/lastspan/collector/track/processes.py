@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from ..model import Child, Origin, ProcessState, Resource, Status
+import msgspec
+
+from ..model import NO_SEQUENCE, Child, Origin, ProcessState, Resource, Status
 from .rows import ProcessRow, Silence, WorkerRow
 from .wheel import HORIZON_NS, Wheel
 
@@ -87,6 +89,26 @@ class Processes:
                 if other.silence is not Silence.NONE:
                     self.changed.append(other)
 
+    def child(self, parent: ProcessRow, pid: int) -> ProcessRow | None:
+        """Return the child of a parent that has this pid, and has spoken: the one heard last."""
+        found = [row for row in self._family(parent) if row.resource.pid == pid and not row.is_expected]
+        found = [row for row in found if row.status is not Status.STOPPED]
+        return max(found, key=lambda row: row.heard_ns, default=None)
+
+    def expect(self, parent: ProcessRow, pid: int, since_ns: int, now_ns: int) -> ProcessRow | None:
+        """Return a row for a child that has not spoken since *since_ns*, nor ever; None: there are too many."""
+        id = f"{parent.id}/{pid}"
+        row = self.rows.get(id)
+        if row is None:
+            resource = msgspec.structs.replace(parent.resource, pid=pid, parent_pid=parent.resource.pid, instance_id="")
+            # Without a sequence: it was never heard, so its silence is no sign that we are deaf.
+            row = self._meet(id, Origin(resource, id, NO_SEQUENCE, parent.interval_ns), now_ns)
+        if row is not None and row.live == 0:
+            row.is_expected = True
+            row.heard_ns = row.first_ns = since_ns
+            self._arm(row, now_ns)
+        return row
+
     def with_pid(self, host: str, pid: int) -> ProcessRow | None:
         """Return the process of a host that has this pid."""
         if self._by_pid is None:
@@ -105,7 +127,7 @@ class Processes:
         self._leave_worker(row)
         if self._by_pid and (where := _where(row)) is not None and self._by_pid.get(where) is row:
             del self._by_pid[where]
-        row.spans = []
+        row.spans, row.accepted = [], []
         self._forgotten(row)
 
     # --- silence ------------------------------------------------------------------------------------------------

@@ -143,6 +143,8 @@ class JobRow(msgspec.Struct, gc=False, eq=False):
     """What it keeps others from."""
     stood: tuple[str, ...] = ()
     """Where it has been while it was stuck, this time and before: `judge.place`, the last 8."""
+    parent: ProcessRow | None = None
+    """The parent of its process, if nobody else has spoken of it."""
 
     def members(self) -> Iterator[SpanRow]:
         """Yield the open spans in the job, without its own."""
@@ -211,6 +213,8 @@ class ProcessRow(msgspec.Struct, gc=False, eq=False):
     """When it said so."""
     spans: list[SpanRow] = []
     """Its open spans, and some that have closed since the last `process.state`."""
+    accepted: list[SpanRow] = []
+    """Jobs that its children took, and of which they have not spoken; and some that are over."""
     live: int = 0
     """How many of `spans` are open."""
     worker: WorkerRow | None = None
@@ -220,6 +224,8 @@ class ProcessRow(msgspec.Struct, gc=False, eq=False):
     """When it was first overdue; not yet silent."""
     durations: dict[DurationKey, DurationRow] | None = None
     foreign: bool = False
+    is_expected: bool = False
+    """It has never spoken: its parent says that it took a job."""
 
     @property
     def patience_ns(self) -> int:

@@ -14,7 +14,19 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from ..learn import NO_RUN, Key, Row
-from ..model import NO_SEQUENCE, Child, JobType, Origin, Overslept, Resource, Signal, SpanOpen, State, Status
+from ..model import (
+    NO_SEQUENCE,
+    Child,
+    JobAccepted,
+    JobType,
+    Origin,
+    Overslept,
+    Resource,
+    Signal,
+    SpanOpen,
+    State,
+    Status,
+)
 from ..sketch import Histogram
 from .counts import Series
 from .jobs import all_inside
@@ -157,7 +169,7 @@ Saved: TypeAlias = (
 # --- saving ---------------------------------------------------------------------------------------------------------
 
 
-def save(tracker: Tracker, clock: Callable[[], int]) -> Iterator[tuple[int, list[Saved | SpanOpen]]]:
+def save(tracker: Tracker, clock: Callable[[], int]) -> Iterator[tuple[int, list[Saved | SpanOpen | JobAccepted]]]:
     """Yield the whole state in chunks, each with the time at which it was read; records may be taken in between.
 
     The counters come first and at once, so that they agree with each other. All else may be older or newer by the time
@@ -170,7 +182,7 @@ def save(tracker: Tracker, clock: Callable[[], int]) -> Iterator[tuple[int, list
         yield now_ns, [_ended(job, now_ns) for job in rows]
     for keys in _chunks(tracker.spans):
         now_ns, found = clock(), (tracker.spans.get(key) for key in keys)
-        yield now_ns, [spoken(row, now_ns) for row in found if row is not None and row.sequence != UNSEEN]
+        yield now_ns, [_said(row, now_ns) for row in found if row is not None and row.sequence != UNSEEN]
     for keys in _chunks(tracker.jobs):
         now_ns, jobs = clock(), (tracker.jobs.get(key) for key in keys)
         yield now_ns, [settled(job, now_ns) for job in jobs if job is not None and _is_settled(job)]
@@ -197,6 +209,16 @@ def _aged(trouble: Trouble, now_ns: int) -> Trouble:
     """Return it with ages for times, or with times for ages."""
     moving_ns = None if trouble.moving_ns is None else now_ns - trouble.moving_ns
     return msgspec.structs.replace(trouble, since_ns=now_ns - trouble.since_ns, moving_ns=moving_ns)
+
+
+def _said(row: SpanRow, now_ns: int) -> SpanOpen | JobAccepted:
+    """Return the record that would make this row: of its process, or of the parent of that."""
+    told, job = spoken(row, now_ns), row.job
+    pid = None if row.process is None else row.process.resource.pid
+    if job is None or job.parent is None or pid is None:
+        return told
+    origin = _origin(job.parent, row.sequence)
+    return JobAccepted(row.key, origin, job.type, job.job_id, job.attempt, pid, told.age_ns, row.expected_ns)
 
 
 def spoken(row: SpanRow, now_ns: int) -> SpanOpen:

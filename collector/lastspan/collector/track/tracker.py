@@ -16,6 +16,7 @@ from ..model import (
     NO_SEQUENCE,
     CallSeen,
     Durations,
+    JobAccepted,
     JobEnded,
     ProcessState,
     Signal,
@@ -25,6 +26,7 @@ from ..model import (
     State,
     Status,
 )
+from .accepted import Accepted
 from .foreign import Foreign
 from .jobs import Jobs
 from .limits import Limits
@@ -55,6 +57,7 @@ class Tracker:
             limit=limits.max_processes,
             forgotten=self._jobs.counts.forget_durations,
         )
+        self._accepted = Accepted(self._spans, self._jobs, self.processes)
         # What others look at, under one roof.
         self.spans = self._spans.open
         self.jobs = self._jobs.open
@@ -117,6 +120,7 @@ class Tracker:
         sequence = told.origin.sequence
         if told.complete:
             self._close_absent(process, sequence, told.span_ids, now_ns)
+            self._accepted.close_absent(process, sequence, told.span_ids, now_ns)
         if sequence > process.state_sequence or sequence == NO_SEQUENCE:
             process.state_sequence = sequence
             self.processes.told(process, told, now_ns)
@@ -137,6 +141,12 @@ class Tracker:
 
     def _call_seen(self, told: CallSeen, now_ns: int) -> None:
         self.processes.hear(told.origin, now_ns)
+
+    def _job_accepted(self, told: JobAccepted, now_ns: int) -> str | None:
+        parent = self.processes.hear(told.origin, now_ns)
+        if parent is None:
+            return PROCESS_CAP
+        return None if self._accepted.observe(told, parent, now_ns) else SPAN_CAP
 
     def _job_ended(self, told: JobEnded, now_ns: int) -> None:
         self.processes.hear(told.origin, now_ns)
@@ -162,6 +172,8 @@ class Tracker:
             return SPAN_CAP
         row = self._spans.add(told, process, now_ns)
         self._link(row, told, now_ns)
+        if row.job is not None:
+            self._accepted.spoken_of(row.job, now_ns)
         if told.owned is not None:
             self._jobs.own(row, told)
         return None
@@ -213,6 +225,8 @@ class Tracker:
         newest = sequence > process.proof_sequence or sequence == NO_SEQUENCE
         for row in process.spans:
             if row.open and (row.sequence < sequence or sequence == NO_SEQUENCE) and row.span_id not in listed:
+                if row.job is not None and row.job.parent is not None:
+                    continue  # its parent's word: this process does not know of it
                 self._close(row, End("unknown", "", now_ns, is_inferred=True), now_ns)
         process.spans = [row for row in process.spans if row.open and row.process is process]
         if newest:
@@ -325,6 +339,7 @@ _TAKERS: dict[type, Callable[[Tracker, Any, int], str | None]] = {
     ProcessState: Tracker._process_state,
     Durations: Tracker._durations,
     JobEnded: Tracker._job_ended,
+    JobAccepted: Tracker._job_accepted,
     CallSeen: Tracker._call_seen,
 }
 
