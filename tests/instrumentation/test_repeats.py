@@ -108,6 +108,8 @@ def test_of_two_calls_in_one_loop_the_one_that_fails_is_told() -> None:
         ({"http__status_code": 429}, "", "429"),  # under its older name
         ({}, "requests.exceptions.ConnectionError", "ConnectionError"),
         ({}, "", None),
+        ({}, "no seat left for bob", None),  # a message instead of a type stays here
+        ({}, "x" * 1000, "x" * 64),
     ],
 )
 def test_how_it_fails(attributes: dict[str, Any], error: str, said: str | None) -> None:
