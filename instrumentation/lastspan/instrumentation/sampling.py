@@ -41,6 +41,8 @@ _APART: Final = 0.05
 """Two samples that are closer say nothing of CPU time, s."""
 BUSY: Final = 0.05
 """CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
+_RAN_NS: Final = 10_000
+"""The kernel books some µs for interrupts to a thread that sleeps; one that was woken and waits again takes more."""
 _HALF: Final = 0.5
 _STACK_MAX: Final = 16_384
 _SEARCHED: Final = frozenset(
@@ -159,8 +161,11 @@ class Sampled:
     def _take_turn(self, seen: Look, now: float, *, has_called: bool) -> None:
         """A wait at a lock, queue or event of the process is one sleep: who has run since waits there once more."""
         turn: object = self._cpu_ns if seen.is_on_thread else seen.awaits
-        is_another = turn != self._turn if isinstance(turn, int) else turn is not self._turn
-        self.has_run = self._turn is None or bool(is_another)
+        if seen.is_on_thread and isinstance(turn, int) and isinstance(self._turn, int):
+            is_another = turn - self._turn > _RAN_NS
+        else:
+            is_another = turn is not self._turn
+        self.has_run = self._turn is None or is_another
         is_one_sleep = has_called or (self.lock is not None and self.lock.identity)
         if is_one_sleep and self._turn is not None and is_another:
             self.waits_since = now
