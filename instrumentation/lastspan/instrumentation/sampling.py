@@ -41,8 +41,8 @@ _APART: Final = 0.05
 """Two samples that are closer say nothing of CPU time, s."""
 BUSY: Final = 0.05
 """CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
-_RAN_NS: Final = 10_000
-"""The kernel books some µs for interrupts to a thread that sleeps; one that was woken and waits again takes more."""
+_RAN_NS: Final = 8_000
+"""The kernel books some µs for interrupts to a thread that sleeps; who was woken and waits again takes at least ten."""
 _HALF: Final = 0.5
 _STACK_MAX: Final = 16_384
 _SEARCHED: Final = frozenset(
