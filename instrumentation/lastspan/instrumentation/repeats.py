@@ -33,7 +33,7 @@ _NAMES_MAX: Final = 32
 _LINES_MAX: Final = 64
 _APPLICATION: Final = 1000
 """A look that meets the application's code counts for as many as meet none of it."""
-_LOOKS: Final = 6
+_LOOKS: Final = 12
 _LOOKS_LEAST: Final = 3
 _EXAMPLE_EVERY: Final = 15.0
 """Between two examples of one call, s."""
@@ -94,6 +94,8 @@ class Repeats:
         self._place = Place()
         self._lines: Counter[Step] = Counter()
         self._seen: deque[SeenCall] = deque(maxlen=_LOOKS)
+        self._met = ""
+        """The call that the looks meet again and again."""
         self._looked_at = since
         self.called_at = 0.0
         """When a call was last over."""
@@ -151,6 +153,10 @@ class Repeats:
         if stand is not None and (len(self._lines) < _LINES_MAX or stand.step in self._lines):
             self._lines[stand.step] += 1 if not stand.is_application else _APPLICATION
         self._seen.append(seen if seen is not None and is_another else _NO_CALL)
+        calls = Counter(one.call for one in self._seen if one.call)
+        call, times = max(calls.items(), key=lambda one: one[1], default=("", 0))
+        if times >= _LOOKS_LEAST or self._met not in calls:  # what was said once is not taken back by one look less
+            self._met = call if times >= _LOOKS_LEAST else ""
 
     # --- as attributes ------------------------------------------------------------------------------------------------
 
@@ -185,7 +191,7 @@ class Repeats:
         name = self._name(now)
         calls = self._calls.get(name or "")
         if calls is None:
-            return self._by_looks().get(a.REPEAT_CALL)
+            return self._met
         return name, calls.target, calls.error if calls.fails else ""
 
     def _name(self, now: float) -> str | None:
@@ -195,12 +201,10 @@ class Repeats:
         return None if best is None else best[0]
 
     def _by_looks(self) -> Attributes:
-        calls = Counter(seen.call for seen in self._seen if seen.call)
-        call, times = max(calls.items(), key=lambda one: one[1], default=("", 0))
-        if times < _LOOKS_LEAST:
+        if not self._met:
             return {}
-        peers = {seen.peer for seen in self._seen if seen.call == call and seen.peer}
-        return {a.REPEAT_CALL: call, a.REPEAT_PEER: peers.pop() if len(peers) == 1 else None}
+        peers = {seen.peer for seen in self._seen if seen.call == self._met and seen.peer}
+        return {a.REPEAT_CALL: self._met, a.REPEAT_PEER: peers.pop() if len(peers) == 1 else None}
 
 
 def seen_call(found: Attributes, sent: float | None) -> SeenCall | None:
