@@ -138,6 +138,9 @@ REPEAT: dict[str, Any] = {"repeat_call": "GET api/orders", "repeat_count": 600, 
         # Its own thread stands where it stands for many turns: somebody beside it makes the calls.
         (REPEAT | {"wait_kind": "lock", "stack_age": 250.0}, "lock_wait"),
         (REPEAT | {"wait_kind": "queue", "stack_age": 4.0}, "waiting"),
+        # A library that asks again and again: what for is known.
+        (REPEAT | {"wait_kind": "job", "stack_age": 0.1}, "waiting_for_job"),
+        (REPEAT | {"wait_kind": "redis_lock", "stack_age": 0.1}, "lock_wait"),
         # One that polls twice a minute sleeps for long.
         (REPEAT | {"repeat_count": 8, "repeat_window": 240.0, "wait_kind": "sleep", "stack_age": 29.0}, "call_loop"),
         # A circle, or a blocked loop, is so whatever else goes on.

@@ -9,6 +9,8 @@ from .words import file_line, join, short, took
 
 _SHORT_NS = 3_000_000_000
 _PAUSES = 3
+_POLLED = frozenset({"job", "pool", "redis_lock", "file_lock"})
+"""Waits whose libraries ask again and again: what they wait for says more."""
 _OTHERS = "…"
 """In a path: what differs from call to call."""
 _NONE = Evidence()
@@ -17,7 +19,7 @@ _NONE = Evidence()
 def find(case: Case) -> Cause | None:
     """A call that the worker has counted, or that its looks meet again and again, each time a new one."""
     repeat = of(case)
-    if repeat is None or _stands(case, repeat):
+    if repeat is None or case.wait.kind in _POLLED or _stands(case, repeat):
         return None
     target = join(repeat.peer, template(repeat.call)) if repeat.peer else join(case.job.type.service, repeat.call)
     return Cause("call_loop", _sure(repeat), "call_loop", target, _words, _advice, is_guess=repeat.count is None)
