@@ -137,8 +137,64 @@ def nobody_connects(scene: Scene) -> None:
 
 
 @case
-def one_short_call_after_another(scene: Scene) -> None:
-    scene.job(wait_kind="http", wait_peer="api.example:443", stack_age=0.5)
+def broker_that_does_not_answer(scene: Scene) -> None:
+    redis = {"db_system_name": "redis", "server_address": "queue", "server_port": 6379}
+    scene.call("PING", **redis, wait_kind="socket", wait_call="Producer.publish", wait_target="broker")
+
+
+@case
+def result_backend_that_does_not_answer(scene: Scene) -> None:
+    where = {"code_function_name": "Backend.mark_as_done", "code_file_path": "/app/celery/backends/base.py"}
+    scene.job(wait_kind="socket", wait_peer="10.0.0.9:6379", wait_target="result backend", **where)
+
+
+# --- loops of calls -----------------------------------------------------------------------------------------------
+
+REPEAT: dict[str, Any] = {
+    "stack_age": 0.1,
+    "repeat_call": "GET api.example/orders",
+    "repeat_peer": "api.example:443",
+    "repeat_count": 2412,
+    "repeat_window": 241.0,
+    "repeat_errors": 0,
+}
+
+
+@case
+def endless_pagination(scene: Scene) -> None:
+    scene.job(thread_cpu_ratio=0.04, **REPEAT)
+
+
+@case
+def pages_of_many_things(scene: Scene) -> None:
+    scene.job(**(REPEAT | {"repeat_call": "GET api.example/orders/…"}))
+
+
+@case
+def retries_that_all_fail(scene: Scene) -> None:
+    scene.job(**(REPEAT | {"repeat_errors": 2412, "repeat_error": "503"}))
+
+
+@case
+def retries_around_a_lock_timeout(scene: Scene) -> None:
+    failing = {"repeat_call": "SELECT", "repeat_peer": "db:5432", "repeat_count": 80, "repeat_errors": 78}
+    scene.job(**(REPEAT | failing | {"repeat_error": "LockNotAvailable", "wait_kind": "sleep"}))
+
+
+@case
+def calls_that_looks_alone_tell(scene: Scene) -> None:
+    scene.job(stack_age=0.1, wait_kind="http", repeat_call="requests.get", repeat_peer="10.0.0.9:443")
+
+
+@case
+def calls_from_nowhere(scene: Scene) -> None:
+    """No code line, no peer."""
+    scene.held.tell(scene.worker, scene.worker.job(1, name="tasks.sync", age=250.0, repeat_call="GET", repeat_count=9))
+
+
+@case
+def batch_that_moves(scene: Scene) -> None:
+    scene.job(job_movement_age=2.0, **REPEAT)
 
 
 # --- databases ----------------------------------------------------------------------------------------------------

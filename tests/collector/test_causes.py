@@ -84,6 +84,8 @@ def judged(span: dict[str, Any] | None, **job: Any) -> JobView:
         ({"wait_kind": "event", "lock_name": "done"}, "waiting"),
         ({"wait_kind": "queue", "lock_name": "inbox", "lock_cycle": ["a waits for b", "b waits for a"]}, "deadlock"),
         ({"lock_name": "self._lock"}, "lock_wait"),
+        # A call of its own that is late is what keeps it, whatever the job repeated before.
+        (HTTP | {"repeat_call": "GET", "repeat_count": 500, "repeat_window": 200.0}, "http_call"),
         # Another job.
         ({"wait_kind": "job"}, "waiting_for_job"),
         ({"wait_job_id": "x"}, "waiting_for_job"),
@@ -122,6 +124,42 @@ def test_with_and_without_a_span(kind: str) -> None:
     assert (inside.last_span.kind == "lock") == (kind in LOCK_WAITS)
 
 
+REPEAT: dict[str, Any] = {"repeat_call": "GET api/orders", "repeat_count": 600, "repeat_window": 60.0}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "cause"),
+    [
+        (REPEAT, "call_loop"),
+        # The call that it happens to be in, the sleep between two, the core that it uses: each is but a part of it.
+        (REPEAT | {"wait_kind": "http", "wait_unbounded": True, "stack_age": 0.1}, "call_loop"),
+        (REPEAT | {"wait_kind": "sleep", "stack_age": 0.1}, "call_loop"),
+        (REPEAT | {"thread_cpu_ratio": 0.04, "thread_runqueue_ratio": 0.1}, "call_loop"),
+        # Its own thread stands where it stands for many turns: somebody beside it makes the calls.
+        (REPEAT | {"wait_kind": "lock", "stack_age": 250.0}, "lock_wait"),
+        (REPEAT | {"wait_kind": "queue", "stack_age": 4.0}, "waiting"),
+        # A library that asks again and again: what for is known.
+        (REPEAT | {"wait_kind": "job", "stack_age": 0.1}, "waiting_for_job"),
+        (REPEAT | {"wait_kind": "redis_lock", "stack_age": 0.1}, "lock_wait"),
+        # One that polls twice a minute sleeps for long.
+        (REPEAT | {"repeat_count": 8, "repeat_window": 240.0, "wait_kind": "sleep", "stack_age": 29.0}, "call_loop"),
+        # A circle, or a blocked loop, is so whatever else goes on.
+        (REPEAT | {"lock_cycle": ["a waits for b", "b waits for a"]}, "deadlock"),
+        (REPEAT | {"loop_lag": 10.0, "loop_culprit": True}, "event_loop_blocked"),
+    ],
+)
+def test_a_loop_of_calls(evidence: dict[str, Any], cause: str) -> None:
+    assert judged(None, **evidence).cause == cause
+
+
+def test_what_a_worker_says_of_a_loop_is_not_believed_blindly() -> None:
+    """Counts that make no sense, texts of any length: a sentence comes out."""
+    for count, window, errors in ((0, 0.0, 0), (1, 1e9, 5), (2**62, 0.0, 2**62)):
+        job = judged(None, repeat_call="x" * 5000, repeat_count=count, repeat_window=window, repeat_errors=errors)
+        assert job.cause == "call_loop"
+        assert len(job.cause_text or "") < 400
+
+
 EVIDENCE = st.fixed_dictionaries(
     {},
     optional={
@@ -146,6 +184,11 @@ EVIDENCE = st.fixed_dictionaries(
         "db_session": st.sampled_from(["31", ""]),
         "db_system_name": st.sampled_from(["postgresql", "sqlite"]),
         "http_request_method": st.just("GET"),
+        "repeat_call": st.sampled_from(["", "GET", "GET /…"]),
+        "repeat_count": st.integers(0, 1000),
+        "repeat_errors": st.integers(0, 1000),
+        "repeat_window": st.floats(0, 1e9),
+        "stack_age": st.floats(0, 300),
         "job_redelivery_after": st.floats(0, 500),
         "job_acks_late": st.booleans(),
         "code_file_path": st.sampled_from(["", "/", "a.py", "a\\b\\c.py"]),

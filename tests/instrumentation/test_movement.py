@@ -101,6 +101,15 @@ def test_a_span_of_a_new_name() -> None:
     assert movement.moved_at == 199.0 + WINDOW + 1
 
 
+@pytest.mark.parametrize(("pause", "moved_at"), [(10.0, 0.0), (60.0, 60.0), (600.0, 600.0)])
+def test_polling_at_long_intervals_is_not_movement(pause: float, moved_at: float) -> None:
+    """The same call each minute: the second one may be something new, those that follow are not."""
+    movement = Movement(0.0, window=WINDOW)
+    for turn in range(20):
+        movement.span("GET", turn * pause)
+    assert movement.moved_at == moved_at
+
+
 def test_names_without_end() -> None:
     """Names that never repeat (a client's bug) cost a bounded memory."""
     movement = Movement(0.0, window=WINDOW)

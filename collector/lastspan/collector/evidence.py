@@ -56,6 +56,20 @@ class Loop(msgspec.Struct, frozen=True, gc=False):
     code: str | None = None
 
 
+class Repeat(msgspec.Struct, frozen=True, gc=False):
+    """The call that a job makes again and again. Fields in the order of `layout.REPEAT`."""
+
+    call: str = ""
+    """Span name, host and path; `…` where paths differ."""
+    peer: str | None = None
+    count: int | None = None
+    """None: nobody counts, but looks meet it again and again."""
+    window_ns: int | None = None
+    errors: int | None = None
+    error: str | None = None
+    """HTTP status, or the type of the error."""
+
+
 class Evidence(msgspec.Struct, frozen=True, gc=False):
     """What the worker saw of the thread that runs a span. Fields in the order of `layout.EVIDENCE`."""
 
@@ -79,6 +93,7 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
     wait: Wait | None = None
     lock: Lock | None = None
     loop: Loop | None = None
+    repeat: Repeat | None = None
 
     def size(self) -> int:
         """Return the size of its stack, the one part that is big."""

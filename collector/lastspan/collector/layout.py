@@ -133,11 +133,19 @@ LOOP = _group(
     (a.LOOP_TASK, v.brief),
     (a.LOOP_CODE, v.brief),
 )
+REPEAT = _group(
+    (a.REPEAT_CALL, v.brief, ""),
+    (a.REPEAT_PEER, v.brief),
+    (a.REPEAT_COUNT, v.count, None, "unique"),
+    (a.REPEAT_WINDOW, v.nanoseconds, None, "unique"),
+    (a.REPEAT_ERRORS, v.count, None, "unique"),
+    (a.REPEAT_ERROR, v.brief),
+)
 OWNED = _group(
     (a.JOB_HOLDS, v.list_of_texts, ()),
     (a.JOB_DB_SESSIONS, v.list_of_texts, ()),
 )
-DETAILS = (WAIT, LOCK, LOOP, OWNED)
+DETAILS = (WAIT, LOCK, LOOP, REPEAT, OWNED)
 OUTCOME = _one(a.OUTCOME, v.text)
 REASON = _one(a.REASON, v.text, "")
 STATUS = _one(a.PROCESS_STATUS, v.text, "running")

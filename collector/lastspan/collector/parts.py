@@ -13,7 +13,7 @@ from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM
 from lastspan.semconv import attributes as a
 
 from . import layout, proto
-from .evidence import Evidence, Lock, Loop, Owned, OwnSession, Wait
+from .evidence import Evidence, Lock, Loop, Owned, OwnSession, Repeat, Wait
 from .model import OUTCOMES, Child, Overslept, Resource, Status
 from .sketch import Runs, rescaled
 from .values import MAX_BRIEF, RecordError
@@ -75,10 +75,12 @@ def seen(row: list[Any]) -> tuple[Evidence | None, Owned | None]:
     wait = Wait(*row[layout.WAIT]) if layout.holds(row, layout.WAIT) else None
     lock = Lock(*row[layout.LOCK]) if layout.holds(row, layout.LOCK) else None
     loop = Loop(*row[layout.LOOP]) if layout.holds(row, layout.LOOP) else None
+    repeat = Repeat(*row[layout.REPEAT]) if row[layout.REPEAT.start] else None
     owned = _owned(*row[layout.OWNED])
-    if wait is None and lock is None and loop is None and not layout.holds(row, layout.EVIDENCE):
+    details = (wait, lock, loop, repeat)
+    if not any(details) and not layout.holds(row, layout.EVIDENCE):
         return None, owned
-    return Evidence(*(*row[layout.EVIDENCE], wait, lock, loop)), owned
+    return Evidence(*(*row[layout.EVIDENCE], *details)), owned
 
 
 def _owned(locks: tuple[str, ...], sessions: tuple[str, ...]) -> Owned | None:

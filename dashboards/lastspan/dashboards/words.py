@@ -17,6 +17,7 @@ ADVICE: Final[dict[str, str]] = {
     "lock_wait": "Look at the holder below: it has what this job waits for. End it, and the others go on.",
     "deadlock": "End one of the jobs in the circle: the others go on. Then take the locks in one order everywhere.",
     "cpu_loop": "Look at the loop at this line: its end does not come. Kill the job; waiting does not help.",
+    "call_loop": "Check the exit condition of the loop at this line: it makes the same call again and again.",
     "event_loop_blocked": "Look at the line: this call keeps the event loop from running. Move it to a thread.",
     "waiting_for_job": "Look at the job that it waits for: that one is stuck, queued or gone.",
     "waiting": "Look who should set, send or end what this line waits for. Give the wait a timeout.",

@@ -26,6 +26,7 @@ from .holds import held
 from .lock_spans import LockSpans, TracerSource
 from .movement import Movement
 from .records import Record
+from .repeats import Repeats
 from .sampling import Sampling, code_text
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ OVERSLEPT: Final = 2.0
 class Seen:
     """An open span that the watcher has met."""
 
-    __slots__ = ("expected_passed", "fingerprint", "is_diagnosed", "sent_at", "started", "trace_id")
+    __slots__ = ("expected_passed", "fingerprint", "has_line", "is_diagnosed", "sent_at", "started", "trace_id")
 
     def __init__(self, started: float, trace_id: int) -> None:
         self.started = started
@@ -59,6 +60,8 @@ class Seen:
         self.fingerprint: object = None
         self.is_diagnosed = False
         """What it waits for was told."""
+        self.has_line = False
+        """Its code line was."""
         self.expected_passed = False
 
 
@@ -94,6 +97,8 @@ class Announcer:
         self._lock_spans = LockSpans(spans, self._sampling, tracer, after=settings.announce_after)
         self._sessions = sessions
         self._movement: dict[int, Movement] = {}
+        self._repeats: dict[int, Repeats] = {}
+        """Of jobs that are late."""
         self._announced: set[int] = set()
         self._gone: set[int] = set()
         """Seen, and not open any more when we last looked."""
@@ -192,6 +197,8 @@ class Announcer:
                     sketches[kind] = self._sketch_of(run, name, outcome, now)
                 if (sketch := sketches[kind]) is not None:
                     sketch.add(seconds)
+                if (repeats := self._repeats.get(run.span_id)) is not None:
+                    repeats.ended(clean.span_name(name), seconds, now, is_error=is_error)
             if row % _ROWS_A_TURN == _ROWS_A_TURN - 1:
                 yield None
             if span_id not in self._seen:
@@ -309,9 +316,11 @@ class Announcer:
         self._seen.pop(span_id, None)
         self._sampling.drop(span_id)
         self._movement.pop(span_id, None)
+        self._repeats.pop(span_id, None)
 
     def _sample(self, entries: list[tuple[int, Entry]], leaves: set[int], now: float, wall_ns: int) -> Iterator[None]:
         """Look at the code of late leaves, and of late jobs whose calls are all young; feed the movement of jobs."""
+        self._follow_repeats(now)
         soon = now + 2 * self._settings.tick  # two looks before it is announced: it is told with what it waits for
         in_calls = {
             run.span_id
@@ -331,11 +340,15 @@ class Announcer:
             if span_id == run.span_id and not self._is_late(span_id, run, now):
                 continue  # most jobs are over before that
             where, is_call = self._spans.where(entry), span.kind is SpanKind.CLIENT
-            seen = yield from self._sampling.sample(span_id, where, run, now, is_call=is_call)
+            repeats = self._repeats.get(run.span_id)
+            called_at = repeats.called_at if repeats is not None else 0.0
+            seen = yield from self._sampling.sample(span_id, where, run, now, is_call=is_call, called_at=called_at)
             if seen is None:
                 continue
             if movement is not None and seen.steps:
                 movement.stack(seen.steps, now)
+            if repeats is not None and seen.steps and self._is_with_its_job(entry, run):
+                repeats.look(seen.steps, run.package, self._sampling.call(span_id), now)
             begun = self._lock_spans.begin(span_id, entry, now, wall_ns)
             if begun is not None:
                 made_id, started, trace_id = begun
@@ -343,9 +356,33 @@ class Announcer:
                 entries.append((made_id, self._spans.open[made_id]))  # told in this very look: it has the evidence now
                 leaves.add(made_id)
 
+    def _follow_repeats(self, now: float) -> None:
+        """Count the calls of jobs that are late, from when they last did something new; ask for examples of them."""
+        for span_id, movement in self._movement.items():
+            repeats = self._repeats.get(span_id)
+            if repeats is None:
+                if self._is_late(span_id, self._spans.runs.get(span_id), now):
+                    self._repeats[span_id] = Repeats(movement.moved_at)
+            elif movement.moved_at > repeats.since:
+                repeats.restart(movement.moved_at)
+        examples, self._spans.examples = self._spans.examples, {}
+        for span_id, example in examples.items():
+            if (repeats := self._repeats.get(span_id)) is not None:
+                repeats.example(example, now)
+        wanted = (span_id for span_id, repeats in self._repeats.items() if repeats.wants_example(now))
+        self._spans.want_examples(frozenset(wanted))
+
+    def _is_with_its_job(self, entry: Entry, run: Run) -> bool:
+        """Say whether a span runs where its job does, not in a thread or task beside it."""
+        job = self._spans.open.get(run.span_id)
+        return job is not None and job[1] == entry[1] and job[2] is entry[2]
+
     def _has_young_calls(self, span_id: int, run: Run, now: float) -> bool:
         """Say whether it is a job, and as late as a call would have to be: it makes one short call after another."""
-        return span_id == run.span_id and now - self._seen[span_id].started >= self._settings.announce_after
+        soon = (
+            self._settings.announce_after if run.expected is None else min(self._settings.announce_after, run.expected)
+        )
+        return span_id == run.span_id and now - self._seen[span_id].started >= soon
 
     def _is_late(self, span_id: int, run: Run | None, now: float) -> bool:
         seen = self._seen.get(span_id)
@@ -367,13 +404,15 @@ class Announcer:
             span, seen = entry[0](), self._seen[span_id]
             if span is None or span_id not in self._spans.open:  # it ended while we looked
                 continue
-            fingerprint = self._fingerprint(span_id, entry[3])
+            fingerprint = self._fingerprint(span_id, entry[3], now)
             if not (resend or self._is_due(seen, entry[3], span_id, fingerprint, now)):
                 continue
             seen.sent_at, seen.fingerprint = now, fingerprint
             seen.is_diagnosed = self._sampling.is_diagnosed(span_id)
             self._announced.add(span_id)
-            yield self._span_open(span_id, entry[3], span, seen, now, wall_ns)
+            record = self._span_open(span_id, entry[3], span, seen, now, wall_ns)
+            seen.has_line = a.CODE_FILE in record.attributes
+            yield record
 
     def _is_due(self, seen: Seen, run: Run | None, span_id: int, fingerprint: object, now: float) -> bool:
         if seen.sent_at is None or now - seen.sent_at >= self._settings.refresh:
@@ -384,16 +423,27 @@ class Announcer:
             return True
         if not seen.is_diagnosed and self._sampling.is_diagnosed(span_id):  # why it waits: nobody should wait for that
             return True
+        if not seen.has_line and self._sampling.has_line(span_id):
+            return True
         return fingerprint != seen.fingerprint and now - seen.sent_at >= self._settings.interval
 
-    def _fingerprint(self, span_id: int, run: Run | None) -> object:
+    def _fingerprint(self, span_id: int, run: Run | None, now: float) -> object:
         """What, when it changes, is worth a record before the refresh."""
         place = self._sampling.fingerprint(span_id, run.package if run is not None else "")
         if run is None or run.span_id != span_id:
             return place
         movement = self._movement.get(span_id)
         moved_at = movement and movement.moved_at
-        return place, moved_at, run.progress and run.progress[:3], self._sessions.count(run), tuple(run.holds or ())
+        repeats = self._repeats.get(span_id)
+        repeated = repeats and repeats.fingerprint(now)
+        return (
+            place,
+            moved_at,
+            repeated,
+            run.progress and run.progress[:3],
+            self._sessions.count(run),
+            tuple(run.holds or ()),
+        )
 
     def _span_open(self, span_id: int, run: Run | None, span: Span, seen: Seen, now: float, wall_ns: int) -> Record:
         live: Mapping[str, object] = span._attributes.copy()  # type: ignore[union-attr]  # its lock may be held: a copy without it
@@ -413,6 +463,8 @@ class Announcer:
         if span_id in self._lock_spans:
             attributes[a.SPAN_START_ESTIMATED] = True
         attributes |= self._sampling.evidence(span_id, run, now)
+        if is_job and (repeats := self._repeats.get(span_id)) is not None:
+            attributes |= _repeated(repeats, attributes, now)
         return self._record(events.SPAN_OPEN, attributes, wall_ns, trace_id=seen.trace_id, span_id=span_id)
 
     def _job_state(self, run: Run, now: float) -> dict[str, Any]:
@@ -502,6 +554,12 @@ class Announcer:
             a.REPORT_INTERVAL: self._settings.interval,
         }
         return Record(event, complete, wall_ns, trace_id, span_id, body, is_kept)
+
+
+def _repeated(repeats: Repeats, told: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Tell which call a job repeats, and where: its line, too, where no look has caught it standing."""
+    found = repeats.attributes(now)
+    return {**found, **repeats.code()} if found or a.CODE_FILE not in told else {}
 
 
 def _key(run: Run, span_name: str | None, outcome: str | None) -> Key:

@@ -17,6 +17,8 @@ _REMEMBERED: Final = 8
 _NAMES_MAX: Final = 256
 _SAMPLES: Final = 64
 _FUNCTIONS_MAX: Final = 1024
+_PAUSES: Final = 2
+"""So many of its own pauses without a call, and the next one is something new."""
 
 
 class Movement:
@@ -32,7 +34,8 @@ class Movement:
         """Of this window."""
         self._furthest: dict[tuple[int, CodeType], int] = {}
         """By function and how deep it is called: its last line that was seen."""
-        self._names: dict[str, float] = {}
+        self._names: dict[str, tuple[float | None, float]] = {}
+        """When a span of that name was last seen, and how long after the one before."""
         self._progress: float | None = None
 
     def stack(self, steps: Path, now: float) -> None:
@@ -66,12 +69,15 @@ class Movement:
         return is_further
 
     def span(self, name: str, now: float) -> None:
-        """A span of the job ended or was seen open: new if no span of that name was seen in the window."""
-        seen = self._names.pop(name, None)
-        self._names[name] = now
+        """A span of the job ended or was seen open: new if no span of that name was seen in the window.
+
+        One that comes at long intervals is new but once: a loop that polls each minute does not move by that.
+        """
+        seen, pause = self._names.pop(name, (None, 0.0))
+        self._names[name] = (now, 0.0 if seen is None else now - seen)
         if len(self._names) > _NAMES_MAX:
             del self._names[next(iter(self._names))]
-        if seen is None or now - seen > self._window:
+        if seen is None or now - seen > max(self._window, _PAUSES * pause):
             self.moved_at = now
 
     def progress(self, done: float, at: float) -> None:

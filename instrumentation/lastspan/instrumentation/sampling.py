@@ -17,7 +17,7 @@ from lastspan.semconv import attributes as a
 
 from . import clean
 from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text, values
-from .evidence.diagnosis import Attributes, Subject, diagnose
+from .evidence.diagnosis import SENT, Attributes, Subject, diagnose
 from .evidence.frames import application_index, has_ended, live, worker_of
 from .evidence.hubs import Hubs
 from .evidence.locks import Holder, WaitedLock, find, known_by
@@ -27,6 +27,7 @@ from .evidence.pools import keeps, waited_pool
 from .evidence.sessions import sessions_in_reach
 from .evidence.waited import HELD
 from .failures import told_of
+from .repeats import CALLS, SeenCall, seen_call
 from .spans import Where
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ _APART: Final = 0.05
 """Two samples that are closer say nothing of CPU time, s."""
 BUSY: Final = 0.05
 """CPU share that tells running from waiting; blocked threads show 0.00, polling ones less than 0.01."""
+_RAN_NS: Final = 8_000
+"""The kernel books some µs for interrupts to a thread that sleeps; who was woken and waits again takes at least ten."""
 _HALF: Final = 0.5
 _STACK_MAX: Final = 16_384
 _SEARCHED: Final = frozenset(
@@ -63,9 +66,11 @@ class Sampled:
         "_queue_ns",
         "_thread_at",
         "_turn",
+        "call",
         "cpu_ratio",
         "diagnosed_at",
         "found",
+        "has_run",
         "holder_run",
         "lock",
         "look",
@@ -94,6 +99,10 @@ class Sampled:
         self.queue_ratio: float | None = None
         self.found: Attributes = {}
         """What the last diagnosis said; {}: none was made at this place."""
+        self.call: SeenCall | None = None
+        """The known call that the last look met, though the code does not stand there."""
+        self.has_run = True
+        """Between the last two looks its code got on, if only to wait there again."""
         self.loop: Attributes = {}
         """Of its event loop, while that does not run."""
         self.lock: WaitedLock | None = None
@@ -119,12 +128,21 @@ class Sampled:
         return (self.cpu_ratio or 0.0) + (self.queue_ratio or 0.0) < _HALF
 
     @property
+    def computes(self) -> bool:
+        """It has a core for half of the time: calls are not what it is busy with."""
+        return (self.cpu_ratio or 0.0) >= _HALF
+
+    @property
     def kind(self) -> str:
         """What it waits for, as far as that is known."""
         return str(self.found.get(a.WAIT_KIND, ""))
 
-    def take(self, seen: Look, now: float, *, is_hurried: bool = False) -> None:
-        """Take one sample; *is_hurried*: without what the kernel says in files."""
+    def take(self, seen: Look, now: float, *, is_hurried: bool = False, called_at: float = 0.0) -> None:
+        """Take one sample; *is_hurried*: without what the kernel says in files.
+
+        *called_at*: when a call of its job was last over; who has run since then waits in another one.
+        """
+        has_called = called_at > self.sampled_at
         is_same = self.look is not None and seen.steps == self.look.steps
         is_known = is_same and self.place.is_still  # it stands where it stood: what most looks see
         before = None if is_known else self.place.stand(self._package)
@@ -138,13 +156,18 @@ class Sampled:
         if before is not None and stand is not None and before.step[0] is not stand.step[0]:
             self.forget()
         self._take_thread(seen.thread_id if seen.is_on_thread else None, now, is_hurried)
-        self._take_turn(seen, now)
+        self._take_turn(seen, now, has_called=has_called)
 
-    def _take_turn(self, seen: Look, now: float) -> None:
+    def _take_turn(self, seen: Look, now: float, *, has_called: bool) -> None:
         """A wait at a lock, queue or event of the process is one sleep: who has run since waits there once more."""
         turn: object = self._cpu_ns if seen.is_on_thread else seen.awaits
-        is_another = turn != self._turn if isinstance(turn, int) else turn is not self._turn
-        if self.lock is not None and self.lock.identity and self._turn is not None and is_another:
+        if seen.is_on_thread and isinstance(turn, int) and isinstance(self._turn, int):
+            is_another = turn - self._turn > _RAN_NS
+        else:
+            is_another = turn is not self._turn
+        self.has_run = self._turn is None or is_another
+        is_one_sleep = has_called or (self.lock is not None and self.lock.identity)
+        if is_one_sleep and self._turn is not None and is_another:
             self.waits_since = now
         self._turn = turn
 
@@ -190,6 +213,11 @@ class Sampling:
         """Return what is known of a leaf."""
         return self._sampled.get(span_id)
 
+    def call(self, span_id: int) -> SeenCall | None:
+        """Return the known call that the last look met."""
+        sampled = self._sampled.get(span_id)
+        return None if sampled is None else sampled.call
+
     def drop(self, span_id: int) -> None:
         """It has ended, or is no leaf any more."""
         self._sampled.pop(span_id, None)
@@ -200,11 +228,11 @@ class Sampling:
             self._sampled[to] = sampled
 
     def sample(
-        self, span_id: int, where: Where, run: Run, now: float, *, is_call: bool
+        self, span_id: int, where: Where, run: Run, now: float, *, is_call: bool, called_at: float = 0.0
     ) -> Generator[None, None, Look | None]:
         """Look at a leaf, if it is time; yields where the host may want its turn. Returns what was seen."""
         try:
-            return (yield from self._sample(span_id, where, run, now, is_call=is_call))
+            return (yield from self._sample(span_id, where, run, now, is_call=is_call, called_at=called_at))
         except Exception as error:  # what one job's code looks like must not silence what is told of all others
             self._sampled.pop(span_id, None)
             told = told_of(error)
@@ -214,7 +242,7 @@ class Sampling:
             return None
 
     def _sample(
-        self, span_id: int, where: Where, run: Run, now: float, *, is_call: bool
+        self, span_id: int, where: Where, run: Run, now: float, *, is_call: bool, called_at: float
     ) -> Generator[None, None, Look | None]:
         sampled = self._sampled.get(span_id) or self._sampled.setdefault(span_id, Sampled(run.package))
         where = self._place(span_id, where, run)
@@ -223,7 +251,8 @@ class Sampling:
         if not (self._is_due(sampled, now) or (lag >= _LAG and not sampled.loop)):
             return None
         seen = self._look(span_id, where, run)
-        sampled.take(seen, now, is_hurried=self.is_hurried)
+        sampled.call = None
+        sampled.take(seen, now, is_hurried=self.is_hurried, called_at=called_at)
         yield
         sampled.loop = {} if loop is None or lag < _LAG else self._of_loop(loop, where, run, lag)
         if sampled.taken < 2 or not seen.steps:
@@ -235,7 +264,20 @@ class Sampling:
             yield from self._look_harder(sampled, seen, where, run, now, is_call=is_call)
             if sampled.is_busy and sampled.kind != "sleep":
                 sampled.forget()
+        if not (sampled.found or sampled.computes or self.is_hurried):
+            self._diagnose(sampled, seen, where, run, now, is_call=is_call)
+            sampled.found = {}  # it stands nowhere: only the call counts
+            yield
         return seen
+
+    def _diagnose(self, sampled: Sampled, seen: Look, where: Where, run: Run, now: float, *, is_call: bool) -> None:
+        thread_id = seen.thread_id if seen.is_on_thread else None
+        stood = now - sampled.waits_since
+        found = diagnose(Subject(where, run.package, thread_id, is_call, stood, run.sessions))
+        sent = found.pop(SENT, None)
+        if found.get(a.WAIT_KIND) in CALLS and sent is not None:
+            sampled.waits_since = max(sampled.waits_since, now - sent)  # what it waits for was asked for since
+        sampled.found, sampled.call = found, seen_call(found, sent)
 
     def _place(self, span_id: int, where: Where, run: Run) -> Where:
         """Where a span is looked at: where its job is, if what began it has ended and left it open."""
@@ -261,13 +303,13 @@ class Sampling:
     def _look_harder(
         self, sampled: Sampled, seen: Look, where: Where, run: Run, now: float, *, is_call: bool
     ) -> Iterator[None]:
-        if sampled.diagnosed_at is None or now - sampled.diagnosed_at >= self._settings.refresh:
+        may_be_another = sampled.kind in CALLS and sampled.has_run
+        is_old = sampled.diagnosed_at is None or now - sampled.diagnosed_at >= self._settings.refresh
+        if is_old or may_be_another:
             sampled.diagnosed_at = now
-            thread_id = seen.thread_id if seen.is_on_thread else None
-            stood = now - sampled.waits_since
             run.sessions = sessions_in_reach(live(where), run.package)
             yield
-            sampled.found = diagnose(Subject(where, run.package, thread_id, is_call, stood, run.sessions))
+            self._diagnose(sampled, seen, where, run, now, is_call=is_call)
             yield
         if sampled.kind not in _SEARCHED and sampled.kind != "pool":
             return
@@ -404,6 +446,11 @@ class Sampling:
         if sampled.lock is not None:
             found |= self._of_lock(sampled.lock, sampled.holder_run)
         return found | sampled.loop
+
+    def has_line(self, span_id: int) -> bool:
+        """Its code was seen."""
+        sampled = self._sampled.get(span_id)
+        return sampled is not None and sampled.look is not None and bool(sampled.look.steps)
 
     def is_diagnosed(self, span_id: int) -> bool:
         """Something is known of what it does: it waits for this, or computes, or its loop is blocked."""

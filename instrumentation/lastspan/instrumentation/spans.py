@@ -10,7 +10,8 @@ import asyncio
 import sys
 from _thread import get_ident
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from weakref import ref
 
@@ -33,6 +34,7 @@ RUN_KEY: Final = otel_context.create_key("lastspan-run")
 _ENDED_MAX: Final = 1024
 """Rows between two looks of the watcher; above 1,000 spans a second not each one is counted."""
 _STRAY_MAX: Final = 10_000
+_EVENTS_MAX: Final = 8
 
 
 class Where(NamedTuple):
@@ -57,6 +59,18 @@ NOWHERE: Final = Where(0, None, None)
 Ended: TypeAlias = "tuple[int, str, int, int, Status, Run | None]"
 """Span id, name, start and end (ns), status, run. Not the span: kept alive, spans make garbage collection dear."""
 
+
+class Example(NamedTuple):
+    """One call of a late job, as it ended: what it said of itself. Kept until the watcher's next look."""
+
+    name: str
+    kind: SpanKind
+    attributes: Mapping[str, object]
+    """As the host set them: cleaned before anything leaves."""
+    error: str
+    """The type of the exception; empty: none was noted."""
+
+
 _running_loop: Callable[[], Any] = asyncio._get_running_loop
 _current_task: Callable[[Any], Any] = asyncio.current_task
 
@@ -77,6 +91,9 @@ class OpenSpans(SpanProcessor):
         self.announced: Container[int] = frozenset()
         """Owned by the watcher."""
         self.wake: Callable[[], None] = _nothing
+        self.examples: dict[int, Example] = {}
+        """By the span id of a late job: a call of it, which the watcher asked for."""
+        self._wanted: frozenset[int] = frozenset()
         self._all_spans = all_spans
         self._greenlet: Callable[[], Any] = _nothing
 
@@ -124,6 +141,31 @@ class OpenSpans(SpanProcessor):
                 self.wake()
         except Exception:  # a guest never raises
             return
+
+    def want_examples(self, jobs: frozenset[int]) -> None:
+        """Keep the next call that ends of each of these jobs, by the span ids of their own spans.
+
+        Only meanwhile is `on_end` another function: nobody pays for the question who is not asked.
+        """
+        self._wanted = jobs
+        if jobs:
+            self.on_end = self._end_with_example  # type: ignore[method-assign]
+        else:
+            self.__dict__.pop("on_end", None)
+
+    def _end_with_example(self, span: ReadableSpan) -> None:
+        """`on_end`, while examples are wanted."""
+        with suppress(Exception):  # a guest never raises
+            self._keep_example(span, span._context[1])  # type: ignore[index]
+        OpenSpans.on_end(self, span)
+
+    def _keep_example(self, span: ReadableSpan, span_id: int) -> None:
+        entry = self.open.get(span_id)
+        run = entry[3] if entry is not None else None
+        if run is None or run.span_id == span_id or run.span_id not in self._wanted or run.span_id in self.examples:
+            return
+        attributes = dict(span._attributes or {})
+        self.examples[run.span_id] = Example(span._name, span._kind, attributes, _error_of(span))
 
     def shutdown(self) -> None:
         """Nothing to do: the process may have other providers."""
@@ -176,6 +218,8 @@ class OpenSpans(SpanProcessor):
         self.claims = {}
         self.runs = {}
         self.dropped = 0
+        self.examples = {}
+        self.want_examples(frozenset())
 
     def _claimed(self, span: Span) -> Run | None:
         run = self.claims.get(get_ident())
@@ -197,6 +241,14 @@ class OpenSpans(SpanProcessor):
             if entry[0]() is None:
                 self.open.pop(span_id, None)
                 self.runs.pop(span_id, None)
+
+
+def _error_of(span: ReadableSpan) -> str:
+    """The type of the last exception that a span has noted; else what its status says of it first."""
+    for event in reversed(list(span._events)[-_EVENTS_MAX:]):
+        if kind := (event.attributes or {}).get("exception.type"):
+            return str(kind)
+    return (span._status.description or "").partition(":")[0]
 
 
 def _fits(run: Run, kind: SpanKind | None) -> bool:

@@ -70,6 +70,20 @@ JOB_PROGRESS_TOTAL = attribute("lastspan.job.progress.total", "double", "as told
 JOB_PROGRESS_MESSAGE = attribute("lastspan.job.progress.message", "string", "as told by progress()")
 JOB_PROGRESS_AGE = attribute("lastspan.job.progress.age", "double", "since progress() was last called", unit="s")
 
+REPEAT_CALL = attribute(
+    "lastspan.repeat.call", "string", "the call that the job makes again and again: span name, host and path"
+)
+REPEAT_PEER = attribute("lastspan.repeat.peer", "string", "host:port that it calls")
+REPEAT_COUNT = attribute(
+    "lastspan.repeat.count",
+    "int",
+    "how often, since it last did something new; absent: looks alone tell",
+    unit="{call}",
+)
+REPEAT_WINDOW = attribute("lastspan.repeat.window", "double", "since the first of these", unit="s")
+REPEAT_ERRORS = attribute("lastspan.repeat.errors", "int", "how many of these failed", unit="{call}")
+REPEAT_ERROR = attribute("lastspan.repeat.error", "string", "how: the HTTP status, or the type of the error")
+
 # --- evidence, on the leaf ---------------------------------------------------------------------------------------
 THREAD_ID = attribute("thread.id", "int", "native id of the thread that runs the span")
 THREAD_NAME = attribute("thread.name", "string", "its name")

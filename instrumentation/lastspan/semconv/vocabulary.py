@@ -46,6 +46,7 @@ CAUSES: Final[dict[str, str]] = {
     "lock_wait": "a lock of threads, tasks, processes, files or Redis",
     "deadlock": "locks whose holders wait for each other",
     "cpu_loop": "code that computes without an end in sight",
+    "call_loop": "a loop that makes the same short calls again and again",
     "event_loop_blocked": "an event loop that something keeps from running",
     "waiting_for_job": "the result of another job",
     "waiting": "an event, a queue, a thread, a child process, or time to pass",

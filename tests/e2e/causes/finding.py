@@ -53,8 +53,10 @@ class Finding:
 
     @property
     def is_line_right(self) -> bool:
-        """Whether file and line are those where it stops."""
+        """Whether file and line are those where it stops; or the function, where that is a library's."""
         code = (self.job or {}).get("code") or {}
+        if self.way.stops_in:
+            return re.match(self.way.stops_in, code.get("function") or "") is not None
         file = code.get("file") or "?"
         return self.way.file.endswith(file) and code.get("line") in self.way.lines
 
@@ -95,7 +97,7 @@ class Finding:
             "wanted": {
                 "causes": sorted(self.way.causes),
                 "span": self.way.bare_span if self.bare else self.way.span,
-                "code": f"{self.way.file}:{sorted(self.way.lines)}",
+                "code": self.way.stops_in or f"{self.way.file}:{sorted(self.way.lines)}",
                 "held_by": self.way.held_by,
             },
             "said": {

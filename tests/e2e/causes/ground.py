@@ -9,7 +9,18 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Final
 
 from tests.e2e.causes.place import Place
-from tests.e2e.causes.silent import DeafUdp, FullBacklog, Listener, SlowRpc, headers, silent, tls, trickle, websocket
+from tests.e2e.causes.silent import (
+    DeafUdp,
+    FullBacklog,
+    Listener,
+    SlowRpc,
+    headers,
+    pages,
+    silent,
+    tls,
+    trickle,
+    websocket,
+)
 from tests.servers import MariaDB, PgBouncer, Postgres, Redis
 
 _PROBE: Final = {"interval": "1s"}
@@ -44,6 +55,7 @@ class Ground(ExitStack):
             "trickle": trickle(),
             "headers": headers(),
             "websocket": websocket(),
+            "pages": pages(),
             "full": FullBacklog(),
             "grpc": SlowRpc(),
             "udp": DeafUdp(),

@@ -83,6 +83,23 @@ def batch_with_progress() -> None:
 
 
 @job
+def reads_pages() -> None:
+    """The same call again and again, to an end."""
+    goes_on = _until()
+    while goes_on():
+        requests.get(f"http://{here().pages}/orders", timeout=30).json()
+
+
+@job
+def pages_with_progress() -> None:
+    """The same, for longer than it is allowed, and it says how far it is."""
+    for page in range(200):
+        requests.get(f"http://{here().pages}/orders", params={"page": page}, timeout=30)
+        progress(page + 1, 200)
+        time.sleep(0.1)
+
+
+@job
 def is_short() -> None:
     time.sleep(random.uniform(0, 0.05))
 
@@ -206,6 +223,7 @@ KINDS: Final[dict[str, Callable[[], Any]]] = {
     function.__name__: function
     for function in (
         *(computes, writes_files, sleeps, polls, streams, batch_with_progress, is_short, makes_garbage, many_tasks),
+        *(reads_pages, pages_with_progress),
         *(takes_turns, consumes, forks_children, uses_sqlite, uses_postgres, runs_programs),
     )
 }

@@ -30,6 +30,8 @@ class Place:
     """Answers HTTP with headers and the first line of a body, and says nothing more."""
     websocket: str = ""
     """Agrees to speak WebSocket, and says nothing more."""
+    pages: str = ""
+    """Answers HTTP soon: there is always a next page, nothing is ever done; 503 below `/broken`."""
     full: str = ""
     """Its backlog is full: connecting to it never ends."""
     grpc: str = ""

@@ -1,4 +1,4 @@
-"""Servers that let their callers wait: each accepts, and none answers as it should."""
+"""Servers that let their callers wait: each accepts, and none answers as it should; one gives the same for ever."""
 
 from __future__ import annotations
 
@@ -95,6 +95,20 @@ def websocket() -> Listener:
         connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
         connection.sendall(b"Sec-WebSocket-Accept: " + _accepted(key) + b"\r\n\r\n")
         _read_for_ever(connection)
+
+    return Listener(serve)
+
+
+def pages() -> Listener:
+    """Answers HTTP soon, and always the same: there is a next page, the export is not done, `/broken` is."""
+
+    def serve(connection: socket.socket) -> None:
+        while asked := connection.recv(65536):
+            time.sleep(0.02)
+            status = b"503 Service Unavailable" if asked.startswith(b"GET /broken") else b"200 OK"
+            body = b'{"next": "2", "state": "pending"}'
+            head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            connection.sendall(head % (status, len(body)) + body)
 
     return Listener(serve)
 

@@ -26,8 +26,9 @@ from lastspan.examples.running import Collector, Running, end, program
 from lastspan.examples.shop import make_app
 
 ACCUSED: Final = frozenset({"stuck", "lost", "frozen"})
+LATE: Final = ("batch_with_progress", "pages_with_progress")
 RULES: Final[list[dict[str, Any]]] = [
-    {"match": {"job_name": "batch_with_progress"}, "allowed": "5s"},  # overdue, then, and not more
+    *({"match": {"job_name": name}, "allowed": "5s"} for name in LATE),  # overdue, then, and not more
     *({"match": {"kind": kind}, "allowed": "10s"} for kind in ("http", "db", "lock")),
     {"match": {"job_name": "*"}, "allowed": "30s"},
 ]
@@ -76,8 +77,7 @@ class Tally:
         """Kinds of which no job ended, or that were not late as they should be: the soak proves nothing then."""
         wanted = {*KINDS, "quick_program", "shop.resize_image"}
         never = sorted(name for name in wanted if not self.ended[name])
-        if not self.states["batch_with_progress", "overdue"]:
-            never.append("batch_with_progress (overdue)")
+        never += [f"{name} (overdue)" for name in LATE if not self.states[name, "overdue"]]
         return never
 
 

@@ -44,6 +44,8 @@ class Way:
     file: str
     lines: frozenset[int]
     """Where it stops."""
+    stops_in: str = ""
+    """Where its own code is over: the function of a library that has it now (a regular expression)."""
     causes: frozenset[str]
     """What it is to be called; more than one only with a reason in `because`."""
     because: str = ""
@@ -130,7 +132,8 @@ def _declare(function: Callable[..., Any], options: dict[str, Any]) -> Way:
         raise ValueError(f"{name}: more than one cause needs a reason")
     file = Path(inspect.getfile(function))
     family = function.__module__.rpartition(".")[2]
-    return Way(name=name, family=family, function=function, file=str(file), lines=_lines(function, file), **options)
+    lines = _lines(function, file) if not options.get("stops_in") else frozenset()
+    return Way(name=name, family=family, function=function, file=str(file), lines=lines, **options)
 
 
 def _lines(function: Callable[..., Any], file: Path) -> frozenset[int]:

@@ -329,4 +329,4 @@ def test_no_call() -> None:
 def test_each_clue_says_something() -> None:
     for rows in CLUES.values():
         for clue in rows.values():
-            assert clue.timeout or clue.deadline or clue.peer or clue.transport
+            assert clue.timeout or clue.deadline or clue.peer or clue.transport or clue.stream

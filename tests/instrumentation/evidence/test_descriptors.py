@@ -27,6 +27,7 @@ from lastspan.instrumentation.evidence.descriptors import (
     Descriptor,
     descriptor,
     is_unbounded,
+    last_sent,
     numbers,
     remote_of,
     sockets,
@@ -67,6 +68,11 @@ def test_how_long_the_peer_is_silent() -> None:
             time.sleep(0.01)
         theirs.send(b"x")
         while (look(ours.fileno()).idle or 0) >= 0.3:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        assert (look(ours.fileno()).sent or 0) >= 0.3  # that says nothing of what we have sent
+        ours.send(b"x")
+        while (look(ours.fileno()).sent or 0) >= 0.3:
             assert time.monotonic() < deadline
             time.sleep(0.001)
 
@@ -385,3 +391,5 @@ def test_no_answer_about_a_connection_is_too_odd(info: bytes) -> None:
     state, idle, _, _ = tcp_info(info)
     assert state == "" or state.isupper()
     assert idle is None or idle >= 0
+    sent = last_sent(info)
+    assert sent is None or sent >= 0

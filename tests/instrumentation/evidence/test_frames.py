@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures import wait as wait_for_all
 from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -242,6 +243,35 @@ def test_a_task_that_has_ended() -> None:
 )
 def test_generated_code_is_a_place_only_if_there_is_no_other(files: list[str], place: int) -> None:
     steps = tuple((compile("0", file, "exec"), 1) for file in files)
+    assert Look(steps, None, "").place() == steps[place]
+
+
+def named(name: str, file: str) -> CodeType:
+    """A function of that name, in that file."""
+    namespace: dict[str, Any] = {}
+    exec(compile(f"def {name}(): pass", file, "exec"), namespace)
+    code: CodeType = namespace[name].__code__
+    return code
+
+
+SCRIPT = ("main", "/srv/venv/bin/celery")
+TRACE = ("trace_task", f"{sysconfig.get_path('purelib')}/celery/app/trace.py")
+STORE = ("mark_as_done", f"{sysconfig.get_path('purelib')}/celery/backends/base.py")
+CLIENT = ("read_response", f"{sysconfig.get_path('purelib')}/redis/connection.py")
+
+
+@pytest.mark.parametrize(
+    ("stack", "place"),
+    [
+        ([SCRIPT, TRACE, ("charge", "/srv/shop/tasks.py"), CLIENT], 2),  # the job's own code
+        ([SCRIPT, TRACE, STORE, CLIENT], 2),  # its result is stored: the script that started the worker is not it
+        ([SCRIPT, TRACE], 1),
+        ([SCRIPT, CLIENT], 0),  # no job is run here
+        ([SCRIPT, ("trace_task", "/srv/shop/tasks.py"), CLIENT], 1),  # the application's own function of that name
+    ],
+)
+def test_a_job_whose_code_is_over_is_where_its_framework_is(stack: list[tuple[str, str]], place: int) -> None:
+    steps = tuple((named(*one), 1) for one in stack)
     assert Look(steps, None, "").place() == steps[place]
 
 

@@ -16,7 +16,21 @@ from ..judge import Verdict, inside
 from ..known import Known
 from ..model import SUSPECT, Severity, State
 from ..track import JobRow, Trouble
-from . import cpu, database, delivery, jobs, locks, loop, network, process, redelivery, unknown, waiting
+from . import (
+    broker,
+    cpu,
+    database,
+    delivery,
+    jobs,
+    locks,
+    loop,
+    network,
+    process,
+    redelivery,
+    repeats,
+    unknown,
+    waiting,
+)
 from .case import Case, Cause, Finder, case
 from .words import join
 
@@ -28,10 +42,11 @@ FINDERS: tuple[Finder, ...] = (
     locks.find_deadlock,
     loop.find,  # before what the code seems to wait for: that may have come long ago
     redelivery.find_twins,
+    repeats.find,  # before the call that it happens to be in
     database.find_lock,
     locks.find,
     jobs.find,
-    waiting.find_short_calls,
+    broker.find,
     database.find,
     network.find_http,
     network.find_socket,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..model import State
 from ..template import template
+from . import repeats
 from .case import Case, Cause
 from .words import join, open_for, place, stands_at
 
@@ -23,7 +24,8 @@ def _words(case: Case) -> str:
     if case.last.span is not case.job.span:
         return join(f"The span {case.last.span.name} has been {open_for(case)}.", stands_at(case), blind)
     moves = _MOVES.get(case.verdict.state, "")
-    return join(f"The job itself has been {open_for(case)}{moves}.", stands_at(case), blind)
+    does = repeats.sentence(case) or stands_at(case)
+    return join(f"The job itself has been {open_for(case)}{moves}.", does, blind)
 
 
 _MOVES = {State.OVERDUE: ", but it moves", State.STUCK: ", and it does not move"}

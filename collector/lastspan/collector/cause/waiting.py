@@ -40,32 +40,6 @@ _KINDS = {
 }
 
 
-_SHORT_NS = 3_000_000_000
-_SHORT_SHARE = 5
-_CALLS = frozenset({"http", "db", "socket", "connect", "dns"})
-
-
-def find_short_calls(case: Case) -> Cause | None:
-    """A job that makes one short call after another: the call that it happens to be in is not what keeps it."""
-    stood_ns = case.evidence.stack_age_ns
-    if case.wait.kind not in _CALLS or case.last.span is not case.job.span or stood_ns is None:
-        return None
-    if stood_ns >= _SHORT_NS or stood_ns * _SHORT_SHARE > case.last.age_ns:
-        return None
-    target = join(case.job.type.service, place(case) or case.job.type.name)
-    return Cause("waiting", 0.6, "waiting_poll", target, _short_words, _short_advice, is_guess=True)
-
-
-def _short_words(case: Case) -> str:
-    took_so_far = f"the one that it is in now has taken {took(case.evidence.stack_age_ns or 0)}"
-    to = f"to {case.peer}" if case.peer else ""
-    return join("It makes one short call after another", to, at_place(case)) + f"; {took_so_far}."
-
-
-def _short_advice(case: Case) -> str:
-    return "See what it polls for, or how many calls it still has to make; progress() tells that it gets on."
-
-
 _WORKS = frozenset({"thread", "task", "future"})
 """Waits for somebody's work in the same process."""
 

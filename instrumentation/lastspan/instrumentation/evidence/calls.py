@@ -50,6 +50,8 @@ class Clue:
     peer: str = ""
     transport: str = ""
     """A transport of asyncio, or a socket."""
+    stream: str = ""
+    """The same, of a client that knows its peer by name: only the descriptor is taken."""
     deadline: str = ""
     """A point in time, by `time.time()`, None for none; or what can tell how much time remains."""
 
@@ -69,7 +71,8 @@ def _call(frames: tuple[FrameType, ...], package: str, stood: float) -> CallFact
     clues = list(_clues(frames, package))
     limits = _in_force(clues, stood)
     peer, local = _addresses(clues)
-    transports = (read(frame, clue.transport) for frame, clue in clues if clue.transport)
+    paths = ((frame, clue.transport or clue.stream) for frame, clue in clues)
+    transports = (read(frame, path) for frame, path in paths if path)
     number = next((found for one in transports if (found := _number(one)) >= 0), -1)
     timeout = min((limit for limit in limits if limit is not None), default=None)
     if timeout is None and not limits and not peer and number < 0:
@@ -253,6 +256,7 @@ CLUES: Final[Mapping[str, Mapping[str, Clue]]] = {
     },
     "grpc.aio._call": _same("_invoke _read _send_unary_request _conduct_rpc _prepare_rpc __await__", _RPC),
     "grpc.aio._interceptor": {"_invoke": Clue(("timeout",))},
+    "anyio._backends._asyncio": _same("receive send", Clue(stream="self._transport")),
     "asyncio.tasks": {"wait_for": Clue(("timeout",))},
     "asyncio.streams": _same("read readline readexactly readuntil drain", _STREAM),
     "gevent._socketcommon": _same(

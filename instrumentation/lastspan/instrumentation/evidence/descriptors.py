@@ -72,6 +72,8 @@ class Descriptor:
     """Of sockets and pipes: equal at both ends of a pipe."""
     peer_pid: int | None = None
     """The process at the other end, of a Unix socket."""
+    sent: float | None = None
+    """s since our own end last sent a byte; TCP."""
 
 
 def descriptor(number: int, proc: str = "/proc/self") -> Descriptor | None:
@@ -165,7 +167,16 @@ def _socket(number: int, link: str, proc: str) -> Descriptor:
         bool(_integer(number, _SOL_SOCKET, _SO_KEEPALIVE)) if is_stream else None,
         is_blocking,
         inode,
+        sent=last_sent(info),
     )
+
+
+def last_sent(info: bytes) -> float | None:
+    """Return for how long our end of a connection has sent nothing, s, by a `struct tcp_info`."""
+    if tcp_info(info)[1] is None:
+        return None
+    milliseconds: int = struct.unpack_from("13I", info, 8)[9]
+    return milliseconds / 1000
 
 
 def tcp_info(info: bytes) -> tuple[str, float | None, int | None, int | None]:

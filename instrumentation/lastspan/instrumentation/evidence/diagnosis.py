@@ -66,6 +66,8 @@ _BY_DESCRIPTOR: Final[Mapping[str, str]] = {
 }
 _MASTER: Final = "/dev/ptmx"
 _CALLS: Final = frozenset({"http", "db"})
+SENT: Final = "sent"
+"""Not for the wire: s since our own end of the connection last sent a byte. No request is older than that."""
 _NAMED_MAX: Final = 3
 _SLICE: Final = 1.0
 """A shorter timeout is no limit, but how often a library looks up from its wait, s."""
@@ -125,6 +127,7 @@ def diagnose(subject: Subject) -> Attributes:
     if kind:
         found |= _of_wait(waits) | _of_peer(waits, facts, kernel, used) | file
         found |= _bound(subject, kind, waits, facts, kernel)
+        found[SENT] = kernel.about.sent if kernel.about is not None else None
     if kind == "file_lock":
         found |= _of_file(kernel, waits)
     if used is not None:

@@ -162,14 +162,23 @@ def has_ended(where: Where) -> bool:
 
 
 def application_index(steps: tuple[Step, ...], package: str = "") -> int | None:
-    """Return which step is the innermost of the application; None: none is."""
+    """Return which step is the innermost of the application; None: none is.
+
+    Where a framework runs a job whose own code is over, it is what the framework does for it: who started the worker,
+    as the script of that name, is not the job.
+    """
     innermost_first = range(len(steps) - 1, -1, -1)
-    found = next((index for index in innermost_first if is_application(steps[index][0].co_filename, package)), None)
-    if found is not None:
-        return found
+    for index in innermost_first:
+        code = steps[index][0]
+        if is_application(code.co_filename, package):
+            return index
+        if code.co_name in _ENTRIES and code.co_filename.endswith(_ENTRIES[code.co_name]):
+            return min(index + 1, len(steps) - 1)
     return next((index for index in innermost_first if steps[index][0].co_filename.startswith(_TYPED)), None)
 
 
+_ENTRIES: Final = {"trace_task": os.path.join("celery", "app", "trace.py")}
+"""Functions that run a job, from its first line to the storing of its result: by name, their files."""
 _TYPED: Final = ("<string>", "<stdin>", "<python-input-", "<ipython-input-", "<command-")
 """`python -c`, what is typed, cells of notebooks; libraries name generated code alike, so files go before."""
 

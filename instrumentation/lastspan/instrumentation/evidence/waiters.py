@@ -256,6 +256,10 @@ _CELERY: Final = Waiter("job", _TIMED, "{pending of self}", job="{next of self}"
 _RQ: Final = Waiter("job", _TIMED, job="{self._id}", system="rq")
 
 _JOBS: Final[dict[str, dict[str, Waiter]]] = {
+    "celery.backends.base": _many(
+        "Backend.store_result Backend.on_chord_part_return", Waiter("socket", target="result backend")
+    ),
+    "kombu.messaging": _many("Producer.publish", Waiter("socket", target="broker")),
     "celery.result": {
         "AsyncResult.get": Waiter("job", _TIMED, job="{self.id}", system="celery"),
         **_many("ResultSet.get ResultSet.join ResultSet.join_native ResultSet.iter_native", _CELERY),

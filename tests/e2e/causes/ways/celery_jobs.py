@@ -13,7 +13,7 @@ from typing import Any
 import requests
 from celery import Celery, chord, group
 from tests.e2e.causes.place import here
-from tests.e2e.causes.way import HTTP, own_wait, way
+from tests.e2e.causes.way import DB, HTTP, own_wait, way
 
 HOUR = 3600
 
@@ -139,6 +139,34 @@ def collect(numbers: list[int]) -> int:
 def chord_whose_header_fails() -> None:
     """The callback is never run: one job of the header has not ended."""
     chord([quick.s(), slow.s()])(collect.s()).get(disable_sync_subtasks=False)  # <- stops here
+
+
+# --- a result that nobody takes -------------------------------------------------------------------------------------
+
+REDIS = "a Redis that does not answer; without spans it is a server behind a socket"
+
+
+def _stopped_backend() -> Any:
+    """A result backend of its own, which does not answer; in the harness, which only reads the labels, the app's."""
+    from celery.backends.redis import RedisBackend
+
+    if not os.environ.get("CAUSES_FOLDER"):
+        return app.backend
+    return RedisBackend(app=app, url=here().stopped_redis)
+
+
+@way("db_query", "socket_wait", because=REDIS, span=DB, host="prefork", needs="redis", stops_in=r"Backend\.")
+@app.task(name="result_that_cannot_be_stored", backend=_stopped_backend())
+def result_that_cannot_be_stored() -> int:
+    """The job's own code is over."""
+    return 42
+
+
+@way("db_query", "socket_wait", because=REDIS, span=DB, bare_span="other ", host="prefork", needs="redis")
+@app.task(name="broker_that_does_not_answer")
+def broker_that_does_not_answer() -> None:
+    with Celery("other", broker=here().stopped_redis) as other:
+        other.send_task("slow")  # <- stops here
 
 
 # --- given out twice -------------------------------------------------------------------------------------------------

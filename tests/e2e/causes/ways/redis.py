@@ -81,9 +81,10 @@ def write_report() -> None:
 
 
 @way(
+    "call_loop",
     "waiting",
     "lock_wait",
-    because="a lock that the application has made of polling: to whoever looks it polls and sleeps",
+    because="a lock that the application has made of polling: calls, and without spans it polls and sleeps",
     span=own_wait(),
     beside=(write_report,),
     where="process",

@@ -12,6 +12,7 @@ HEADINGS: Final[dict[str, str]] = {
     "lock_wait": "lock",
     "deadlock": "deadlock",
     "cpu_loop": "computes without an end",
+    "call_loop": "repeats a call without an end",
     "event_loop_blocked": "event loop blocked",
     "waiting_for_job": "waits for another job",
     "waiting": "waits",

@@ -1,0 +1,35 @@
+"""The broker that a job sends a message to, or the backend that keeps its result, does not answer."""
+
+from __future__ import annotations
+
+from .case import Case, Cause
+from .words import at_place, join, took
+
+_DOES = {"broker": "to send a message", "result backend": "to store the result of the job"}
+"""By what the worker says is waited for: what the job does there."""
+_NETWORK = frozenset({"socket", "connect", "dns"})
+
+
+def find(case: Case) -> Cause | None:
+    """By the call that waits: the protocol below it is the library's own business."""
+    what = case.wait.target
+    if what not in _DOES or case.wait.kind not in _NETWORK:
+        return None
+    name = "db_query" if case.is_database else "socket_wait"
+    return Cause(name, 0.9, "broker", join(what, case.peer), _words, _advice)
+
+
+def _who(case: Case) -> str:
+    return join(case.wait.target, f"at {case.peer}" if case.peer else "")
+
+
+def _words(case: Case) -> str:
+    does = _DOES[case.wait.target or ""]
+    return (
+        f"The {_who(case)} does not answer: {join(f'it has waited {does} for {took(case.stood_ns)}', at_place(case))}."
+    )
+
+
+def _advice(case: Case) -> str:
+    settings = "broker_transport_options" if case.wait.target == "broker" else "result_backend_transport_options"
+    return f"See whether the {_who(case)} is well and can be reached; then set a socket timeout ({settings})."
