@@ -261,6 +261,17 @@ def class_attribute(kind: type, name: str) -> object:
     return MISSING
 
 
+def own_attribute(kind: type, name: str) -> object:
+    """Return what a class itself has under a name, without binding it."""
+    return _namespace(kind).get(name, MISSING)
+
+
+def module_name(frame: FrameType) -> str:
+    """Return the name of the module that a frame's function is of."""
+    name = _entry(frame.f_globals, "__name__")
+    return name if type(name) is str else ""
+
+
 def attribute(owner: object, name: str, depth: int = 0) -> object:
     """Return an attribute that is plainly stored: in the instance, in a slot, in the class or the module.
 
