@@ -297,6 +297,8 @@ def attribute(owner: object, name: str, depth: int = 0) -> object:
                 return member
         found = class_attribute(owner, name)  # type: ignore[arg-type]
         return MISSING if found is not MISSING and _is_descriptor(found) else found
+    if of_class is MISSING and class_attribute(kind, "__dict__") is MISSING:
+        return _kept(owner, name)
     stored = _stored(owner)
     if stored is not None and (found := _stored_entry(stored, name)) is not MISSING:
         return found
@@ -344,6 +346,14 @@ def _slot(slot: types.MemberDescriptorType, owner: object) -> object:
     try:
         return slot.__get__(owner, type(owner))
     except (AttributeError, TypeError):  # nothing in it
+        return MISSING
+
+
+def _kept(owner: object, name: str) -> object:
+    """Read an instance whose class, in C, gives out no dictionary; the class itself has nothing of the name."""
+    try:
+        return object.__getattribute__(owner, name)
+    except AttributeError:
         return MISSING
 
 
