@@ -253,6 +253,23 @@ def test_mysql_of_asyncio_in_c(mariadb: MariaDB) -> None:
     assert (found.id, found.server, found.state) == (expected, mariadb.address, "in transaction")
 
 
+def test_psycopg_in_python(postgres: Postgres) -> None:
+    """Without its part in C it knows a pointer of libpq's."""
+    pytest.importorskip("psycopg")
+    libpq = pytest.importorskip("psycopg.pq.pq_ctypes", exc_type=ImportError)
+
+    class Connection:
+        pgconn = libpq.PGconn.connect(postgres.dsn.encode())
+
+    Connection.__module__ = "psycopg"
+    pid = Connection.pgconn.backend_pid
+    found = session_of(Connection())
+    assert found is not None
+    assert (found.id, found.server, found.state) == (str(pid), postgres.address, "idle")
+    Connection.pgconn.finish()
+    assert session_of(Connection()) is None
+
+
 def test_mysql_by_its_own_connector(mariadb: MariaDB) -> None:
     """It keeps the server's greeting; its cursors have but a proxy of it, which is not asked. Of the same form."""
 

@@ -7,8 +7,10 @@ query is made and no lock is taken, so it can be read of a connection that is bl
 from __future__ import annotations
 
 import ast
+import ctypes
 import gc
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType, GetSetDescriptorType, MemberDescriptorType
@@ -194,12 +196,39 @@ def _psycopg(thing: object) -> Session | None:
 
 def _postgres(of_libpq: object) -> Session | None:
     """Read what libpq knows of a connection, by an object that keeps its pointer."""
-    pid, status, number = (read(of_libpq, name) for name in ("backend_pid", "transaction_status", "socket"))
+    pid, status, number = _by_pointer(of_libpq) or tuple(read(of_libpq, name) for name in _LIBPQ)
     if type(pid) is not int or not pid:  # closed
         return None
     server, local = _addresses(number)
     state = _POSTGRES_STATES[status] if type(status) is int and 0 <= status < len(_POSTGRES_STATES) else ""
     return Session("postgresql", str(pid), server, local, state)
+
+
+_LIBPQ: Final = {
+    "backend_pid": "PQbackendPID",
+    "transaction_status": "PQtransactionStatus",
+    "socket": "PQsocket",
+}
+"""What libpq is asked: each a number in its struct. By property of the drivers."""
+
+
+def _by_pointer(pgconn: object) -> tuple[object, ...] | None:
+    """Ask libpq for psycopg in Python, with the interpreter kept; by its own properties it would be let go of first.
+
+    Who closes the connection takes the pointer away, and then frees it: what was read meanwhile is thrown away.
+    """
+    if values.class_name(type(pgconn)) != "psycopg.pq.pq_ctypes.PGconn":
+        return None
+    library = vars(sys.modules["psycopg.pq._pq_ctypes"])
+    places = [ctypes.cast(library[name], ctypes.c_void_p).value or 0 for name in _LIBPQ.values()]
+    pointer = values.attribute(pgconn, "_pgconn_ptr")
+    if not isinstance(pointer, ctypes._Pointer):
+        return None
+    found = tuple(_ASK(place)(pointer) for place in places)
+    return found if values.attribute(pgconn, "_pgconn_ptr") is pointer else None
+
+
+_ASK: Final = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 
 
 def _asyncpg(thing: object) -> Session | None:
