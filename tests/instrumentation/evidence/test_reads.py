@@ -150,6 +150,8 @@ def test_a_property_of_a_derived_class_is_passed_by(kind: str) -> None:
     assert any(value is not MISSING for value in found)
     if kind == "_socket.socket":
         one.close()
+    if kind == "sqlite3.Cursor":
+        below(one, "connection").close()
 
 
 _NATIVE = {
