@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lastspan.semconv import attributes as a
 
 from . import clean
-from .evidence import Look, cpu_time_ns, look, qualname, run_queue_ns, stack_text, values
+from .evidence import Look, cpu_time_ns, futures, look, qualname, run_queue_ns, stack_text, values
 from .evidence.diagnosis import SENT, Attributes, Subject, diagnose
 from .evidence.frames import application_index, has_ended, live, worker_of
 from .evidence.hubs import Hubs
@@ -24,6 +24,7 @@ from .evidence.locks import Holder, WaitedLock, find, known_by
 from .evidence.loops import Loop, Loops
 from .evidence.place import Place
 from .evidence.pools import keeps, waited_pool
+from .evidence.reads import read
 from .evidence.sessions import sessions_in_reach
 from .evidence.waited import HELD
 from .failures import told_of
@@ -246,7 +247,8 @@ class Sampling:
     ) -> Generator[None, None, Look | None]:
         sampled = self._sampled.get(span_id) or self._sampled.setdefault(span_id, Sampled(run.package))
         where = self._place(span_id, where, run)
-        loop = where.task.get_loop() if where.task is not None else self._hubs.of(where.greenlet, run.hub)
+        loop = self._hubs.of(where.greenlet, run.hub) if where.task is None else futures.loop_of(where.task)
+        loop = None if loop is values.MISSING else loop
         lag = 0.0 if loop is None else self._lag(loop, where, now)
         if not (self._is_due(sampled, now) or (lag >= _LAG and not sampled.loop)):
             return None
@@ -362,7 +364,7 @@ class Sampling:
     def _of_loop(self, loop: Loop, where: Where, run: Run, lag: float) -> Attributes:
         """Tell the task or greenlet that keeps a loop from running from those that suffer."""
         culprit, thread = self._loops.culprit(loop)
-        is_culprit = culprit is where.task if where.task is not None else where.greenlet.gr_frame is None
+        is_culprit = culprit is where.task if where.task is not None else _runs(where.greenlet)
         if is_culprit:
             return {a.LOOP_LAG: lag, a.LOOP_CULPRIT: True}
         found: Attributes = {a.LOOP_LAG: lag, a.LOOP_CULPRIT: False, a.WAIT_KIND: "loop"}
@@ -378,7 +380,7 @@ class Sampling:
         for entry in list(self._spans.open.values()):
             run = entry[3]
             greenlet = self._spans.where(entry).greenlet if entry[1] == thread else None
-            if run is not None and greenlet is not None and greenlet.gr_frame is None:
+            if run is not None and greenlet is not None and _runs(greenlet):
                 return _job_text(run)
         return ""
 
@@ -391,7 +393,7 @@ class Sampling:
         run = self.run_of(party)
         if run is not None:
             return _job_text(run)
-        return "" if isinstance(party, int) else party.get_name()
+        return "" if type(party) is int else futures.name_of(party)
 
     def run_of(self, party: object) -> Run | None:
         """Return the job of a thread (by its ident) or a task; None: of none that is known."""
@@ -495,6 +497,11 @@ class Sampling:
             found[a.LOCK_HOLDER_JOB_ID] = clean.text(run.id) if run.id else f"{run.span_id:016x}"
             found[a.LOCK_HOLDER_SPAN_ID] = f"{run.span_id:016x}"
         return found
+
+
+def _runs(greenlet: object) -> bool:
+    """Say whether a greenlet is the one that its thread runs now."""
+    return read(greenlet, "gr_frame") is None
 
 
 def _job_text(run: Run) -> str:

@@ -120,8 +120,8 @@ class Load:
             return "lost"
         if length >= size:
             return ""
-        told: bytes = self._client.get(key) or b""  # an error, as text
-        return told.decode("utf-8", "replace")[:200]
+        told: Any = self._client.get(key) or b""  # an error, as text
+        return str(told, "utf-8", "replace")[:200]
 
 
 def _workers(running: Running, python: Path, url: str, sink: Sink) -> Iterator[Worker]:

@@ -134,6 +134,7 @@ def awaited(data: bytes, seconds: float) -> int:
             return len(view)
 
     async def main() -> int:
+        asyncio.get_running_loop().slow_callback_duration = 60  # in `-X dev` each wait for a core would be told
         lock = asyncio.Lock()
         async with lock:
             waiting = [asyncio.create_task(waits(lock)) for _ in range(3)]

@@ -36,7 +36,7 @@ def main(python: Path, minutes: float) -> None:
     """Let one process be looked at for some minutes."""
     console = Console(width=110)
     version = subprocess.run([python, "-VV"], capture_output=True, text=True, check=True).stdout.strip()
-    command = [python.absolute(), "-X", "dev", "-m", "tests.e2e.guest.program", str(minutes * 60)]
+    command = [str(python.absolute()), "-X", "dev", "-m", "tests.e2e.guest.program", str(minutes * 60)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **_ENVIRON}, capture_output=True, text=True)
     console.print(version, f"{minutes:g} minutes, exit status {done.returncode}", highlight=False)
     told = done.stdout.strip().splitlines()

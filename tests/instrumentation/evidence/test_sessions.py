@@ -253,17 +253,31 @@ def test_mysql_of_asyncio_in_c(mariadb: MariaDB) -> None:
     assert (found.id, found.server, found.state) == (expected, mariadb.address, "in transaction")
 
 
+def test_psycopg_in_python(postgres: Postgres) -> None:
+    """Without its part in C it knows a pointer of libpq's."""
+    pytest.importorskip("psycopg")
+    libpq = pytest.importorskip("psycopg.pq.pq_ctypes", exc_type=ImportError)
+
+    class Connection:
+        pgconn = libpq.PGconn.connect(postgres.dsn.encode())
+
+    Connection.__module__ = "psycopg"
+    pid = Connection.pgconn.backend_pid
+    found = session_of(Connection())
+    assert found is not None
+    assert (found.id, found.server, found.state) == (str(pid), postgres.address, "idle")
+    Connection.pgconn.finish()
+    assert session_of(Connection()) is None
+
+
 def test_mysql_by_its_own_connector(mariadb: MariaDB) -> None:
-    """It keeps the server's greeting; its cursors know their connection by a proxy. Of the same form, without it."""
+    """It keeps the server's greeting; its cursors have but a proxy of it, which is not asked. Of the same form."""
 
     class MySQLConnection:
         def __init__(self, connected: socket.socket) -> None:
             self._handshake = {"server_threadid": 31}
             self._server_status = 1
             self._socket = SimpleNamespace(sock=connected)
-
-        def get_self(self) -> MySQLConnection:
-            return self
 
     class MySQLCursor:
         def __init__(self, connection: MySQLConnection) -> None:
@@ -275,17 +289,17 @@ def test_mysql_by_its_own_connector(mariadb: MariaDB) -> None:
         host, port = connected.getsockname()
         expected = Session("mysql", "31", mariadb.address, f"{host}:{port}", "in transaction")
         assert session_of(connection) == expected
-        assert session_of(MySQLCursor(connection)) == expected
+        assert session_of(MySQLCursor(connection)) is None
 
 
 def test_sqlite(tmp_path: Path) -> None:
-    """It has no session; but that it is SQLite, and whether it is in a transaction, is known."""
+    """It has no session; that it is SQLite is known. Not its state: to be asked for it may wait for its statement."""
     path = tmp_path / "app.db"
     with contextlib.closing(sqlite3.connect(path)) as holder:
         holder.execute("create table t (n)")
         holder.commit()
         holder.execute("begin exclusive")
-        assert session_of(holder) == Session("sqlite", state="in transaction")
+        assert session_of(holder) == Session("sqlite")
 
         def block() -> None:
             with contextlib.closing(sqlite3.connect(path, timeout=100)) as connection:

@@ -6,7 +6,6 @@ not: there the client's frames have them. To teach it another client, add a row 
 
 from __future__ import annotations
 
-import _socket
 import inspect
 import math
 import socket
@@ -19,6 +18,7 @@ from typing import Final
 from .. import clean
 from . import values
 from .frames import is_application
+from .reads import read as read_of
 from .sessions import transport_addresses
 from .waits import fill, number, read
 
@@ -88,8 +88,8 @@ def _clues(frames: tuple[FrameType, ...], package: str) -> Iterator[tuple[FrameT
     is_inside = True
     for frame in reversed(frames[-_FRAMES_MAX:]):
         is_inside = is_inside and not is_application(frame.f_code.co_filename, package)
-        module = frame.f_globals.get("__name__")
-        if type(module) is not str or (clue := CLUES.get(module, {}).get(frame.f_code.co_name)) is None:
+        module = values.module_name(frame)
+        if (clue := CLUES.get(module, {}).get(frame.f_code.co_name)) is None:
             continue
         if is_inside or module == "asyncio.tasks":
             yield frame, clue
@@ -99,7 +99,7 @@ def _in_force(clues: list[tuple[FrameType, Clue]], stood: float) -> list[float |
     """Return the timeout of the innermost client that knows one, and those of each `wait_for` around it."""
     limits: list[float | None] = []
     for frame, clue in clues:
-        if not limits or frame.f_globals.get("__name__") == "asyncio.tasks":
+        if not limits or values.module_name(frame) == "asyncio.tasks":
             limits += _limits(frame, clue)
             limits += _left(frame, clue, stood)
     return limits
@@ -131,12 +131,13 @@ def _left(frame: FrameType, clue: Clue, stood: float) -> Iterator[float | None]:
     elif value is None:
         yield None
     elif _kind(value).startswith(_TELLS):
-        remaining = number(value.time_remaining())  # type: ignore[attr-defined]
-        yield None if remaining is None else remaining + stood
+        remaining = read_of(value, "time_remaining")
+        if remaining is not values.MISSING:
+            yield None if remaining is None else float(remaining) + stood
 
 
 _TELLS: Final = "grpc._cython.cygrpc."
-"""Whose `time_remaining()` reads a field, and nothing of the application's."""
+"""Whose `time_remaining()` reads a field."""
 
 
 def _kind(value: object) -> str:
@@ -183,8 +184,8 @@ def _addresses(clues: list[tuple[FrameType, Clue]]) -> tuple[str, str]:
 
 def _number(thing: object) -> int:
     """Return the descriptor of a transport, also of one below TLS, or of a socket; -1: not known."""
-    if values.is_kind(thing, _socket.socket):
-        return _socket.socket.fileno(thing)  # type: ignore[arg-type]
+    if type(number := read_of(thing, "fileno")) is int:
+        return number
     below = values.attribute(values.attribute(thing, "_ssl_protocol"), "_transport")
     for one in (thing, below):
         for name in ("_sock_fd", "_fileno"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from lastspan.semconv import attributes as a
@@ -21,6 +22,7 @@ from .descriptors import Descriptor, descriptor, is_unbounded
 from .files import file_name, holders, in_the_way, number_of, sqlite_databases, unseen_holder
 from .frames import live
 from .processes import at_other_end, process
+from .reads import read
 from .sessions import Session, session
 from .syscalls import SystemCall, system_call, watched
 from .threads import thread_state
@@ -137,7 +139,7 @@ def diagnose(subject: Subject) -> Attributes:
 
 def _is_switched_out(where: Where) -> bool:
     """A greenlet that does not run: it waits, whatever its line calls."""
-    return where.greenlet is not None and not where.greenlet.dead and where.greenlet.gr_frame is not None
+    return where.greenlet is not None and type(read(where.greenlet, "gr_frame")) is FrameType
 
 
 def _kernel(thread_id: int | None) -> Kernel:

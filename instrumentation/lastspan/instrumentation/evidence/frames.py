@@ -17,8 +17,9 @@ from typing import Any, Final, TypeAlias
 
 from ..native import native_ident
 from ..spans import Where
-from . import tasks
+from . import futures, tasks, values
 from .installed import is_application as is_application
+from .reads import read
 
 Step: TypeAlias = "tuple[CodeType, int]"
 """One frame: its code, and the line where it stands."""
@@ -95,14 +96,15 @@ def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
     if not _can_read_frames():
         return [], where.thread, "free-threaded Python: frames of other threads cannot be read safely"
     if where.task is not None and not tasks.is_running(where.task):
-        if where.task.done():
+        if futures.is_done(where.task):
             return [], where.thread, "its asyncio task has ended"
         return *_task_frames(where.task, where.thread), ""
     frame = None
     if where.greenlet is not None:
-        if where.greenlet.dead:
+        if read(where.greenlet, "dead") is not False:
             return [], where.thread, "its greenlet has ended"
-        frame = where.greenlet.gr_frame  # None: it is the one that runs on its thread now
+        frame = read(where.greenlet, "gr_frame")  # None: it is the one that runs on its thread now
+        frame = None if frame is values.MISSING else frame
     current = _current_frames()
     frame = frame or current.get(where.thread)
     if frame is None:
@@ -141,10 +143,11 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
         return _both_ends([*frames, *tasks.within(running, None)]), thread if running else None
     current = _current_frames()
     thread = loop_thread
-    if isinstance(work, threading.Thread):
-        thread = work.ident
-    elif isinstance(work, concurrent.futures.Future):
-        thread = tasks.executor_thread(work, current)
+    if values.is_kind(work, threading.Thread):
+        ident = values.attribute(work, "_ident")
+        thread = ident if type(ident) is int else None
+    elif values.is_kind(work, concurrent.futures.Future):
+        thread = tasks.executor_thread(work, current)  # type: ignore[arg-type]
     if thread is None:
         return frames, None
     running = _thread_frames(current.get(thread))
@@ -154,9 +157,9 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
 def has_ended(where: Where) -> bool:
     """Say whether the thread, task or greenlet is over that a span began in: others may still work for it."""
     if where.task is not None:
-        return where.task.done()
+        return futures.is_done(where.task)
     if where.greenlet is not None:
-        return bool(where.greenlet.dead)
+        return read(where.greenlet, "dead") is not False
     is_known = where.thread in threading._active  # type: ignore[attr-defined]  # native ones are not
     return not is_known and _can_read_frames() and where.thread not in _current_frames()
 
@@ -232,7 +235,12 @@ def _thread(ident: int) -> tuple[int | None, str]:
         return None, ""
     # After fork the main thread keeps its parent's native id; on Linux its own is the process id.
     is_main = sys.platform == "linux" and thread is threading.main_thread()
-    return (os.getpid() if is_main else thread.native_id), thread.name
+    native_id, name = (
+        values.attribute(thread, "_native_id"),
+        values.attribute(thread, "_name"),
+    )  # its own may be anybody's
+    native_id = os.getpid() if is_main else native_id
+    return native_id if type(native_id) is int else None, name if type(name) is str else ""
 
 
 def _thread_frames(frame: FrameType | None) -> list[FrameType]:

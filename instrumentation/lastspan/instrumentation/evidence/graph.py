@@ -11,9 +11,10 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from . import source, tasks, values
+from . import futures, source, tasks, values
 from .frames import _current_frames, _thread, is_application, line_of, qualname
 from .held import Hold, holds_of
+from .reads import read
 from .threads import cpu_time_ns
 from .waited import HELD, Node, Wait, is_same, key_of, short_place, task_wait, wait_of
 
@@ -72,13 +73,14 @@ class Graph:
                 yield
                 began = time.thread_time_ns()
             self._add_task(task)
-        own = () if isinstance(start, (int, asyncio.Task)) else (start,)
+        own = () if type(start) is int or futures.is_task(start) else (start,)
         for greenlet in {id(one): one for one in (*own, *greenlets)}.values():
             if time.thread_time_ns() - began > _SLICE_NS:
                 yield
                 began = time.thread_time_ns()
-            if greenlet.gr_frame is not None:
-                self._add(greenlet, [greenlet.gr_frame])
+            if type(frame := read(greenlet, "gr_frame")) is FrameType:
+                self._add(greenlet, [frame])
+            del frame
 
     def _add_thread(self, ident: int) -> None:
         frame = _current_frames().get(ident)
@@ -87,7 +89,7 @@ class Graph:
         task = _running_task(frame)
         if task is not None:
             self._running[ident] = task
-            self._loops[id(task.get_loop())] = task
+            self._loops[id(futures.loop_of(task))] = task
         self._add(ident if task is None else task, [frame])
 
     def _add_task(self, task: asyncio.Task[Any]) -> None:
@@ -100,17 +102,17 @@ class Graph:
 
     def actor(self, node: Node) -> Node:
         """Return the task that runs on a thread; or else what was given."""
-        return self._running.get(node, node) if isinstance(node, int) else node
+        return self._running.get(node, node) if type(node) is int else node
 
     def thread(self, node: Node) -> int | None:
         """Return the thread that a node is, or runs on; None of a task or greenlet that waits."""
-        if isinstance(node, int):
+        if type(node) is int:
             return node
         return next((ident for ident, task in self._running.items() if task is node), None)
 
     def blocker(self, node: Node) -> asyncio.Task[Any] | None:
         """Return the task that the event loop of a task runs now."""
-        return self._loops.get(id(node.get_loop())) if isinstance(node, asyncio.Task) else None
+        return self._loops.get(id(futures.loop_of(node))) if futures.is_task(node) else None
 
     def wait(self, node: Node) -> Wait | None:
         """Return what a thread or task waits for."""
@@ -123,7 +125,7 @@ class Graph:
         stack = self._stack(node)
         if (wait := wait_of(stack)) is not None:
             return wait
-        if isinstance(node, asyncio.Task):
+        if futures.is_task(node):
             return task_wait(node, stack)
         task = tasks.main_task(stack[::-1])
         return None if task is None else Wait.of_task(task, stack)
@@ -152,9 +154,10 @@ class Graph:
         """Return the frames of a thread, task or greenlet, innermost first."""
         if (thread := self.thread(node)) is not None:
             return _frames(_current_frames().get(thread))
-        if isinstance(node, asyncio.Task):
+        if futures.is_task(node):
             return _task_frames(node)
-        return _frames(getattr(node, "gr_frame", None))
+        frame = read(node, "gr_frame")
+        return _frames(frame if type(frame) is FrameType else None)
 
     def holders(self, wait: Wait) -> list[tuple[Node, Hold | None]]:
         """Return who holds what is waited for, the most certain first; without the place if only the lock knows."""
@@ -212,8 +215,8 @@ def _are_same(some: tuple[Node, ...], others: tuple[Node, ...]) -> bool:
 def _standstill(graph: Graph, node: Node) -> object:
     """Return what stays the same while a thread does not run, or while a task awaits the same thing."""
     thread = graph.thread(node)
-    if thread is None and isinstance(node, asyncio.Task):
-        if (awaited := getattr(node, "_fut_waiter", None)) is not None:
+    if thread is None and futures.is_task(node):
+        if (awaited := futures.awaited_by(node)) is not None:
             return awaited
         thread = graph.thread(graph.blocker(node))  # it may go on as soon as its loop does
     return cpu_time_ns(_thread(thread)[0]) if thread is not None else object()
@@ -245,9 +248,9 @@ def _follow(graph: Graph, node: Node, path: list[Node], done: set[object]) -> tu
 
 def name_of(node: Node) -> str:
     """Return the name of a thread or task."""
-    if isinstance(node, asyncio.Task):
-        return str(node.get_name())
-    thread = threading._active.get(node) if isinstance(node, int) else None  # type: ignore[attr-defined]
+    if futures.is_task(node):
+        return futures.name_of(node)
+    thread = threading._active.get(node) if type(node) is int else None  # type: ignore[attr-defined]
     name = values.attribute(thread, "_name")  # the property could be anybody's
     return name if type(name) is str else ""
 
@@ -285,7 +288,7 @@ def _suspended(task: asyncio.Task[Any]) -> dict[FrameType, object]:
     """Return the same, each with its coroutine."""
     if tasks.is_running(task):
         return {}
-    return dict(list(tasks.coroutines(task.get_coro()))[::-1][:_DEPTH_MAX])
+    return dict(list(tasks.coroutines(futures.coroutine_of(task)))[::-1][:_DEPTH_MAX])
 
 
 def _frames(frame: FrameType | None) -> list[FrameType]:

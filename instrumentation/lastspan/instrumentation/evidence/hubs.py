@@ -5,9 +5,15 @@ A hub belongs to a thread; every greenlet but the main one has it for a parent.
 
 from __future__ import annotations
 
+import os
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
+
+from . import values
+from .reads import call, read
 
 
 class Hub:
@@ -18,35 +24,57 @@ class Hub:
     def __init__(self, hub: Any) -> None:
         self._hub = ref(hub)
 
-    def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
-        """Have the hub call *callback* soon. RuntimeError: it is gone."""
-        hub = self._hub()
-        loop = None if hub is None else hub.loop
-        if loop is None:
-            raise RuntimeError("the hub is gone")
-        loop.run_callback_threadsafe(callback)
+    @property
+    def hub(self) -> Any:
+        """The hub; None: it is gone."""
+        return self._hub()
+
+    def call_soon(self, callback: Callable[[], object]) -> bool:
+        """Have the hub call *callback* soon; False: it is gone, or has a loop of another kind."""
+        return _call_soon(_loop_of(self._hub()), callback)
 
     def is_closed(self) -> bool:
         """It serves no greenlet any more."""
-        hub = self._hub()
-        return hub is None or hub.loop is None
-
-    def is_running(self) -> bool:
-        """A hub runs whenever its greenlets wait."""
-        return not self.is_closed()
+        return _loop_of(self._hub()) is None
 
 
 class Hubs:
     """The hubs of late jobs' greenlets, each known by one object for as long as it lives."""
 
     def __init__(self) -> None:
-        self._known: WeakKeyDictionary[Any, Hub] = WeakKeyDictionary()
+        self._known: dict[int, Hub] = {}
 
     def of(self, greenlet: Any, began_with: ref[Any] | None) -> Hub | None:
         """Return the hub of a greenlet, or of the thread it *began_with*; None: there is none that can be asked."""
-        hub: Any = getattr(greenlet, "parent", None) or (began_with() if began_with is not None else None)
-        if not type(hub).__module__.startswith("gevent.") or not hasattr(hub.loop, "run_callback_threadsafe"):
+        hub = read(greenlet, "parent")
+        if (hub is None or hub is values.MISSING) and began_with is not None:
+            hub = began_with()
+        if not values.class_name(type(hub)).startswith("gevent.") or _loop_of(hub) is None:
             return None
-        if hub not in self._known:
-            self._known[hub] = Hub(hub)
-        return self._known[hub]
+        if (known := self._known.get(id(hub))) is None or known.hub is not hub:
+            self._known = {key: one for key, one in self._known.items() if one.hub is not None}
+            known = self._known[id(hub)] = Hub(hub)
+        return known
+
+
+def _loop_of(hub: object) -> Any:
+    """Return the loop of a hub; None: it has none any more."""
+    found = read(hub, "loop")
+    found = values.attribute(hub, "loop") if found is values.MISSING else found
+    return None if found is values.MISSING else found
+
+
+def _call_soon(loop: object, callback: Callable[[], object]) -> bool:
+    name = "run_callback_threadsafe"
+    if call(loop, name, callback) is not values.MISSING:
+        return True
+    function = values.class_attribute(type(loop), name)  # gevent's own in Python, over libuv
+    if type(function) is not types.FunctionType or not function.__code__.co_filename.startswith(_gevent()):
+        return False
+    function(loop, callback)
+    return True
+
+
+def _gevent() -> tuple[str, ...]:
+    paths = getattr(sys.modules.get("gevent"), "__path__", ())
+    return tuple(str(path) + os.sep for path in paths)

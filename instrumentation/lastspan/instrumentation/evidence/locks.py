@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Final
 from weakref import ref
 
 from ..spans import Where
+from . import futures
 from .frames import _can_read_frames, live
 from .graph import Graph, lasting_circle, learn, name_of
+from .reads import read
 from .waited import HELD, Node, Wait, is_same, wait_of
 
 
@@ -107,7 +110,7 @@ def _wait_at(where: Where) -> Wait | None:
 
 
 def _is_switched_out(where: Where) -> bool:
-    return where.greenlet is not None and not where.greenlet.dead and where.greenlet.gr_frame is not None
+    return where.greenlet is not None and type(read(where.greenlet, "gr_frame")) is FrameType
 
 
 def _holder(graph: Graph, start: Node, wait: Wait) -> Holder | None:
@@ -128,15 +131,15 @@ _OF_THIS_PROCESS: Final = frozenset({"threading.Lock", "threading.RLock", "threa
 
 
 def _who(graph: Graph, node: Node, certainty: str) -> Holder:
-    ident = node if isinstance(node, int) else None
-    return Holder(name_of(node), ident, isinstance(node, asyncio.Task), graph.stand(node), certainty, known_by(node))
+    ident = node if type(node) is int else None
+    return Holder(name_of(node), ident, futures.is_task(node), graph.stand(node), certainty, known_by(node))
 
 
 def _sentence(graph: Graph, circle: tuple[Node, ...], at: int, describe: Callable[[Any], str]) -> str:
     """Say what one of a circle holds, and what it waits for."""
     node, before, wait = circle[at], graph.wait(circle[at - 1]), graph.wait(circle[at])
     held = [hold for one, hold in graph.holders(before) if is_same(one, node)] if before is not None else []
-    who = f"{'task' if isinstance(node, asyncio.Task) else 'thread'} {name_of(node)}"
+    who = f"{'task' if futures.is_task(node) else 'thread'} {name_of(node)}"
     job = describe(node)
     who += f" ({job})" if job and job != name_of(node) else ""
     if held and before is not None:

@@ -8,11 +8,12 @@ references and forgotten when nobody asks for them any more. All of it belongs t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 from weakref import ref
 
+from . import futures
 from .hubs import Hub
+from .tasks import running_in
 
 Loop: TypeAlias = "asyncio.AbstractEventLoop | Hub"
 
@@ -82,7 +83,7 @@ class Loops:
     def lag(self, loop: Loop, now: float) -> float:
         """Return for how long a loop does not run, s; 0: it does, or it was not seen late at two looks."""
         known = self._of(loop)
-        if known is None or known.ping.has_arrived or known.ping.beats < 2 or loop.is_closed() or not loop.is_running():
+        if known is None or known.ping.has_arrived or known.ping.beats < 2 or not _runs(loop):
             return 0.0
         late = now - known.ping.sent
         return late if late > _LATE_AFTER else 0.0
@@ -90,10 +91,7 @@ class Loops:
     def culprit(self, loop: Loop) -> tuple[asyncio.Task[Any] | None, int]:
         """Return the task that keeps a loop busy (None: a callback), and the thread that runs it (0: not known)."""
         known = self._of(loop)
-        try:
-            task = None if isinstance(loop, Hub) else asyncio.current_task(loop)
-        except RuntimeError:
-            task = None
+        task = None if type(loop) is Hub else running_in(loop)
         return task, known.thread if known is not None else 0
 
     def clear(self) -> None:
@@ -114,8 +112,13 @@ class Loops:
 
     def _ask(self, known: _Known, loop: Loop, now: float) -> None:
         known.ping = _Ping(now)
-        call: Callable[..., object] = loop.call_soon_threadsafe
-        try:
-            call(known.ping.arrive)
-        except RuntimeError:  # closed
+        arrive = known.ping.arrive
+        is_asked = loop.call_soon(arrive) if type(loop) is Hub else futures.call_soon(loop, arrive)
+        if not is_asked:  # closed, or of a kind that cannot be asked
             known.ping.has_arrived = True
+
+
+def _runs(loop: Loop) -> bool:
+    if type(loop) is Hub:
+        return not loop.is_closed()
+    return futures.is_running(loop) and not futures.is_closed(loop)

@@ -1,23 +1,25 @@
 """Which database session a stack, a connection or a cursor stands for: its id at the server, and both addresses.
 
-All of it is in the process's memory: libpq's accessors, a driver's own fields. No query is made and no lock is taken,
-so it can be read of a connection that is blocked, from another thread. Properties of drivers are called, never those of
-the application: a subclass's are passed by.
+All of it is in the process's memory: a driver's own fields, and what `reads` lists of those that keep theirs in C. No
+query is made and no lock is taken, so it can be read of a connection that is blocked, from another thread.
 """
 
 from __future__ import annotations
 
 import ast
-import socket
-import weakref
+import ctypes
+import gc
+import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
 from . import source, values
 from .descriptors import descriptor
 from .frames import is_application
+from .reads import read
 
 _FRAMES_MAX: Final = 40
 _DEPTH_MAX: Final = 6
@@ -37,7 +39,7 @@ class Session:
     local: str = ""
     """host:port of our end."""
     state: str = ""
-    """idle, active, in transaction, in failed transaction; empty: not known."""
+    """idle, active, in transaction, in failed transaction; empty: not known, as of SQLite."""
 
 
 def session(frames: tuple[FrameType, ...], package: str = "") -> Session | None:
@@ -107,7 +109,6 @@ def _root(kind: type) -> str:
 
 
 _module_of: Final[Callable[[type], Any]] = type.__dict__["__module__"].__get__
-_name_of: Final[Callable[[type], str]] = type.__dict__["__name__"].__get__
 
 _INNER: Final[dict[str, tuple[str, ...]]] = {
     "wrapt": ("__wrapped__",),
@@ -126,12 +127,24 @@ _INNER: Final[dict[str, tuple[str, ...]]] = {
 
 
 def _inner(thing: object, name: str) -> object:
-    if name == "__wrapped__":  # in C, or by a proxy that answers for another object
-        return object.__getattribute__(thing, name)
+    if name == "__wrapped__":
+        return _wrapped(thing)
     found = values.attribute(thing, name)
     if name == "_connections" and type(found) is dict:  # of SQLAlchemy's transaction: by engine, first the connection
         return values.element(next(iter(list(found.values())), None), 0)
     return found
+
+
+def _wrapped(proxy: object) -> object:
+    """Return what a proxy of wrapt's stands for, which it keeps in C or in a slot; all else it answers for that."""
+    for kind in values.kinds(proxy):
+        found: Any = values.own_attribute(kind, "__wrapped__") if _root(kind) in _PROXIES else values.MISSING
+        if type(found) in (GetSetDescriptorType, MemberDescriptorType):
+            return found.__get__(proxy, kind)
+    return values.MISSING
+
+
+_PROXIES: Final = frozenset({"wrapt", "_wrappers"})
 
 
 # --- from frames ------------------------------------------------------------------------------------------------------
@@ -140,9 +153,7 @@ _VARIABLES: Final = ("cursor", "self", "conn", "connection", "dbapi_connection",
 
 
 def _of_driver_frame(frame: FrameType) -> Session | None:
-    module = frame.f_globals.get("__name__")
-    if type(module) is not str:
-        return None
+    module = values.module_name(frame)
     root = module.partition(".")[0]
     if root not in _DRIVERS and root not in _INNER and not module.startswith("opentelemetry.instrumentation."):
         return None
@@ -174,38 +185,61 @@ _POSTGRES_STATES: Final = ("idle", "active", "in transaction", "in failed transa
 
 
 def _psycopg2(thing: object) -> Session | None:
-    connection = _native(thing, "cursor", "connection", root="psycopg2") or thing
-    info: Any = _native(connection, "connection", "info", root="psycopg2")
-    if info is None:
-        return None
-    return _postgres(info.backend_pid, info.transaction_status, info.socket, info.host, info.port)
+    return _postgres(read(_or(read(thing, "connection"), thing), "info"))
 
 
 def _psycopg(thing: object) -> Session | None:
     connection = _either(thing, "_conn", "connection")
-    pgconn: Any = values.attribute(connection, "pgconn")
-    if pgconn is values.MISSING or _root(type(pgconn)) not in {"psycopg", "psycopg_c", "psycopg_binary"}:
-        return None
-    host, port = pgconn.host.decode("utf-8", "replace"), pgconn.port.decode()
-    return _postgres(pgconn.backend_pid, pgconn.transaction_status, pgconn.socket, host, port)
+    pgconn = values.attribute(connection, "pgconn")
+    return _postgres(pgconn)
 
 
-def _postgres(pid: int, status: int, number: int, host: str, port: object) -> Session | None:
-    if not pid:  # closed
+def _postgres(of_libpq: object) -> Session | None:
+    """Read what libpq knows of a connection, by an object that keeps its pointer."""
+    pid, status, number = _by_pointer(of_libpq) or tuple(read(of_libpq, name) for name in _LIBPQ)
+    if type(pid) is not int or not pid:  # closed
         return None
     server, local = _addresses(number)
-    state = _POSTGRES_STATES[status] if 0 <= status < len(_POSTGRES_STATES) else ""
-    return Session("postgresql", str(pid), server or f"{host}:{port}", local, state)
+    state = _POSTGRES_STATES[status] if type(status) is int and 0 <= status < len(_POSTGRES_STATES) else ""
+    return Session("postgresql", str(pid), server, local, state)
+
+
+_LIBPQ: Final = {
+    "backend_pid": "PQbackendPID",
+    "transaction_status": "PQtransactionStatus",
+    "socket": "PQsocket",
+}
+"""What libpq is asked: each a number in its struct. By property of the drivers."""
+
+
+def _by_pointer(pgconn: object) -> tuple[object, ...] | None:
+    """Ask libpq for psycopg in Python, with the interpreter kept; by its own properties it would be let go of first.
+
+    Who closes the connection takes the pointer away, and then frees it: what was read meanwhile is thrown away.
+    """
+    if values.class_name(type(pgconn)) != "psycopg.pq.pq_ctypes.PGconn":
+        return None
+    library = vars(sys.modules["psycopg.pq._pq_ctypes"])
+    places = [ctypes.cast(library[name], ctypes.c_void_p).value or 0 for name in _LIBPQ.values()]
+    pointer = values.attribute(pgconn, "_pgconn_ptr")
+    if not isinstance(pointer, ctypes._Pointer):
+        return None
+    found = tuple(_ASK(place)(pointer) for place in places)
+    return found if values.attribute(pgconn, "_pgconn_ptr") is pointer else None
+
+
+_ASK: Final = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 
 
 def _asyncpg(thing: object) -> Session | None:
     connection = _either(thing, "_con", "_connection")
-    protocol: Any = values.attribute(connection, "_protocol")
-    if protocol is values.MISSING or _root(type(protocol)) != "asyncpg":
+    protocol = values.attribute(connection, "_protocol")
+    pid = read(protocol, "get_server_pid")
+    if type(pid) is not int:
         return None
     server, local = transport_addresses(values.attribute(connection, "_transport"))
-    state = "in transaction" if protocol.is_in_transaction() else ""
-    return Session("postgresql", str(protocol.get_server_pid()), server, local, state)
+    state = "in transaction" if read(protocol, "is_in_transaction") is True else ""
+    return Session("postgresql", str(pid), server, local, state)
 
 
 def _pymysql(thing: object) -> Session | None:
@@ -214,9 +248,9 @@ def _pymysql(thing: object) -> Session | None:
     thread_id = values.element(values.attribute(connection, "server_thread_id"), 0)
     if type(thread_id) is not int:
         return None
-    connected = values.attribute(connection, "_sock")
-    if isinstance(connected, socket.socket):
-        server, local = _addresses(socket.socket.fileno(connected))
+    connected = read(values.attribute(connection, "_sock"), "fileno")
+    if connected is not values.MISSING:
+        server, local = _addresses(connected)
     else:
         server, local = transport_addresses(values.attribute(values.attribute(connection, "_writer"), "_transport"))
     status = values.attribute(connection, "server_status")
@@ -224,17 +258,15 @@ def _pymysql(thing: object) -> Session | None:
 
 
 def _mysql_connector(thing: object) -> Session | None:
-    """MySQL Connector/Python, in Python and in C, of threads and of asyncio: the server's greeting is kept."""
+    """MySQL Connector/Python, in Python and in C, of threads and of asyncio: the server's greeting is kept.
+
+    A cursor has but a proxy of its connection, which would answer by the connection's own means: it is passed by.
+    """
     connection: Any = _either(thing, "_connection")
-    if type(connection) is weakref.ProxyType:
-        connection = connection.get_self()  # its own way out of a proxy
     thread_id = values.element(values.attribute(connection, "_handshake"), "server_threadid")
     if type(thread_id) is not int:
         return None
-    connected = values.attribute(values.attribute(connection, "_socket"), "sock")
-    server, local = "", ""
-    if isinstance(connected, socket.socket):
-        server, local = _addresses(socket.socket.fileno(connected))
+    server, local = _addresses(read(values.attribute(values.attribute(connection, "_socket"), "sock"), "fileno"))
     host, port = values.attribute(connection, "_host"), values.attribute(connection, "_port")
     if not server and type(host) is str and type(port) is int:
         server = f"{host}:{port}"
@@ -243,23 +275,23 @@ def _mysql_connector(thing: object) -> Session | None:
 
 def _asyncmy(thing: object) -> Session | None:
     """The fields of PyMySQL; those that are in C by their own means."""
-    connection = _native(thing, "Cursor", "connection", root="asyncmy") or thing
+    connection = _or(read(thing, "connection"), thing)
     thread_id = values.element(values.attribute(connection, "server_thread_id"), 0)
     if type(thread_id) is not int:
         return None
-    server, local = transport_addresses(_native(connection, "_ConnectionState", "_transport", root="asyncmy"))
-    status = _native(connection, "_ConnectionState", "server_status", root="asyncmy")
-    return Session("mysql", str(thread_id), server, local, _mysql_state(status))
+    server, local = transport_addresses(read(connection, "_transport"))
+    return Session("mysql", str(thread_id), server, local, _mysql_state(read(connection, "server_status")))
 
 
 def _pg8000(thing: object) -> Session | None:
     connection = _either(thing, "_c", "_con")
     key = values.attribute(connection, "_backend_key_data")  # process id and secret, as the server sent them
-    connected = values.attribute(connection, "_usock")
-    if type(key) is not bytes or len(key) < 4 or not isinstance(connected, socket.socket):
+    connected = read(values.attribute(connection, "_usock"), "fileno")
+    if type(key) is not bytes or len(key) < 4 or connected is values.MISSING:
         return None
-    server, local = _addresses(socket.socket.fileno(connected))
-    state = _PG8000_STATES.get(values.attribute(connection, "_transaction_status"), "")
+    server, local = _addresses(connected)
+    status = values.attribute(connection, "_transaction_status")
+    state = _PG8000_STATES.get(status, "") if type(status) is bytes else ""
     return Session("postgresql", str(int.from_bytes(key[:4], "big")), server, local, state)
 
 
@@ -268,10 +300,8 @@ _PG8000_STATES: Final[dict[object, str]] = {b"I": "idle", b"T": "in transaction"
 
 def _mysqlclient(thing: object) -> Session | None:
     connection = _either(thing, "connection")
-    thread_id = _native(connection, "connection", "thread_id", root="MySQLdb")
-    if thread_id is None:
-        return None
-    return Session("mysql", str(thread_id()))
+    thread_id = read(connection, "thread_id")
+    return Session("mysql", str(thread_id)) if type(thread_id) is int else None
 
 
 def _mysql_state(status: object) -> str:
@@ -280,11 +310,9 @@ def _mysql_state(status: object) -> str:
 
 
 def _sqlite(thing: object) -> Session | None:
-    connection = _native(thing, "Cursor", "connection", root="sqlite3") or thing
-    in_transaction = _native(connection, "Connection", "in_transaction", root="sqlite3")
-    if in_transaction is None:
-        return None
-    return Session("sqlite", state="in transaction" if in_transaction else "")
+    """That it is one is all that can be known: each of its getters may wait for the statement that runs."""
+    connection = _or(read(thing, "connection"), thing)
+    return Session("sqlite") if values.is_kind(connection, sqlite3.Connection) else None
 
 
 _DRIVERS: Final[dict[str, Callable[[object], Session | None]]] = {
@@ -306,32 +334,58 @@ def _either(thing: object, *names: str) -> object:
     """Return what a cursor keeps of its connection under one of these names; of a connection itself."""
     for name in names:
         found = values.attribute(thing, name)
-        if found is not values.MISSING and found is not None and _root(type(found)) in {*_DRIVERS, "weakref"}:
+        if found is not values.MISSING and found is not None and _root(type(found)) in _DRIVERS:
             return found
     return thing
 
 
-def _native(thing: object, kind_name: str, name: str, *, root: str) -> Any:
-    """Read what a driver's class in C keeps, by that class's own means; None: it is none of these."""
-    for kind in values.kinds(thing):
-        if _name_of(kind) == kind_name and _root(kind) == root:
-            found = values.class_attribute(kind, name)
-            return found.__get__(thing, kind) if found is not values.MISSING else None  # type: ignore[attr-defined]
-    return None
+def _or(found: object, other: object) -> object:
+    return other if found is values.MISSING or found is None else found
 
 
-def _addresses(number: int) -> tuple[str, str]:
+def _addresses(number: object) -> tuple[str, str]:
     """Return the peer's address and ours, of a socket's descriptor."""
-    seen = descriptor(number) if number >= 0 else None
+    seen = descriptor(number) if type(number) is int and number >= 0 else None
     return (seen.peer, seen.local) if seen is not None else ("", "")
 
 
 def transport_addresses(transport: object) -> tuple[str, str]:
     """Return the peer's address and ours, of a transport of asyncio or uvloop."""
-    if transport is values.MISSING or _root(type(transport)) not in {"asyncio", "uvloop"}:
-        return "", ""
-    information: Any = transport
-    return address(information.get_extra_info("peername")), address(information.get_extra_info("sockname"))
+    root = _root(type(transport))
+    if root == "asyncio":
+        below = values.attribute(values.attribute(transport, "_ssl_protocol"), "_transport")  # TLS has one below it
+        known = values.attribute(transport if below is values.MISSING else below, "_extra")
+        return address(values.element(known, "peername")), address(values.element(known, "sockname"))
+    return _of_uvloop(transport) if root == "uvloop" else ("", "")
+
+
+def _of_uvloop(transport: object, depth: int = 3) -> tuple[str, str]:
+    """Ask the kernel by the socket that the transport was given, if there is one; else the transport, for its own.
+
+    A socket that it was given may be of a class of the host's, whose methods it would call.
+    """
+    kept = gc.get_referents(transport)
+    for one in kept:
+        if (number := read(one, "fileno")) is not values.MISSING:
+            return _addresses(number)
+    if values.class_name(type(transport)) in _TLS:
+        below = next((one for one in kept if _root(type(one)) == "uvloop" and _is_below(one, transport)), None)
+        return ("", "") if below is None or not depth else _of_uvloop(below, depth - 1)
+    peer, local = (read(transport, "get_extra_info", name) for name in ("peername", "sockname"))
+    return address(peer), address(local)
+
+
+_TLS: Final = frozenset({"uvloop.loop._SSLProtocolTransport", "uvloop.loop.SSLProtocol"})
+
+
+def _is_below(one: object, transport: object) -> bool:
+    """Of TLS: from its transport to its protocol, and from there to the transport that carries it."""
+    name = values.class_name(type(one))
+    is_upper = values.class_name(type(transport)) == "uvloop.loop._SSLProtocolTransport"
+    return name == "uvloop.loop.SSLProtocol" if is_upper else name in _CARRIERS
+
+
+_CARRIERS: Final = frozenset({"uvloop.loop.TCPTransport", "uvloop.loop.UnixTransport"})
 
 
 def address(name: object) -> str:

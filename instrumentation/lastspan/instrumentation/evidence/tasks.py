@@ -24,10 +24,12 @@ from types import (
     FunctionType,
     GeneratorType,
     GetSetDescriptorType,
+    MemberDescriptorType,
 )
 from typing import Any, Final, TypeAlias
 
-from . import values
+from . import futures, values
+from .reads import read
 
 Work: TypeAlias = "asyncio.Task[Any] | concurrent.futures.Future[Any] | threading.Thread | None"
 """Where a chain ends: a task that runs now, work of an executor, a thread; or None: nothing that has frames."""
@@ -55,13 +57,13 @@ def chain(task: asyncio.Task[Any]) -> tuple[list[FrameType], Work]:
     awaited: Any = task
     while awaited is not None and id(awaited) not in passed and len(passed) < _TASKS_MAX:
         passed.add(id(awaited))
-        if isinstance(awaited, asyncio.Task):
+        if futures.is_task(awaited):
             if is_running(awaited) and awaited is not task:
                 return frames[-_FRAMES_MAX:], awaited
-            own = list(coroutine_frames(awaited.get_coro()))
+            own = list(coroutine_frames(futures.coroutine_of(awaited)))
             frames += own
             awaited = _awaited_by(awaited, own)
-        elif isinstance(awaited, concurrent.futures.Future | threading.Thread):
+        elif values.is_kind(awaited, concurrent.futures.Future) or values.is_kind(awaited, threading.Thread):
             return frames[-_FRAMES_MAX:], awaited
         else:
             awaited = _behind(awaited)
@@ -70,16 +72,21 @@ def chain(task: asyncio.Task[Any]) -> tuple[list[FrameType], Work]:
 
 def is_running(task: asyncio.Task[Any]) -> bool:
     """Say whether a task is the one that its loop runs now."""
+    return running_in(futures.loop_of(task)) is task
+
+
+def running_in(loop: Any) -> asyncio.Task[Any] | None:
+    """Return the task that a loop runs now."""
     try:
-        return asyncio.current_task(task.get_loop()) is task
+        return asyncio.current_task(loop) if loop is not values.MISSING and futures.is_known(loop) else None
     except RuntimeError:  # the loop is closed
-        return False
+        return None
 
 
 def awaited(task: asyncio.Task[Any]) -> weakref.ref[asyncio.Future[Any]] | None:
     """Return the future that a task waits for, kept alive by nobody here; a future has one such reference only."""
-    future = getattr(task, "_fut_waiter", None)
-    return weakref.ref(future) if isinstance(future, asyncio.Future) else None
+    future = futures.awaited_by(task)
+    return weakref.ref(future) if futures.is_future(future) else None
 
 
 def main_task(frames: list[FrameType]) -> asyncio.Task[Any] | None:
@@ -94,7 +101,7 @@ def main_task(frames: list[FrameType]) -> asyncio.Task[Any] | None:
         if (name := _RUNS.get(code.co_name)) is None:
             continue
         task = variable(frames[index], name)
-        if isinstance(task, asyncio.Task) and not task.done() and not is_running(task):
+        if futures.is_task(task) and not futures.is_done(task) and not is_running(task):
             del frames[index + 1 :]
             return task
     return None
@@ -112,7 +119,7 @@ def coroutine_frames(awaited: Any) -> Iterator[FrameType]:
 def coroutines(awaited: Any) -> Iterator[tuple[FrameType, object]]:
     """Do the same; yield the coroutine or generator beside its frame."""
     for _ in range(_AWAITS_MAX):
-        if type(awaited).__name__ in _OPAQUE:
+        if _is_opaque(awaited):
             awaited = _wrapped(awaited)
         frame, inner = _parts(awaited)
         if frame is None:
@@ -133,8 +140,8 @@ def _bridged(frame: FrameType) -> list[FrameType]:
     if not any(values.class_name(kind) == "greenlet.greenlet" for kind in values.kinds(context)):
         return []
     found: list[FrameType] = []
-    inner = context.gr_frame  # type: ignore[attr-defined]
-    while inner is not None and len(found) < _FRAMES_MAX:
+    inner = read(context, "gr_frame")
+    while type(inner) is FrameType and len(found) < _FRAMES_MAX:
         found.append(inner)
         inner = inner.f_back
     return found[::-1]
@@ -143,11 +150,11 @@ def _bridged(frame: FrameType) -> list[FrameType]:
 def thread_of_library(frames: list[FrameType]) -> int | None:
     """Return the thread of a library's own that works for a task with these frames: aiosqlite has one a connection."""
     for frame in frames[:-_WAITING_MAX:-1]:
-        if (where := _OWN_THREADS.get(frame.f_code.co_name)) is not None and frame.f_globals.get("__name__") == where:
+        if (where := _OWN_THREADS.get(frame.f_code.co_name)) is not None and values.module_name(frame) == where:
             owner = variable(frame, "self")
             thread = _plain(owner, "_thread") or owner  # until 0.21 a connection was a thread
             ident = _plain(thread, "_ident")
-            return ident if isinstance(ident, int) else None
+            return ident if type(ident) is int else None
     return None
 
 
@@ -172,26 +179,26 @@ def work_waited_for(frames: list[FrameType]) -> concurrent.futures.Future[Any] |
         if code.co_filename != _FUTURES or (name := _WAITS.get(code.co_name)) is None:
             continue
         found = variable(frame, name)
-        futures = tuple(found) if isinstance(found, (list, tuple, set, frozenset)) else (found,)
-        left = [one for one in futures if isinstance(one, concurrent.futures.Future) and one._state in _OPEN]
-        return next((one for one in left if one._state == "RUNNING"), next(iter(left), None))
+        works = tuple(found) if values.is_exactly(found, list, tuple, set, frozenset) else (found,)
+        of_executors = [one for one in works if values.is_kind(one, concurrent.futures.Future)]
+        left = [one for one in of_executors if _plain(one, "_state") in _OPEN]
+        return next((one for one in left if _plain(one, "_state") == "RUNNING"), next(iter(left), None))
     return None
 
 
 def task_behind(work: Work) -> asyncio.Task[Any] | None:
     """Return the task that a thread waits for by `run_coroutine_threadsafe`; None: its work is no task's."""
     callbacks = _plain(work, "_done_callbacks")
-    for callback in list(callbacks) if isinstance(callbacks, list) else ():
+    for callback in list(callbacks) if type(callbacks) is list else ():
         if type(callback) is FunctionType and callback.__code__.co_name == "_call_check_cancel":
             source = _enclosed(callback, "source")
-            return source if isinstance(source, asyncio.Task) and not source.done() else None
+            return source if futures.is_task(source) and not futures.is_done(source) else None
     return None
 
 
 def loop_thread(task: asyncio.Task[Any]) -> int:
     """Return the thread that runs a task's loop; 0: none does."""
-    found = getattr(task.get_loop(), "_thread_id", None)
-    return found if isinstance(found, int) else 0
+    return futures.thread_of(futures.loop_of(task))
 
 
 def joined_thread(frames: list[FrameType]) -> int | None:
@@ -199,7 +206,7 @@ def joined_thread(frames: list[FrameType]) -> int | None:
     for frame in frames[:-_WAITING_MAX:-1]:
         if frame.f_code.co_name == "join" and frame.f_code.co_filename == threading.__file__:
             ident = _plain(variable(frame, "self"), "_ident")
-            return ident if isinstance(ident, int) else None
+            return ident if type(ident) is int else None
     return None
 
 
@@ -211,12 +218,12 @@ _WAITS: Final = {"result": "self", "exception": "self", "wait": "fs", "as_comple
 
 def within(frames: list[FrameType], work: Work) -> list[FrameType]:
     """Return, of a thread's frames, those of the work that it runs: not the executor's or the loop's around them."""
-    if work is None or isinstance(work, threading.Thread):
+    if work is None or values.is_kind(work, threading.Thread):
         own = (index for index, frame in enumerate(frames) if frame.f_code.co_filename != threading.__file__)
         return frames[next(own, 0) :]
     outermost = None
-    if isinstance(work, asyncio.Task):
-        outermost = _parts(work.get_coro())[0]
+    if futures.is_task(work):
+        outermost = _parts(futures.coroutine_of(work))[0]
     for index, frame in enumerate(frames):
         if frame is outermost:
             return frames[index:]
@@ -235,7 +242,7 @@ def _awaited_by(task: asyncio.Task[Any], frames: list[FrameType]) -> Any:
     for frame in reversed(frames[-2:]):  # `as_completed` itself waits in a queue's function
         if (children := _children(frame, task)) is not None:
             return first(children)
-    return getattr(task, "_fut_waiter", None)
+    return futures.awaited_by(task)
 
 
 def _children(frame: FrameType, task: asyncio.Task[Any]) -> Iterable[Any] | None:
@@ -246,7 +253,7 @@ def _children(frame: FrameType, task: asyncio.Task[Any]) -> Iterable[Any] | None
     match code.co_name:
         case "wait_for":  # a coroutine from 3.12 on: then it is awaited by this very task
             future = variable(frame, "fut")
-            return [future] if isinstance(future, asyncio.Future) else None
+            return [future] if futures.is_future(future) else None
         case "_wait":
             return _some(variable(frame, "fs"))
         case "__aexit__" | "_aexit":
@@ -255,30 +262,38 @@ def _children(frame: FrameType, task: asyncio.Task[Any]) -> Iterable[Any] | None
         case "_wait_for_one" if "self" in code.co_varnames:
             return _some(_plain(variable(frame, "self"), "_todo"))
         case "_wait_for_one":
-            return _completing(variable(frame, "done"), task.get_loop())
+            return _completing(variable(frame, "done"), futures.loop_of(task))
         case _:
             return None
 
 
 def _worker_thread(frame: FrameType) -> threading.Thread | None:
     """Return the thread to which anyio has given work; it has an executor of its own."""
-    if frame.f_code.co_name != "run_sync_in_worker_thread" or frame.f_globals.get("__name__") != _ANYIO:
+    if frame.f_code.co_name != "run_sync_in_worker_thread" or values.module_name(frame) != _ANYIO:
         return None
     worker = variable(frame, "worker")
-    return worker if isinstance(worker, threading.Thread) else None
+    return worker if values.is_kind(worker, threading.Thread) else None
 
 
 _ANYIO: Final = "anyio._backends._asyncio"
 
 
 def _is_group(group: object) -> bool:
-    kind = type(group)
-    return kind.__name__ == "TaskGroup" and kind.__module__.partition(".")[0] in {"asyncio", "anyio"}
+    module, _, name = values.class_name(type(group)).rpartition(".")
+    return name == "TaskGroup" and module.partition(".")[0] in {"asyncio", "anyio"}
 
 
-def _completing(queue: object, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any]]:
+def _completing(queue: object, loop: object) -> list[asyncio.Task[Any]]:
     """Return the tasks that `as_completed` waits for, before Python 3.13: those that will go into its queue."""
-    return {task for task in asyncio.all_tasks(loop) if any(_puts_into(one, queue) for one in _callbacks(task))}
+    try:
+        known: list[Any] = [
+            task for name in ("_scheduled_tasks", "_all_tasks") for task in getattr(asyncio.tasks, name, ())
+        ]
+    except RuntimeError:  # one was added meanwhile
+        return []
+    open_ones = [task for task in known if futures.loop_of(task) is loop and not futures.is_done(task)]
+    found = [task for task in open_ones if any(_puts_into(one, queue) for one in _callbacks(task))]
+    return sorted(found, key=_number)
 
 
 def _puts_into(callback: FunctionType, queue: object) -> bool:
@@ -287,10 +302,10 @@ def _puts_into(callback: FunctionType, queue: object) -> bool:
 
 def _behind(future: Any) -> Any:
     """Return what a plain future stands for: the first of a gathering, what a shield protects, work of an executor."""
-    if not isinstance(future, asyncio.Future):
+    if not futures.is_future(future):
         return None
     if type(future) is _Gathering:
-        return first(_some(future._children) or ())  # type: ignore[attr-defined]
+        return first(_some(_plain(future, "_children")) or ())
     for callback in _callbacks(future):
         if (name := _BEHIND.get(callback.__code__.co_name)) is not None:
             return _enclosed(callback, name)
@@ -303,31 +318,31 @@ _BEHIND: Final = {"_outer_done_callback": "inner", "_call_check_cancel": "source
 
 def _callbacks(future: asyncio.Future[Any]) -> Iterator[FunctionType]:
     """Return asyncio's own functions that are called when a future is done."""
-    for callback, _ in list(getattr(future, "_callbacks", None) or ()):
+    for callback, _ in futures.callbacks_of(future):
         if type(callback) is FunctionType and callback.__code__.co_filename.startswith(_ASYNCIO):
             yield callback
 
 
-def first(futures: Iterable[Any]) -> Any:
+def first(several: Iterable[Any]) -> Any:
     """Return the one that runs now, for it keeps the others waiting; else the oldest that is not done."""
-    left = [future for future in futures if isinstance(future, asyncio.Future) and not future.done()]
-    if not isinstance(futures, list):
+    left = [future for future in several if futures.is_future(future) and not futures.is_done(future)]
+    if type(several) is not list:
         left.sort(key=_number)
-    return next((one for one in left if isinstance(one, asyncio.Task) and is_running(one)), next(iter(left), None))
+    return next((one for one in left if futures.is_task(one) and is_running(one)), next(iter(left), None))
 
 
 def _number(future: asyncio.Future[Any]) -> int:
     """Tasks are numbered in their default names; a set of them knows no other order."""
-    digits = future.get_name().rpartition("-")[2] if isinstance(future, asyncio.Task) else ""
+    digits = futures.name_of(future).rpartition("-")[2] if futures.is_task(future) else ""
     return int(digits) if digits.isdecimal() else sys.maxsize
 
 
-def _some(futures: object) -> list[Any] | set[Any] | None:
+def _some(several: object) -> list[Any] | tuple[Any, ...] | None:
     """Return futures of a list, or a copy of a set of them: it may change while it is read."""
-    if isinstance(futures, list):
-        return futures[:_CHILDREN_MAX]
-    if isinstance(futures, set | frozenset) and len(futures) <= _CHILDREN_MAX:
-        return set(futures)
+    if type(several) is list:
+        return several[:_CHILDREN_MAX]
+    if (type(several) is set or type(several) is frozenset) and len(several) <= _CHILDREN_MAX:
+        return tuple(several)
     return None
 
 
@@ -336,21 +351,23 @@ def _some(futures: object) -> list[Any] | set[Any] | None:
 
 def _parts(awaited: Any) -> tuple[FrameType | None, Any]:
     """Return the frame of a coroutine or generator, and what it awaits."""
-    if isinstance(awaited, CoroutineType):
+    kind = type(awaited)
+    if kind is CoroutineType:
         return awaited.cr_frame, awaited.cr_await
-    if isinstance(awaited, GeneratorType):
+    if kind is GeneratorType:
         return awaited.gi_frame, awaited.gi_yieldfrom
-    if isinstance(awaited, AsyncGeneratorType):
+    if kind is AsyncGeneratorType:
         return awaited.ag_frame, awaited.ag_await
-    if isinstance(vars(type(awaited)).get("cr_frame"), GetSetDescriptorType):  # Cython's
-        return awaited.cr_frame, awaited.cr_await
+    frame, inner = (values.class_attribute(kind, name) for name in ("cr_frame", "cr_await"))
+    if type(frame) is GetSetDescriptorType and type(inner) in (GetSetDescriptorType, MemberDescriptorType):  # Cython's
+        return frame.__get__(awaited, kind), inner.__get__(awaited, kind)  # type: ignore[attr-defined]
     return None, None
 
 
 def _wrapped(awaited: Any) -> Any:
     """Return the coroutine or generator inside one of the interpreter's own wrappers."""
     for _ in range(3):
-        if type(awaited).__name__ not in _OPAQUE or type(awaited).__module__ != "builtins":
+        if not _is_opaque(awaited):
             return awaited
         inner = gc.get_referents(awaited)
         awaited = next((one for one in inner if _is_awaitable(one)), None)
@@ -358,8 +375,12 @@ def _wrapped(awaited: Any) -> Any:
 
 
 def _is_awaitable(candidate: object) -> bool:
-    is_known = isinstance(candidate, CoroutineType | AsyncGeneratorType | GeneratorType)
-    return is_known or type(candidate).__name__ in _OPAQUE
+    return values.is_exactly(candidate, CoroutineType, AsyncGeneratorType, GeneratorType) or _is_opaque(candidate)
+
+
+def _is_opaque(candidate: object) -> bool:
+    module, _, name = values.class_name(type(candidate)).rpartition(".")
+    return name in _OPAQUE and module == "builtins"
 
 
 def _work_item(frame: FrameType | None) -> FrameType | None:
@@ -384,10 +405,8 @@ def _enclosed(function: FunctionType, name: str) -> Any:
 
 def _plain(thing: object, name: str) -> Any:
     """Read an attribute that is kept in the object itself: nothing of the application's runs."""
-    try:
-        return object.__getattribute__(thing, "__dict__").get(name)
-    except AttributeError:
-        return None
+    found = values.attribute(thing, name)
+    return None if found is values.MISSING else found
 
 
 def variable(frame: FrameType, name: str) -> Any:

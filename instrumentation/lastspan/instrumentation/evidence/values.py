@@ -261,6 +261,17 @@ def class_attribute(kind: type, name: str) -> object:
     return MISSING
 
 
+def own_attribute(kind: type, name: str) -> object:
+    """Return what a class itself has under a name, without binding it."""
+    return _namespace(kind).get(name, MISSING)
+
+
+def module_name(frame: FrameType) -> str:
+    """Return the name of the module that a frame's function is of."""
+    name = _entry(frame.f_globals, "__name__")
+    return name if type(name) is str else ""
+
+
 def attribute(owner: object, name: str, depth: int = 0) -> object:
     """Return an attribute that is plainly stored: in the instance, in a slot, in the class or the module.
 
@@ -286,6 +297,8 @@ def attribute(owner: object, name: str, depth: int = 0) -> object:
                 return member
         found = class_attribute(owner, name)  # type: ignore[arg-type]
         return MISSING if found is not MISSING and _is_descriptor(found) else found
+    if of_class is MISSING and class_attribute(kind, "__dict__") is MISSING:
+        return _kept(owner, name)
     stored = _stored(owner)
     if stored is not None and (found := _stored_entry(stored, name)) is not MISSING:
         return found
@@ -333,6 +346,14 @@ def _slot(slot: types.MemberDescriptorType, owner: object) -> object:
     try:
         return slot.__get__(owner, type(owner))
     except (AttributeError, TypeError):  # nothing in it
+        return MISSING
+
+
+def _kept(owner: object, name: str) -> object:
+    """Read an instance whose class, in C, gives out no dictionary; the class itself has nothing of the name."""
+    try:
+        return object.__getattribute__(owner, name)
+    except AttributeError:
         return MISSING
 
 

@@ -10,10 +10,11 @@ import sys
 import threading
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
-from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from . import source, tasks, values
+from . import futures, source, tasks, values
 from .frames import _current_frames, line_of
+from .reads import read
 from .source import Expr
 from .values import MISSING
 
@@ -54,7 +55,7 @@ class Wait(NamedTuple):
     @classmethod
     def of_task(cls, node: Node, stack: list[FrameType]) -> Wait:
         """Return the wait for another task, or for a thread that works for it, to end."""
-        name = f"task {node.get_name()}" if isinstance(node, asyncio.Task) else "a thread"
+        name = f"task {futures.name_of(node)}" if futures.is_task(node) else "a thread"
         caller = _caller(stack) or stack[0]
         return cls(id(node), "asyncio.Task", "task", name, short_place(*_place(caller, None)), None, nodes=(node,))
 
@@ -313,7 +314,7 @@ def core(value: object) -> object:
 def is_free(lock: object) -> bool:
     """Say whether nobody holds the lock: then whoever seems to wait for it has just got it."""
     if _is_native(type(lock), "lock"):
-        return not lock.locked()  # type: ignore[attr-defined]
+        return read(lock, "locked") is False
     if values.is_kind(lock, asyncio.Lock):
         return values.attribute(lock, "_locked") is False
     return _owner(lock) == 0
@@ -332,8 +333,8 @@ def _owner(lock: object) -> int | None:
     if _name(type(lock)) == "_ModuleLock":
         owner = values.attribute(lock, "owner")
         return owner if type(owner) is int else None
-    kind = next((kind for kind in values.kinds(lock) if _is_native(kind, "RLock")), None)
-    found = _OWNER.search(str(kind.__dict__["__repr__"](lock))) if kind is not None else None
+    text = read(lock, "__repr__")
+    found = _OWNER.search(text) if type(text) is str else None
     return int(found[1]) if found else None
 
 
@@ -348,19 +349,14 @@ def _class_in(value: object, module: str) -> type | None:
 def task_wait(task: asyncio.Task[Any], stack: list[FrameType]) -> Wait | None:
     """Say for whom a task waits: for another task, or for a thread that works for it."""
     awaited = tasks._awaited_by(task, stack[1::-1])
-    if awaited is not None and not is_task(awaited) and not values.is_kind(awaited, threading.Thread):
+    if awaited is not None and not futures.is_task(awaited) and not values.is_kind(awaited, threading.Thread):
         awaited = tasks._behind(awaited)
     node: Node = awaited
     if values.is_kind(awaited, threading.Thread):
         node = tasks._plain(awaited, "_ident")
-    elif not is_task(awaited):
+    elif not futures.is_task(awaited):
         node = tasks.executor_thread(awaited, _current_frames()) if awaited is not None else None
     return None if node is None or not stack else Wait.of_task(node, stack)
-
-
-def is_task(value: object) -> TypeGuard[asyncio.Task[Any]]:
-    """Say whether it is a task, without asking it."""
-    return values.is_kind(value, asyncio.Task)  # isinstance() would ask its `__class__`
 
 
 def _name(kind: type) -> str:
@@ -369,8 +365,7 @@ def _name(kind: type) -> str:
 
 def module_of(frame: FrameType) -> str:
     """Return the name of the module that a frame's function is of."""
-    name = frame.f_globals.get("__name__")
-    return name if type(name) is str else ""
+    return values.module_name(frame)
 
 
 def _waited_nodes(owner: object, word: str) -> tuple[Node, ...]:

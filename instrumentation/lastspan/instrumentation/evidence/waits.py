@@ -17,7 +17,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
-from types import BuiltinFunctionType, BuiltinMethodType, CodeType, FrameType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    BuiltinMethodType,
+    CodeType,
+    FrameType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    ModuleType,
+)
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .. import clean
@@ -125,8 +133,7 @@ def _goes_before(outer: _Found, inner: _Found, around: tuple[FrameType, ...]) ->
 
 def _known(frame: FrameType) -> _Found | None:
     """Return how a call is named, and what it waits for."""
-    module = frame.f_globals.get("__name__")
-    if type(module) is not str:
+    if not (module := values.module_name(frame)):
         return None
     code = frame.f_code
     if (rows := _BY_NAME.get(module)) is not None and (candidates := rows.get(code.co_name)) is not None:
@@ -147,7 +154,7 @@ def _lock_of_others(frame: FrameType) -> _Found | None:
         return None
     owner = values.variable(frame, "self")
     name = next((name for kind in values.kinds(owner) if _LOCK_LIKE.search(name := _type_name(kind)[1])), "")
-    module = frame.f_globals["__name__"]
+    module = values.module_name(frame)
     if not name or module.startswith(_OWN_ROWS):
         return None
     path = next((f"{{self.{one}}}" for one in _PATHS if os.sep in plain(values.attribute(owner, one))), "")
@@ -260,7 +267,7 @@ def _bounded(found: Wait, frames: tuple[FrameType, ...]) -> Wait:
 
 
 def _is_wait_for(frame: FrameType) -> bool:
-    return frame.f_code.co_name == "wait_for" and frame.f_globals.get("__name__") == "asyncio.tasks"
+    return frame.f_code.co_name == "wait_for" and values.module_name(frame) == "asyncio.tasks"
 
 
 def _replaced(found: Wait, *, timeout: float | None, is_unbounded: bool | None) -> Wait:
@@ -439,10 +446,18 @@ def _calls(node: ast.expr, frame: FrameType, *, is_entering: bool) -> Iterator[s
     if type(function) in (BuiltinFunctionType, BuiltinMethodType):
         yield _function_name(function)
     elif _type_name(type(function))[1] == "cython_function_or_method":
-        compiled: Any = function
-        yield f"{_public(compiled.__module__)}.{compiled.__qualname__}"
+        module, name = (_of_compiled(function, name) for name in ("__module__", "__qualname__"))
+        yield f"{_public(module)}.{name}"
     if isinstance(node.func, ast.Attribute):
         yield from _named(_classes(node.func.value, frame), node.func.attr)
+
+
+def _of_compiled(function: object, name: str) -> str:
+    """Read an attribute of a function of Cython's, which its type keeps in C."""
+    found: Any = values.class_attribute(type(function), name)
+    is_field = type(found) in (GetSetDescriptorType, MemberDescriptorType)
+    value = found.__get__(function, type(function)) if is_field else None
+    return value if type(value) is str else ""
 
 
 def _classes(node: ast.expr, frame: FrameType) -> tuple[type, ...]:
@@ -457,11 +472,11 @@ def _classes(node: ast.expr, frame: FrameType) -> tuple[type, ...]:
             return values.bases(made)  # type: ignore[arg-type]
         if isinstance(node.func, ast.Attribute):
             value = values.evaluate(node.func.value, frame)
-    return () if value is values.MISSING or isinstance(value, ModuleType) else values.kinds(value)
+    return () if value is values.MISSING or type(value) is ModuleType else values.kinds(value)
 
 
 def _methods(owner: object, method: str) -> Iterable[str]:
-    return [] if owner is values.MISSING or isinstance(owner, ModuleType) else _named(values.kinds(owner), method)
+    return [] if owner is values.MISSING or type(owner) is ModuleType else _named(values.kinds(owner), method)
 
 
 def _named(kinds: tuple[type, ...], method: str) -> list[str]:
