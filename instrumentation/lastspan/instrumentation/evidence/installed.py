@@ -113,7 +113,8 @@ def is_own(found: Origin, filename: str, package: str, layout: Layout) -> bool:
         return False
     if found.inside.startswith((f"{package}/", f"{package}.py")):
         return True
-    return layout.brings.get(package) == {found.distribution}  # of several it is a namespace
+    brings = layout.brings.get(package, frozenset())
+    return len(brings) == 1 and found.distribution in brings  # of several it is a namespace
 
 
 def normal(path: str) -> str:
