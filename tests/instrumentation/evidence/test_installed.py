@@ -259,3 +259,10 @@ def test_compiled_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not installed.is_application("/build/7/waitlib/inner.py")
     assert not installed.is_application("waitlib/quick.pyx")
     assert installed.is_application("/build/7/shop/queue.py")
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """Programs that write code give each piece a name of its own."""
+    for number in range(installed._FILES_MAX + 100):
+        installed.is_application(f"<written {number}>")
+    assert len(installed._known) <= installed._FILES_MAX
