@@ -244,7 +244,7 @@ class Lazy(ModuleType):
 def test_modules_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lazy one stays as it is; what is no module is none."""
     monkeypatch.setitem(sys.modules, "lazy_one", Lazy("lazy_one"))
-    monkeypatch.setitem(sys.modules, "odd_one", 42)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "odd_one", 42)
     assert installed.is_application("/build/lazy_one.py")
     assert installed.is_application("/build/odd_one.py")
 
@@ -259,3 +259,10 @@ def test_compiled_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not installed.is_application("/build/7/waitlib/inner.py")
     assert not installed.is_application("waitlib/quick.pyx")
     assert installed.is_application("/build/7/shop/queue.py")
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """Programs that write code give each piece a name of its own."""
+    for number in range(installed._FILES_MAX + 100):
+        installed.is_application(f"<written {number}>")
+    assert len(installed._known) <= installed._FILES_MAX

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.instrumentation.layouts.delivered import CALLS, line, package, said
+from tests.instrumentation.layouts.delivered import CALLS, FOLLOWED, line, package, said
 
 pytestmark = [pytest.mark.layouts, pytest.mark.timeout(900)]
 
@@ -85,6 +85,13 @@ def test_pyinstaller(tools: Path, project: Path, form: str, script: str, package
     )
     program = project / "dist" / "job"
     assert said(program / "job" if program.is_dir() else program, folder=project) == f"{LINE} in {package}"
+
+
+def test_pyinstaller_with_an_executor(tools: Path, project: Path) -> None:
+    """Who waits for an executor is followed to the thread that works for it."""
+    (project / "alone.py").write_text(FOLLOWED)
+    run(tools / "pyinstaller", "--log-level", "ERROR", "-y", "--name", "job", "alone.py", folder=project)
+    assert said(project / "dist" / "job" / "job", folder=project) == f"{line(FOLLOWED)} in __main__"
 
 
 def test_pip_install_target(tools: Path, project: Path) -> None:

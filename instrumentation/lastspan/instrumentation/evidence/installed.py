@@ -113,7 +113,8 @@ def is_own(found: Origin, filename: str, package: str, layout: Layout) -> bool:
         return False
     if found.inside.startswith((f"{package}/", f"{package}.py")):
         return True
-    return layout.brings.get(package) == {found.distribution}  # of several it is a namespace
+    brings = layout.brings.get(package, frozenset())
+    return len(brings) == 1 and found.distribution in brings  # of several it is a namespace
 
 
 def normal(path: str) -> str:
@@ -149,16 +150,20 @@ def _brings(folders: Mapping[str, Listed]) -> dict[str, frozenset[str]]:
 
 def roots(record: str) -> set[str]:
     """Return what a RECORD lists: each package by its outermost folder, and modules that are in none by their file."""
-    files = {line.rsplit(",", 2)[0].strip('"').replace("\\", "/") for line in record.splitlines()}
-    files = {file for file in files if file.endswith(_MODULES) and len(file) <= _LENGTH_MAX}
-    files = {file for file in files if not file.startswith(("/", "../", "__pycache__/"))}
-    packages = {file.rpartition("/")[0] for file in files if file.rpartition("/")[2].startswith("__init__.py")}
-    found = set()
-    for file in files:
-        parts = file.split("/")
-        above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
-        found.add(next((folder for folder in above if folder in packages), file))
-    return found
+    names = (line.rsplit(",", 2)[0] for line in record.splitlines())
+    files = {name for name in names if name.strip('"').endswith(_MODULES) and len(name) <= _LENGTH_MAX}
+    files = {name.strip('"').replace("\\", "/") for name in files}
+    packages = {file.rpartition("/")[0] for file in files if "/__init__.py" in file}
+    return {_root(file, packages) for file in files if not file.startswith(("/", "../", "__pycache__/"))}
+
+
+def _root(file: str, packages: set[str]) -> str:
+    top = file.partition("/")[0]
+    if top in packages:  # mostly: the others are namespaces
+        return top
+    parts = file.split("/")
+    above = ("/".join(parts[:depth]) for depth in range(2, len(parts)))
+    return next((folder for folder in above if folder in packages), file)
 
 
 def gather(path: Sequence[str], environ: Mapping[str, str], *, is_frozen: bool = False) -> Layout:
@@ -274,9 +279,8 @@ def _without_source(filename: str) -> str | None:
 
 _OURS: Final = normal(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _layout = Layout()
-_known: dict[str, Origin | None] = {}
-"""By file. Like the layout the watcher's own."""
-_UNKNOWN: Final = Origin("\0")
+_known: dict[tuple[str, str], bool] = {}
+"""By file and package of the job: it is the application's. Like the layout the watcher's own."""
 _gathered = 0
 
 
@@ -299,13 +303,15 @@ def is_application(filename: str, package: str = "") -> bool:
 
     Code of the job function's own *package* counts even where it is installed, as in some images.
     """
-    found = _known.get(filename, _UNKNOWN)
-    if found is _UNKNOWN:
+    known = _known.get((filename, package))
+    if known is None:
         learn()
         found = _origin(filename)
-        if len(_known) < _FILES_MAX:
-            _known[filename] = found
-    return found is None or is_own(found, filename, package, _layout)
+        known = found is None or is_own(found, filename, package, _layout)
+        if len(_known) >= _FILES_MAX:
+            _known.clear()
+        _known[filename, package] = known
+    return known
 
 
 def _origin(filename: str) -> Origin | None:

@@ -42,12 +42,14 @@ _OPAQUE: Final = frozenset({"async_generator_asend", "async_generator_athrow", "
 """What the interpreter wraps around a coroutine or generator, with no attribute that leads to it."""
 _Gathering: Final = getattr(asyncio.tasks, "_GatheringFuture", None)
 _worker: Final = getattr(concurrent.futures.thread, "_worker", None)
-_FUTURES: Final = concurrent.futures._base.__file__
+# As their code says it: in a frozen program `__file__` names a folder, and code has none.
+_FUTURES: Final = concurrent.futures.Future.__repr__.__code__.co_filename
 _OPEN: Final = frozenset({"PENDING", "RUNNING"})
 """`Future._state`; `done()` takes a lock."""
-_WORK_ITEM: Final = concurrent.futures.thread.__file__
-_ASYNCIO: Final = os.path.dirname(asyncio.__file__) + os.sep
-_LOOP: Final = (_ASYNCIO, selectors.__file__)
+_WORK_ITEM: Final = concurrent.futures.ThreadPoolExecutor.shutdown.__code__.co_filename
+_THREADING: Final = threading.Thread.__repr__.__code__.co_filename
+_ASYNCIO: Final = os.path.dirname(asyncio.run.__code__.co_filename) + os.sep
+_LOOP: Final = (_ASYNCIO, selectors.SelectSelector.select.__code__.co_filename)
 
 
 def chain(task: asyncio.Task[Any]) -> tuple[list[FrameType], Work]:
@@ -204,7 +206,7 @@ def loop_thread(task: asyncio.Task[Any]) -> int:
 def joined_thread(frames: list[FrameType]) -> int | None:
     """Return the thread whose end a thread waits for."""
     for frame in frames[:-_WAITING_MAX:-1]:
-        if frame.f_code.co_name == "join" and frame.f_code.co_filename == threading.__file__:
+        if frame.f_code.co_name == "join" and frame.f_code.co_filename == _THREADING:
             ident = _plain(variable(frame, "self"), "_ident")
             return ident if type(ident) is int else None
     return None
@@ -219,7 +221,7 @@ _WAITS: Final = {"result": "self", "exception": "self", "wait": "fs", "as_comple
 def within(frames: list[FrameType], work: Work) -> list[FrameType]:
     """Return, of a thread's frames, those of the work that it runs: not the executor's or the loop's around them."""
     if work is None or values.is_kind(work, threading.Thread):
-        own = (index for index, frame in enumerate(frames) if frame.f_code.co_filename != threading.__file__)
+        own = (index for index, frame in enumerate(frames) if frame.f_code.co_filename != _THREADING)
         return frames[next(own, 0) :]
     outermost = None
     if futures.is_task(work):
