@@ -71,6 +71,7 @@ MAY_KNOW = {
     "gresearch": {"layout", "logfire", "model", "otlp_json", "proto", "values"},
     "attributes": {"layout", "model", "proto", "tails", "values"},
     "parts": {"evidence", "layout", "model", "proto", "sketch", "values"},
+    "speakers": {"model"},
     "decode": {
         "attributes",
         "calls",
@@ -81,6 +82,7 @@ MAY_KNOW = {
         "model",
         "parts",
         "proto",
+        "speakers",
         "values",
     },
     "databases": {"model"},

@@ -155,7 +155,8 @@ def test_wiring() -> None:
     """Each line says what was found; what is not fine says what to do."""
     fine = {
         "version": "1",
-        "services": [{"service": "billing", "environment": "", "processes": {"running": 2}}],
+        "services": [{"service": "billing", "environment": "", "processes": {"running": 2}, "unseen_frameworks": []}],
+        "without_jobs": [{"service": "web", "environment": "", "frameworks": [], "consumes": False}],
         "received": {"lastspan.span.open": 3, "ignored": 9},
         "dropped": {},
         "jobs": {},
@@ -170,7 +171,11 @@ def test_wiring() -> None:
     assert [line.found for line in lines if line.what in ("workers", "records")] == ["billing: 2 running", "3 received"]
     broken: list[dict[str, Any]] = [
         {"services": []},
-        {"services": [{"service": "", "environment": "", "processes": {"lost": 1}}]},
+        {"services": [{"service": "", "environment": "", "processes": {"lost": 1}, "unseen_frameworks": []}]},
+        {"services": [{"service": "x", "environment": "", "processes": {"running": 1}, "unseen_frameworks": ["rq"]}]},
+        {"without_jobs": [{"service": "x", "environment": "", "frameworks": ["celery"], "consumes": True}]},
+        {"without_jobs": [{"service": "x", "environment": "", "frameworks": ["rq"], "consumes": False}]},
+        {"without_jobs": [{"service": "x", "environment": "", "frameworks": [], "consumes": True}]},
         {"dropped": {"bad_id": 1}},
         {"open_spans": 10},
         {"verdict_age_s": 60.0},

@@ -6,7 +6,10 @@ The clock is the test's; the spans are real ones, on a thread that waits.
 from __future__ import annotations
 
 import gc
+import logging
+import sys
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -607,6 +610,16 @@ def test_one_odd_span_does_not_silence_the_others() -> None:
         assert len(of(made.said, STATE)) >= 4
 
 
+def test_job_frameworks_that_are_loaded_and_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process tells which; a framework that only a client imports, or that we see, is none."""
+    for module in ("rq.worker", "huey", "celery.worker"):
+        monkeypatch.setitem(sys.modules, module, sys)
+    with worker() as made:
+        made.job()
+        [state] = of(made.look(after=2), STATE)
+        assert state.attributes[a.PROCESS_FRAMEWORKS] == ["rq"]
+
+
 class Unreadable:
     """In the place of a package's name: whoever looks with it, fails."""
 
@@ -614,7 +627,7 @@ class Unreadable:
         raise RuntimeError("no")
 
 
-def test_one_odd_stack_does_not_silence_the_others(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_odd_stack_does_not_silence_the_others(said: Callable[[], list[logging.LogRecord]]) -> None:
     """A job whose code cannot be looked at is announced without; it is said once, and the others are seen as ever."""
     with worker() as made:
         odd, job = made.job("odd"), made.job()
@@ -624,7 +637,7 @@ def test_one_odd_stack_does_not_silence_the_others(caplog: pytest.LogCaptureFixt
         assert a.CODE_STACKTRACE not in told["odd"]
         assert a.CODE_STACKTRACE in told["nightly"]
         assert made.run_of(job) is not None
-        assert len([record for record in caplog.records if "cannot be read" in record.message]) == 1
+        assert len([record for record in said() if "cannot be read" in record.message]) == 1
 
 
 # --- properties ---------------------------------------------------------------------------------------------------

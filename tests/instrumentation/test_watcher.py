@@ -43,66 +43,83 @@ class Looks(Announcer):
             assert self._looked.wait_for(condition, 20), self.count
 
 
-def watcher(looks: Looks, sink: Sink, *, tick: float) -> Watcher:
-    exporter = Exporter(Destination(f"{sink.url}/v1/logs", "a test"), dict, pause_max=1)
-    return Watcher(looks, exporter, Turns(), tick=tick, interval=60, metrics=False)
+Watchers = Callable[..., Watcher]
 
 
-def test_it_looks_at_each_tick_and_when_woken(sink: Sink) -> None:
+@pytest.fixture
+def watcher(sink: Sink) -> Iterator[Watchers]:
+    """Makes watchers, and ends them."""
+    made: list[Watcher] = []
+
+    def make(looks: Looks, *, tick: float, pause_max: float = 1) -> Watcher:
+        def exporter() -> Exporter:
+            return Exporter(Destination(f"{sink.url}/v1/logs", "a test"), dict, pause_max=pause_max)
+
+        made.append(Watcher(looks, exporter, Turns(), tick=tick, interval=60, metrics=False))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.goodbye(0)
+
+
+def test_it_looks_at_each_tick_and_when_woken(watcher: Watchers) -> None:
     """Woken, it does not wait for the tick."""
     ticking = Looks()
-    watcher(ticking, sink, tick=0.01).start()
+    watcher(ticking, tick=0.01).start()
     ticking.wait_for(lambda: ticking.count >= 5)
     sleeping = Looks()
-    asleep = watcher(sleeping, sink, tick=3600)
+    asleep = watcher(sleeping, tick=3600)
     asleep.start()
     for woken in range(1, 4):
         asleep.wake()
         sleeping.wait_for(lambda woken=woken: sleeping.count >= woken)  # type: ignore[misc]
 
 
-def test_goodbye_is_said_and_waited_for(sink: Sink) -> None:
+def test_goodbye_is_said_and_waited_for(sink: Sink, watcher: Watchers) -> None:
     """True when it is sent: the last record says that the process stopped."""
     looks = Looks()
-    leaving = watcher(looks, sink, tick=3600)
+    leaving = watcher(looks, tick=3600)
     leaving.start()
     assert leaving.goodbye(20)
     assert sink.of("lastspan.process.state")[-1]["lastspan.process.status"] == "stopped"
 
 
-def test_goodbye_does_not_wait_for_nobody(sink: Sink) -> None:
+def test_goodbye_does_not_wait_for_nobody(sink: Sink, watcher: Watchers) -> None:
     """While sending pauses after a failure, the end of the process is not held up at all."""
     sink.mode = "503"
-    looks = Looks()
-    exporter = Exporter(Destination(f"{sink.url}/v1/logs", "a test"), dict, pause_max=30)
-    leaving = Watcher(looks, exporter, Turns(), tick=0.01, interval=60, metrics=False)
+    leaving = watcher(Looks(), tick=0.01, pause_max=30)
     leaving.start()
     deadline = time.monotonic() + 20
-    while exporter.is_open(time.monotonic()):
+    while leaving._exporter is None or leaving._exporter.is_open(time.monotonic()):
         assert time.monotonic() < deadline
     assert leaving.goodbye(60) is False
 
 
-def test_failures_are_said_once_and_end_it_at_last(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+def test_failures_are_said_once_and_end_it_at_last(watcher: Watchers, caplog: pytest.LogCaptureFixture) -> None:
     """Twenty in a row: then it is off in this process, and says so; a goodbye returns all the same."""
     caplog.set_level(logging.WARNING, logger="lastspan.instrumentation")
     looks = Looks(fails=lambda count: True)
-    failing = watcher(looks, sink, tick=0.001)
+    failing = watcher(looks, tick=0.001)
     failing.start()
     deadline = time.monotonic() + 20
     while "is off in this process" not in caplog.text:
         assert time.monotonic() < deadline
     assert looks.count == 20
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
-    assert failing.goodbye(0.01) is False
+    assert "(ZeroDivisionError < " in caplog.records[0].getMessage()  # what, and where
+    assert failing.goodbye(60) is False  # nobody is there to wait for
 
 
-def test_failures_now_and_then_are_forgiven(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+def test_failures_now_and_then_are_forgiven(watcher: Watchers, caplog: pytest.LogCaptureFixture) -> None:
     """One in a while does not add up over the life of a worker."""
     looks = Looks(fails=lambda count: count % 3 != 0)
-    watching = watcher(looks, sink, tick=0.001)
+    watching = watcher(looks, tick=0.001)
     watching.start()
     looks.wait_for(lambda: looks.count >= 100)
+    deadline = time.monotonic() + 20
+    while "the watcher failed" not in caplog.text:
+        assert time.monotonic() < deadline
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
     assert watching.goodbye(20)
 

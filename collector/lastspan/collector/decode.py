@@ -34,11 +34,15 @@ from .model import (
     SpanClosed,
     SpanFinished,
     SpanOpen,
+    Speaker,
 )
+from .speakers import frameworks_in
 from .values import RecordError, RequestError
 
 _IGNORED = "ignored"
 _ORIGIN, _SPAN, _EVIDENCE = layout.ORIGIN, layout.SPAN, layout.EVIDENCE
+_CONSUMER = 5
+"""`Span.kind` of one that takes a message."""
 _ERROR = 2
 """`Status.code` of a span that failed."""
 
@@ -53,6 +57,8 @@ class Batch(msgspec.Struct):
     """Records of ours that cannot be used, by reason."""
     complaint: str = ""
     """About the first of them, for the sender."""
+    speakers: list[Speaker] = []
+    """Who sends OTLP that is not about jobs."""
 
     def reject(self, problem: RecordError, event: str) -> None:
         """Count one record that cannot be used."""
@@ -67,6 +73,7 @@ class Decoder:
     def __init__(self) -> None:
         self._attributes = Attributes()
         self._resources: dict[bytes, Resource] = {}
+        self._speakers: dict[bytes, tuple[str, str] | None] = {}
         self._types: dict[tuple[Any, ...], JobType] = {}
         self._calls: dict[tuple[Any, ...], Call] = {}
 
@@ -81,6 +88,8 @@ class Decoder:
                     self._records(scope_logs.log_records, resource, batch)
                 else:
                     batch.received[_IGNORED] += len(scope_logs.log_records)
+            if not ours:
+                self._speaks(resource_logs.resource, batch)
         return batch
 
     def traces(self, body: bytes) -> Batch:
@@ -89,12 +98,16 @@ class Decoder:
             return self._foreign_traces(body)
         batch = Batch()
         for resource_spans in _parse(proto.EndedTraces, body).resource_spans:
+            consumes = False
             for scope_spans in resource_spans.scope_spans:
                 batch.received["span"] += len(scope_spans.spans)
                 for span in scope_spans.spans:
+                    consumes = consumes or span.kind == _CONSUMER
                     key = span.trace_id + span.span_id
                     if len(key) == 24:
                         batch.signals.append(SpanFinished(key, _outcome(span), False))
+            scopes = [scope_spans.scope.name for scope_spans in resource_spans.scope_spans]
+            self._speaks(resource_spans.resource, batch, frameworks_in(scopes), consumes)
         return batch
 
     def metrics(self, body: bytes) -> Batch:
@@ -104,7 +117,19 @@ class Decoder:
         batch.received[_IGNORED] = sum(
             len(scope.metrics) for resource in request.resource_metrics for scope in resource.scope_metrics
         )
+        for resource_metrics in request.resource_metrics:
+            self._speaks(resource_metrics.resource.SerializeToString(), batch)
         return batch
+
+    def _speaks(
+        self, raw: bytes, batch: Batch, frameworks: frozenset[str] = frozenset(), consumes: bool = False
+    ) -> None:
+        digest = blake2b(raw, digest_size=16).digest()
+        if digest not in self._speakers:
+            remember(self._speakers, digest, parts.speaker(raw))
+        named = self._speakers.get(digest)
+        if named is not None:
+            batch.speakers.append(Speaker(*named, frameworks, consumes))
 
     def _foreign_traces(self, body: bytes) -> Batch:
         batch = Batch()
@@ -188,7 +213,13 @@ class Decoder:
         open_count = row[layout.OPEN_COUNT]
         complete = open_count is None or open_count <= len(span_ids) // 8
         return ProcessState(
-            origin, parts.status(row[layout.STATUS]), span_ids, complete, parts.children(row), parts.overslept(row)
+            origin,
+            parts.status(row[layout.STATUS]),
+            span_ids,
+            complete,
+            parts.children(row),
+            parts.overslept(row),
+            parts.frameworks(row),
         )
 
     def _durations(self, shape: Shape, record: Any, resource: Resource) -> Durations:

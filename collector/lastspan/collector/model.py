@@ -217,6 +217,19 @@ class ProcessState(msgspec.Struct, frozen=True):
     children: dict[int, Child]
     """Children that run jobs, by pid."""
     overslept: Overslept | None = None
+    frameworks: tuple[str, ...] = ()
+    """Job frameworks that are loaded in it, and whose jobs are not seen."""
+
+
+class Speaker(msgspec.Struct, frozen=True):
+    """Whose OTLP has arrived, and what its spans tell of jobs."""
+
+    service: str
+    environment: str
+    frameworks: frozenset[str] = frozenset()
+    """Job frameworks that its spans come from."""
+    consumes: bool = False
+    """It takes messages."""
 
 
 class Durations(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataP
 
 from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM
 from lastspan.semconv import attributes as a
+from lastspan.semconv.vocabulary import FRAMEWORKS
 
 from . import layout, proto
 from .evidence import Evidence, Lock, Loop, Owned, OwnSession, Repeat, Wait
@@ -107,6 +108,28 @@ def overslept(row: list[Any]) -> Overslept | None:
     """Return for how long a process could not run, if it says so."""
     for_ns = row[layout.OVERSLEPT]
     return None if for_ns is None else Overslept(for_ns, row[layout.OVERSLEPT_CODE] or "")
+
+
+def frameworks(row: list[Any]) -> tuple[str, ...]:
+    """Return the job frameworks of a process that are known by name; nobody else's words are shown."""
+    return tuple(name for name in (row[layout.FRAMEWORKS] or ())[:_MAX_CHILDREN] if name in FRAMEWORKS)
+
+
+def speaker(raw: bytes) -> tuple[str, str] | None:
+    """Return service and environment of a resource; None: it says that it is no Python program."""
+    try:
+        language = next(
+            (
+                pair.value.string_value
+                for pair in proto.Resource.FromString(raw).attributes
+                if pair.key == "telemetry.sdk.language"
+            ),
+            "python",
+        )
+    except DecodeError:
+        return None
+    told = resource(raw)
+    return (told.service, told.environment) if language == "python" else None
 
 
 def sketch(format: str | None, body: bytes) -> tuple[Runs, float]:

@@ -29,6 +29,7 @@ from .learn import Key
 from .lint import Finding, Lint, is_unbounded
 from .model import SUSPECT, CallSeen, DatabaseWait, Kind, Session, Signal, SpanFinished, State
 from .policy import Policy
+from .speakers import Speakers
 from .track import (
     Forgotten,
     JobRow,
@@ -128,6 +129,7 @@ class Pipeline:
         self.databases = DatabaseFacts()
         self.lint = Lint(policy)
         self.facts = Facts(judged_ns=clock())
+        self.speakers = Speakers()
         self.memory: Memory | None = None
         """What is told of all that changes the state; None: it is forgotten at the end."""
         self._decoder = Decoder()
@@ -169,6 +171,7 @@ class Pipeline:
                 batch.complaint = batch.complaint or f"no room ({reason}): {len(tracker.spans)} spans are open"
         if self.memory is not None and observed:
             self.memory(observed, now_ns)
+        self.speakers.take(batch.speakers)
         for record, count in batch.received.items():
             self.facts.received[transport, record] += count
         for reason, count in batch.rejected.items():

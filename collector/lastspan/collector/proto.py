@@ -56,9 +56,10 @@ _MESSAGES: dict[str, list[tuple[str, int, int | str]]] = {
     "ResourceSpans": [("resource", 1, _BYTES), ("scope_spans*", 2, "ScopeSpans")],
     "Traces": [("resource_spans*", 1, "ResourceSpans")],
     # Enough of a finished span to close it.
-    "EndedSpan": [("trace_id", 1, _BYTES), ("span_id", 2, _BYTES), ("status", 15, "Status")],
-    "ScopeEndedSpans": [("spans*", 2, "EndedSpan")],
-    "ResourceEndedSpans": [("scope_spans*", 2, "ScopeEndedSpans")],
+    "EndedSpan": [("trace_id", 1, _BYTES), ("span_id", 2, _BYTES), ("kind", 6, _ENUM32), ("status", 15, "Status")],
+    "Scope": [("name", 1, _STRING)],
+    "ScopeEndedSpans": [("scope", 1, "Scope"), ("spans*", 2, "EndedSpan")],
+    "ResourceEndedSpans": [("resource", 1, _BYTES), ("scope_spans*", 2, "ScopeEndedSpans")],
     "EndedTraces": [("resource_spans*", 1, "ResourceEndedSpans")],
 }
 

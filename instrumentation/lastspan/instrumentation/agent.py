@@ -8,57 +8,80 @@ OTel spans ─┴→ registry → announcer → exporter → OTLP/HTTP
 from __future__ import annotations
 
 import atexit
-import logging
 import os
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind
 
-from . import endpoint, exits
+from . import config_file, endpoint, exits, log
 from .announce import Announcer, Sessions
+from .config_file import ConfigFile
 from .export import Exporter
+from .failures import told_of
 from .family import Assignments, Death, Facts
 from .identity import Identity, worker_id
-from .native import Turns
-from .providers import Providers
+from .native import OneAtATime, Turns
+from .providers import OwnIds, Providers
 from .run import Run
 from .settings import Settings, is_enabled
 from .spans import OpenSpans
 from .version import VERSION
 from .watcher import Watcher
 
-_logger = logging.getLogger(__name__)
+_log = log.Log(__name__)
 
 GOODBYE: Final = 0.5
 """How long the end of a process may wait for us, s."""
+_RETRY_FIRST: Final = 1.0
+_RETRY_MAX: Final = 60.0
+"""Pauses between two attempts to start the watcher's thread, s."""
 
 
 class Agent:
     """One for the process; a child made by fork begins anew."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, file: ConfigFile | None = None) -> None:
+        from . import db_sessions  # which asks for the agent
+
         self.settings = settings
+        self._file = file
         self.spans = OpenSpans(all_spans=settings.announce_all)
         self.providers = Providers(self.spans, record_all=settings.record_all)
+        self._sessions = Sessions(db_sessions.sessions, db_sessions.count)
         self._assignments: Assignments | None = None
         self._watcher: Watcher | None = None
+        self._starting = OneAtATime()
+        """Taken by the thread that starts the watcher, and kept once it runs."""
+        self._retry_at = 0.0
+        self._retry_pause = 0.0
         self._begin(Identity())
-        os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
-        atexit.register(self.goodbye)
 
     def install(self) -> bool:
         """Hook into the process; False, with a line in the log, where this SDK is not one that we know."""
         if not _can_read(self.spans):
-            _logger.warning("lastspan is off: it does not know the spans of this opentelemetry-sdk")
+            _log.warning("lastspan is off: it does not know the spans of this opentelemetry-sdk")
             return False
         worker_id()  # before any child is started: children inherit it
+        log.hush()
         self.providers.watch()
         exits.watch(self.at_once)
         if self.settings.announce_all:
             self.watch()
         return True
+
+    def uninstall(self) -> None:
+        """Take it out again, as far as that can be done."""
+        self.providers.unwatch()
+        exits.unwatch()
+        self.goodbye()
+        log.unhush()
+        self.spans.clear()
 
     def begin(self, run: Run) -> None:
         """The next span that starts on this thread is *run*'s."""
@@ -74,25 +97,51 @@ class Agent:
         self.begin(run)
         run.is_ours = True
         try:
-            return trace.get_tracer("lastspan", VERSION).start_span(
+            return self.providers.job_tracer().start_span(
                 run.name, context=context, kind=kind, attributes=dict(attributes)
             )
         finally:
             self.spans.release()
 
     def watch(self) -> None:
-        """Start the watcher, if it does not run: this process has jobs, or children that have."""
-        if self._watcher is not None:
+        """Start the watcher, if it does not run: this process has jobs, or children that have.
+
+        On a job's thread, so it starts a thread and does nothing else; whoever asks meanwhile goes on without waiting.
+        """
+        now = time.monotonic()
+        if self._watcher is not None or now < self._retry_at or not self._starting.enter():
             return
-        destination = endpoint.resolve(os.environ)
         turns = Turns()
-        exporter = Exporter(destination, self._resource, pause_max=self.settings.interval, breathe=turns)
-        self._watcher = Watcher(
-            self._announcer, exporter, turns, tick=self.settings.tick, interval=self.settings.interval
+        watcher = Watcher(
+            self._announcer,
+            lambda: self._exporter(turns),
+            turns,
+            tick=self.settings.tick,
+            interval=self.settings.interval,
         )
-        self.spans.wake = self._watcher.wake
-        self._watcher.start()
-        _logger.info("lastspan %s sends open spans to %s (%s)", VERSION, destination.address, destination.why)
+        try:
+            watcher.start()
+        except Exception as error:  # no more threads for this user, or none any more: jobs run on, a later one tries
+            self._could_not_start(error, now)
+            self._starting.leave()
+            return
+        self._watcher = watcher  # and nobody enters again: one process, one watcher
+        self.spans.wake = watcher.wake
+
+    def _could_not_start(self, error: Exception, now: float) -> None:
+        if not self._retry_pause:
+            _log.warning(
+                "lastspan cannot start its thread (%s); stuck jobs stay unseen; it tries again at later jobs",
+                error if type(error) is RuntimeError else type(error).__name__,
+            )
+        self._retry_pause = min(self._retry_pause * 2 or _RETRY_FIRST, _RETRY_MAX)
+        self._retry_at = now + self._retry_pause
+
+    def _exporter(self, turns: Turns) -> Exporter:
+        """On the watcher's thread."""
+        destination = endpoint.resolve(os.environ, self._file)
+        _log.info("lastspan %s sends open spans to %s (%s)", VERSION, destination.address, destination.why)
+        return Exporter(destination, self._resource, pause_max=self.settings.interval, breathe=turns)
 
     def watch_children(self, assignments: Assignments, facts: Facts) -> None:
         """This process is the parent of processes that run jobs."""
@@ -115,9 +164,14 @@ class Agent:
 
     def goodbye(self) -> None:
         """The process ends now; waits at most half a second, and not at all where there is nothing to say."""
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None and self._identity.pid == os.getpid():
-            watcher.goodbye(GOODBYE)
+        if self._identity.pid != os.getpid():
+            return
+        until = time.monotonic() + GOODBYE
+        if self._watcher is None:
+            self._starting.enter()  # for good: whoever comes now comes too late
+        else:
+            self._watcher.goodbye(GOODBYE)
+        log.finish(max(until - time.monotonic(), 0.0))
 
     def at_once(self) -> None:
         """The process ends now, whatever it does: who dies with a job that is open has not stopped in good order."""
@@ -128,38 +182,31 @@ class Agent:
 
     def _begin(self, identity: Identity) -> None:
         self._identity = identity
-        self._announcer = Announcer(self.spans, identity, self.settings, self.providers.tracer, _SESSIONS)
-        self._watcher = None
+        self._announcer = Announcer(self.spans, identity, self.settings, self.providers.tracer, self._sessions)
+        self._watcher, self._starting = None, OneAtATime()
+        self._retry_at = self._retry_pause = 0.0
         self._instance_before_fork: object = None
 
     def _resource(self) -> Mapping[str, Any]:
         return self._identity.resource(self.providers.resource_attributes)
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
+        """In the parent."""
         self._instance_before_fork = self.providers.resource_attributes.get("service.instance.id")
 
-    def _after_fork(self) -> None:
-        # In the child of a process with threads: no lock, no import, no log here.
+    def after_fork(self) -> None:
+        """In the child of a process with threads: no lock, no import, no log here."""
         self.spans.clear()
         self._assignments = None
         self._begin(Identity(inherited_instance=self._instance_before_fork))
 
 
-def _sessions_of(run: Run) -> list[str]:
-    from . import db_sessions  # which asks for the agent
-
-    return db_sessions.sessions(run)
-
-
-def _count_sessions(run: Run) -> int:
-    from . import db_sessions
-
-    return db_sessions.count(run)
-
-
-_SESSIONS: Final = Sessions(_sessions_of, _count_sessions)
-
 _agent: Agent | None = None
+_is_off = False
+"""It could not be installed: not to be tried at each job."""
+_loading = OneAtATime()
+_LOADING_SECONDS: Final = 1.0
+"""How long whoever needs lastspan waits for another thread to have loaded it; that takes milliseconds."""
 
 
 def agent() -> Agent | None:
@@ -169,31 +216,77 @@ def agent() -> Agent | None:
 
 def start() -> Agent | None:
     """Load lastspan into this process; twice is once. None where it is switched off."""
-    global _agent
-    if _agent is None and is_enabled(os.environ):
-        candidate = Agent(Settings.from_environ(os.environ))
-        _agent = candidate if candidate.install() else None
+    if _agent is not None or _is_off or not is_enabled(os.environ) or not _loading.enter(_LOADING_SECONDS):
+        return _agent
+    loading = _loading
+    try:
+        return _agent or _load()
+    finally:
+        loading.leave()
+
+
+def _load() -> Agent | None:
+    global _agent, _is_off
+    try:
+        file = config_file.read(os.environ)
+        if file is not None and file.is_disabled:
+            _log.info("lastspan is off: %s says disabled", config_file.OTEL_CONFIG_FILE)
+            _is_off = True
+            return None
+        candidate = Agent(Settings.from_environ(os.environ), file)
+        if candidate.install():
+            _hook_into_process()
+            _agent = candidate
+    except Exception as error:  # whatever goes wrong, the host starts without it
+        _log.warning("lastspan is off: it could not start: %s", told_of(error))
+    _is_off = _agent is None
     return _agent
 
 
 def stop() -> None:
     """Take lastspan out of this process again, as far as that can be done."""
-    global _agent
+    global _agent, _is_off
+    _is_off = False
     if _agent is not None:
-        _agent.providers.unwatch()
-        exits.unwatch()
-        _agent.goodbye()
-        _agent.spans.clear()
+        _agent.uninstall()
         _agent = None
+
+
+_is_hooked = False
+
+
+def _hook_into_process() -> None:
+    """For good: neither kind of hook can be taken back."""
+    global _is_hooked
+    if not _is_hooked:
+        _is_hooked = True
+        os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+        atexit.register(_at_exit)
+
+
+def _before_fork() -> None:
+    if _agent is not None:
+        _agent.before_fork()
+
+
+def _after_fork() -> None:
+    global _loading
+    _loading = OneAtATime()
+    log.forget()
+    if _agent is not None:
+        _agent.after_fork()
+
+
+def _at_exit() -> None:
+    if _agent is not None:
+        _agent.goodbye()
 
 
 def _can_read(spans: OpenSpans) -> bool:
     """Try the registry on a span of a provider of its own."""
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-
-    provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False)
+    provider = TracerProvider(
+        sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False, id_generator=OwnIds()
+    )
     provider.add_span_processor(spans)
     run = Run("self-check")
     spans.claim(run)

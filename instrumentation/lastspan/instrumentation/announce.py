@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Callable, Container, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
+from lastspan.semconv.vocabulary import FRAMEWORKS, SUPPORTED_FRAMEWORKS
 
 from . import clean
 from .accepted import Accepted
@@ -524,6 +526,7 @@ class Announcer:
             a.PROCESS_CPU_TIME: usage.ru_utime + usage.ru_stime,
             a.PROCESS_RSS: None if self._is_hurried else _resident_bytes(),
             a.PROCESS_DROPPED: self.dropped + self._spans.dropped + self.durations.overflowed,
+            a.PROCESS_FRAMEWORKS: _unseen_frameworks() or None,
         }
         if self._children:
             attributes[a.PROCESS_CHILD_PIDS] = [child.pid for child in self._children]
@@ -564,6 +567,11 @@ def _repeated(repeats: Repeats, told: Mapping[str, Any], now: float) -> dict[str
 
 def _key(run: Run, span_name: str | None, outcome: str | None) -> Key:
     return Key(clean.text(run.name), clean.text(run.queue), run.system, span_name, outcome)
+
+
+def _unseen_frameworks() -> list[str]:
+    """Job frameworks that are loaded here and whose jobs we do not see."""
+    return [name for name, module in FRAMEWORKS.items() if module in sys.modules and name not in SUPPORTED_FRAMEWORKS]
 
 
 def _job_facts(run: Run) -> dict[str, Any]:

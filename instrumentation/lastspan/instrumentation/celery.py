@@ -7,7 +7,6 @@ Parent of a prefork pool: task_received, task_failure (hard limit, worker lost),
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -27,11 +26,12 @@ from lastspan.semconv import attributes as a
 from lastspan.semconv.duration import parse
 
 from . import agent as lastspan
+from . import log
 from .family import Assignment, Death
 from .run import Run
 from .spans import RUN_KEY
 
-_logger = logging.getLogger(__name__)
+_log = log.Log(__name__)
 
 SYSTEM: Final = "celery"
 _OUTCOMES: Final = {states.SUCCESS: "ok", states.RETRY: "retry", states.REVOKED: "revoked", states.IGNORED: "ok"}
@@ -91,8 +91,8 @@ def _guarded(receiver: Callable[..., None]) -> Callable[..., None]:
     def guarded(**kwargs: Any) -> None:
         try:
             receiver(**kwargs)
-        except Exception:  # a guest never raises
-            _logger.debug("lastspan: %s failed", receiver.__name__, exc_info=True)
+        except Exception as error:  # a guest never raises
+            _log.fault(f"lastspan: {receiver.__name__} failed", error)
 
     guarded.__name__ = receiver.__name__
     return guarded
@@ -337,8 +337,9 @@ def _is_prefork_parent() -> bool:
 
 def _assignments() -> Sequence[Assignment]:
     """The tasks that children of this pool run now; asked by the watcher's thread."""
-    from celery.worker import state
-
+    state = sys.modules.get("celery.worker.state")  # this is the watcher's thread: it imports nothing
+    if state is None:
+        return ()
     for _ in range(3):
         try:
             requests = list(state.active_requests)

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit, urlunsplit
 from opentelemetry.util.re import parse_env_headers
 
 from . import clean
+from .config_file import OTEL_CONFIG_FILE, ConfigFile, Exporter
 from .environment_variables import OTEL_LASTSPAN_ENDPOINT
 
 _DEFAULT: Final = "http://127.0.0.1:4318"
 _LOGS_PATH: Final = "v1/logs"
+_TRACES_PATH: Final = "v1/traces"
 _OTLP: Final = "OTEL_EXPORTER_OTLP_"
 
 
@@ -35,12 +37,55 @@ class Destination:
         return clean.url(self.url) or ""
 
 
-def resolve(environ: Mapping[str, str]) -> Destination:
-    """Choose the destination (DESIGN §3.7); an address that cannot be one falls through to the next."""
+def resolve(environ: Mapping[str, str], file: ConfigFile | None = None) -> Destination:
+    """Choose the destination (DESIGN §3.7); an address that cannot be one falls through to the next.
+
+    *file*: of the declarative configuration, in the place of the OTLP variables.
+    """
     own = environ.get(OTEL_LASTSPAN_ENDPOINT, "").strip()
     if _is_http(own):
         return Destination(_join(own), OTEL_LASTSPAN_ENDPOINT)
+    return _of_environ(environ) if file is None else _of_file(file)
 
+
+def _of_file(file: ConfigFile) -> Destination:
+    for exporter in file.exporters:
+        why = f"{OTEL_CONFIG_FILE}, {exporter.section}"
+        endpoint = exporter.endpoint.strip() or _DEFAULT
+        if exporter.is_grpc:
+            if (url := _beside_grpc(endpoint)) is not None:
+                return Destination(url, f"{why} is for gRPC: the same host, port 4318")
+        elif (url := _for_logs(endpoint, exporter)) is not None:
+            return _like_exporter(exporter, url, why)
+    return Destination(_join(_DEFAULT), f"{OTEL_CONFIG_FILE} names no OTLP exporter")
+
+
+def _for_logs(endpoint: str, exporter: Exporter) -> str | None:
+    """An exporter's own endpoint is used as it is; that of spans is one for logs too, if it ends as usual."""
+    if not _is_http(endpoint):
+        return None
+    if exporter.section == "logger_provider" and exporter.endpoint:
+        return endpoint
+    parts = urlsplit(endpoint)
+    base, found, rest = parts.path.rpartition(_TRACES_PATH)
+    if rest or not (found or parts.path in {"", "/"}):
+        return None
+    return _join(urlunsplit((parts.scheme, parts.netloc, base, parts.query, "")))
+
+
+def _like_exporter(exporter: Exporter, url: str, why: str) -> Destination:
+    certificate, key = exporter.client_certificate, exporter.client_key
+    return Destination(
+        url,
+        why,
+        headers={**parse_env_headers(exporter.headers_list, liberal=True), **dict(exporter.headers)},
+        certificate=exporter.certificate,
+        client_certificate=(certificate, key) if certificate and key else certificate,
+        gzip=exporter.gzip,
+    )
+
+
+def _of_environ(environ: Mapping[str, str]) -> Destination:
     logs, base = (environ.get(_OTLP + name, "").strip() for name in ("LOGS_ENDPOINT", "ENDPOINT"))
     protocol = environ.get(_OTLP + "LOGS_PROTOCOL") or environ.get(_OTLP + "PROTOCOL") or "grpc"
     if protocol.strip().startswith("http"):
@@ -49,11 +94,15 @@ def resolve(environ: Mapping[str, str]) -> Destination:
         if _is_http(base):
             return _like_otlp(environ, _join(base), _OTLP + "ENDPOINT")
     for name, address in (("LOGS_ENDPOINT", logs), ("ENDPOINT", base)):
-        if host := _host(address):
-            scheme = "https" if address.lower().startswith("https:") else "http"
-            url = _join(f"{scheme}://{host}:4318")
+        if (url := _beside_grpc(address)) is not None:
             return Destination(url, f"{_OTLP}{name} is for gRPC: the same host, port 4318")
     return Destination(_join(_DEFAULT), "nothing else is set")
+
+
+def _beside_grpc(address: str) -> str | None:
+    host = _host(address)
+    scheme = "https" if address.lower().startswith("https:") else "http"
+    return _join(f"{scheme}://{host}:4318") if host else None
 
 
 def _like_otlp(environ: Mapping[str, str], url: str, why: str) -> Destination:

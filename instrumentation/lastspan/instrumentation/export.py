@@ -6,9 +6,8 @@ Runs on the watcher's thread only. What fails is said once in the log, then coun
 from __future__ import annotations
 
 import gzip
-import logging
+import netrc  # noqa: F401  # requests imports it at the first request, on a thread; the host may fork meanwhile
 import os
-import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -16,11 +15,13 @@ from urllib.parse import urlsplit
 
 import requests
 
+from . import log
 from .endpoint import Destination
+from .http_adapter import SilentAdapter
 from .records import Record, encode
 from .version import VERSION
 
-_logger = logging.getLogger(__name__)
+_log = log.Log(__name__)
 
 _CONNECT_AND_READ: Final = (1.0, 1.0)
 _ANSWER_MAX: Final = 65_536
@@ -81,7 +82,7 @@ class Exporter:
                 self._keep(batch[start:])
                 return False
         if batch and self._pause:
-            _logger.info("lastspan reaches %s again", self._destination.address)
+            _log.info("lastspan reaches %s again", self._destination.address)
             self._pause = 0.0
         return True
 
@@ -109,6 +110,8 @@ class Exporter:
         Each such look lets go of the interpreter, which native code of the host may then keep for seconds.
         """
         session, destination = requests.Session(), self._destination
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, SilentAdapter())
         headers = {**destination.headers, "Content-Type": "application/x-protobuf"}
         if destination.gzip:
             headers["Content-Encoding"] = "gzip"
@@ -151,20 +154,25 @@ class Exporter:
 
     def _fail(self, problem: str, now: float) -> None:
         if not self._pause:
-            _logger.warning(
+            _log.warning(
                 "lastspan cannot reach %s (%s; address from %s); jobs run on, stuck ones stay unseen until it answers",
                 self._destination.address,
                 problem,
                 self._destination.why,
             )
         self._pause = min(self._pause * 2 or _PAUSE_FIRST, self._pause_max)
-        self._closed_until = now + self._pause * random.uniform(0.8, 1.2)  # spreads a fleet's retries
+        self._closed_until = now + self._pause * _spread()
 
     def _keep(self, records: Sequence[Record]) -> None:
         self._kept.extend(record for record in records if record.is_kept)
         while len(self._kept) > _KEPT_MAX:
             self._kept.popleft()
             self.dropped += 1
+
+
+def _spread() -> float:
+    """Spread a fleet's retries: from 0.8 to 1.2. The module `random` is the host's: a seeded job draws from it."""
+    return 0.8 + 0.4 * os.urandom(1)[0] / 255
 
 
 def _text(value: str | bytes) -> str:

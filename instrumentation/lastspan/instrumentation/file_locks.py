@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import os
 import time
 from collections.abc import Collection
@@ -20,11 +19,12 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from lastspan.semconv import attributes as a
 
 from . import agent as lastspan
+from . import log
 from .holds import file_key, held
 from .lock_waits import Wait, current_run, current_wait, limit
 from .patches import Patches
 
-_logger = logging.getLogger(__name__)
+_log = log.Log(__name__)
 
 SPAN_NAME: Final = "filelock acquire"
 _FLOCK: Final = "flock"
@@ -121,8 +121,8 @@ def _wait(acquire: Any, lock: Any, args: Any, kwargs: Any) -> Wait | None:
     try:
         run = current_run()
         return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(acquire, lock, args, kwargs))
-    except Exception:  # a guest never raises
-        _logger.debug("lastspan: a wait for a lock was not noted", exc_info=True)
+    except Exception as error:  # a guest never raises
+        _log.fault("lastspan: a wait for a lock was not noted", error)
         return None
 
 
@@ -148,8 +148,8 @@ def _failed(wait: Wait, lock: Any) -> None:
             wait.rename(_key_of_path(lock))  # a file that is deleted and made again is another one
         else:
             wait.failed()
-    except Exception:  # a guest never raises
-        _logger.debug("lastspan: a wait for a lock was not noted", exc_info=True)
+    except Exception as error:  # a guest never raises
+        _log.fault("lastspan: a wait for a lock was not noted", error)
 
 
 def _took(wait: Wait, lock: Any) -> None:
@@ -162,8 +162,8 @@ def _took(wait: Wait, lock: Any) -> None:
         lifetime = lock.lifetime if kind == _EXISTENCE and hasattr(lock, "lifetime") else None
         # Its own descriptor is asked when somebody looks: that costs more than all else here.
         held.take(wait.run, key, time.monotonic(), expires_after=lifetime, name=partial(_name, number, kind))
-    except Exception:  # a guest never raises
-        _logger.debug("lastspan: a lock was not noted", exc_info=True)
+    except Exception as error:  # a guest never raises
+        _log.fault("lastspan: a lock was not noted", error)
 
 
 def _name(number: int, kind: str) -> str | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import logging
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -20,11 +20,12 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from lastspan.semconv import attributes as a
 from lastspan.semconv.duration import parse
 
-from .agent import agent, start
+from . import log
+from .agent import Agent, agent, start
 from .run import Run
 from .spans import RUN_KEY
 
-_logger = logging.getLogger(__name__)
+_log = log.Log(__name__)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -86,6 +87,7 @@ class Job:
     """A job to be: call it with a function to decorate that, or enter it."""
 
     def __init__(self, name: str | None, expected: float | None, id: str, queue: str, attempt: int) -> None:
+        _load()  # where a job is declared, not where it runs
         self._name = name
         self._expected = expected
         self._id = id
@@ -154,14 +156,14 @@ class _OpenJob(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         try:
-            lastspan = agent() or start()
+            lastspan = agent() or _load()
             if lastspan is None:
                 return
             self._span = lastspan.start_span(self.run, kind=SpanKind.INTERNAL, attributes={a.JOB_NAME: self.run.name})
             context = trace.set_span_in_context(self._span)
             self._token = otel_context.attach(otel_context.set_value(RUN_KEY, self.run, context))
-        except Exception:  # a guest never raises
-            _logger.debug("lastspan: a job was not marked", exc_info=True)
+        except Exception as error:  # a guest never raises
+            _log.fault("lastspan: a job was not marked", error)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         try:
@@ -172,18 +174,64 @@ class _OpenJob(AbstractContextManager[None]):
             if error is not None:
                 self._note(error, self._span)
             self._span.end()
-        except Exception:  # a guest never raises
-            _logger.debug("lastspan: a job's end was not noted", exc_info=True)
+        except Exception as fault:  # a guest never raises
+            _log.fault("lastspan: a job's end was not noted", fault)
 
     def _note(self, error: BaseException, span: Span) -> None:
         self.run.outcome = outcome_of(error)
         if not isinstance(error, Exception):
             return
-        try:
-            span.record_exception(error)
-            span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
-        except Exception:  # some errors cannot even be printed
-            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        name, message = type(error).__name__, _message(error)
+        module = type(error).__module__
+        span.add_event(
+            "exception",
+            {
+                "exception.type": name if module == "builtins" else f"{module}.{type(error).__qualname__}",
+                "exception.message": message,
+                "exception.stacktrace": _stacktrace(error),
+                "exception.escaped": "True",
+            },
+        )
+        span.set_status(Status(StatusCode.ERROR, f"{name}: {message}" if message else name))
+
+
+_CAUSES_MAX: Final = 4
+_FRAMES_MAX: Final = 100
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # some errors cannot even be printed
+        return ""
+
+
+def _stacktrace(error: BaseException) -> str:
+    """Write it as Python does, but without the lines of the source: the SDK's `record_exception` reads them from files.
+
+    Of a long one the innermost frames are kept, and of errors that led to others the last ones.
+    """
+    blocks: list[str] = []
+    shown: BaseException | None = error
+    while shown is not None and len(blocks) < _CAUSES_MAX:
+        frames: deque[str] = deque(maxlen=_FRAMES_MAX)
+        tb = shown.__traceback__
+        while tb is not None:
+            code = tb.tb_frame.f_code
+            frames.append(f'  File "{code.co_filename}", line {tb.tb_lineno}, in {code.co_name}')
+            tb = tb.tb_next
+        title = f"{type(shown).__name__}: {_message(shown)}"
+        blocks.insert(0, "\n".join(("Traceback (most recent call last):", *frames, title)))
+        shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
+    return "\n\nwhich led to\n\n".join(blocks)
+
+
+def _load() -> Agent | None:
+    try:
+        return agent() or start()
+    except Exception as error:  # a guest never raises
+        _log.fault("lastspan: it was not loaded", error)
+        return None
 
 
 def outcome_of(error: BaseException) -> str:
@@ -199,5 +247,5 @@ def _expected(value: str | float | timedelta | None) -> float | None:
     try:
         return parse(value)
     except ValueError as error:  # a host must not fail to start over our option
-        _logger.warning("job(expected=…): %s; taken as not declared", error)
+        _log.warning("job(expected=…): %s; taken as not declared", error)
         return None

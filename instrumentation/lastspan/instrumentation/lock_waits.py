@@ -5,7 +5,6 @@ The span begins with the first try that failed: a lock that is free costs no spa
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -21,11 +20,11 @@ from opentelemetry.trace import Span, Status, StatusCode
 from lastspan.semconv import attributes as a
 
 from . import agent as lastspan
+from . import log
 from .run import Run
 from .spans import RUN_KEY
-from .version import VERSION
 
-_logger = logging.getLogger(__name__)
+_log = log.Log(__name__)
 
 _current: ContextVar[Wait | None] = ContextVar("lastspan-lock-wait", default=None)
 
@@ -69,17 +68,20 @@ class Wait:
                 self._end(self._span, kind)
             if self._token is not None:
                 _current.reset(self._token)
-        except Exception:  # a guest never raises
-            _logger.debug("lastspan: the end of a wait was not noted", exc_info=True)
+        except Exception as fault:  # a guest never raises
+            _log.fault("lastspan: the end of a wait was not noted", fault)
         finally:
             # A context that was copied meanwhile, as by a connection that was opened, keeps us for as long as it lives.
             self.subject, self._describe, self._span, self._token = None, _nothing, None, None
 
     def failed(self) -> None:
         """A try has failed: from now on it waits."""
-        if self._span is None and (attributes := self._describe()) is not None and is_instrumentation_enabled():
+        agent = lastspan.agent()
+        if agent is None or self._span is not None or not is_instrumentation_enabled():
+            return
+        if (attributes := self._describe()) is not None:
             # Not made the current span: it stays the leaf, however often the library asks the server meanwhile.
-            self._span = trace.get_tracer("lastspan", VERSION).start_span(
+            self._span = agent.providers.job_tracer().start_span(
                 self._name, attributes=dict(attributes), start_time=self._began_ns
             )
 

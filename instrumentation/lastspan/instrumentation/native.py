@@ -1,20 +1,24 @@
 """The interpreter's own threads and locks, also where gevent has put its own in their place.
 
-A watcher that is a greenlet sleeps as long as the job that blocks the hub.
+A watcher that is a greenlet sleeps as long as the job that blocks the hub. All of it is looked up when lastspan is
+loaded: a job's thread imports nothing for us.
 """
 
 from __future__ import annotations
 
 import _thread
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+_ALL_SIGNALS: Final = signal.valid_signals()
 
-def original(module: str, name: str) -> Any:
-    """Return *module.name* as it was before gevent patched it."""
+
+def _original(module: str, name: str) -> Any:
+    """Return *module.name* as it was before gevent patched it; what it patches later stays native here."""
     if "gevent.monkey" in sys.modules:
         from gevent import monkey
 
@@ -22,21 +26,43 @@ def original(module: str, name: str) -> Any:
     return getattr(sys.modules[module], name)
 
 
+_start_new_thread: Final[Callable[..., int]] = _original("_thread", "start_new_thread")
+_allocate_lock: Final[Callable[[], _thread.LockType]] = _original("_thread", "allocate_lock")
+native_ident: Final[Callable[[], int]] = _original("_thread", "get_ident")
+"""The ident of the thread that calls, never a greenlet's."""
+_sleep: Final[Callable[[float], None]] = _original("time", "sleep")
+"""A greenlet's would make a hub in our thread."""
+
+
 def start_thread(function: Callable[[], None]) -> None:
-    """Run *function* in a native thread that never delays the interpreter's exit."""
-    original("_thread", "start_new_thread")(function, ())
+    """Run *function* in a native thread that never delays the interpreter's exit.
+
+    Not a `threading.Thread`, whose start waits for the new thread to run. RuntimeError: none can be started now.
+    """
+
+    def run() -> None:
+        # The host's signals are its own threads': one that blocks them, to wait for them, must get them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+        function()
+
+    _start_new_thread(run, ())
 
 
-def native_ident() -> int:
-    """Return the ident of the thread that calls, never a greenlet's."""
-    ident: int = original("_thread", "get_ident")()
-    return ident
+class OneAtATime:
+    """A place for one thread; nobody waits for it, unless for a time."""
 
+    __slots__ = ("_lock",)
 
-def native_sleep() -> Callable[[float], None]:
-    """Return `time.sleep` itself: a greenlet's would make a hub in our thread."""
-    sleep: Callable[[float], None] = original("time", "sleep")
-    return sleep
+    def __init__(self) -> None:
+        self._lock = _allocate_lock()
+
+    def enter(self, seconds: float = 0.0) -> bool:
+        """Take the place; False: another thread has it, and kept it for *seconds*."""
+        return self._lock.acquire(timeout=seconds) if seconds else self._lock.acquire(blocking=False)
+
+    def leave(self) -> None:
+        """Give it back."""
+        self._lock.release()
 
 
 class Turns:
@@ -45,18 +71,17 @@ class Turns:
     Each time costs one of their calls a wait, so neither too often nor too late: half a millisecond.
     """
 
-    __slots__ = ("_began", "_sleep")
+    __slots__ = ("_began",)
 
     SECONDS: Final = 0.0005
 
     def __init__(self) -> None:
-        self._sleep = native_sleep()
         self._began = time.perf_counter()
 
     def __call__(self) -> None:
         """Yield, if the turn is over."""
         if time.perf_counter() - self._began >= self.SECONDS:
-            self._sleep(0)
+            _sleep(0)
             self._began = time.perf_counter()
 
     def begin(self, *, is_late: bool = False) -> None:
@@ -70,7 +95,7 @@ class Signal:
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock: _thread.LockType = original("_thread", "allocate_lock")()
+        self._lock = _allocate_lock()
         self._lock.acquire()
 
     def set(self) -> None:

@@ -7,14 +7,15 @@ and look, bind and pickle as the library's own.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import wrapt
 
-_logger = logging.getLogger(__name__)
+from . import log
+
+_log = log.Log(__name__)
 
 Make: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes the function that stands in the place of another; it calls that one."""
@@ -39,8 +40,8 @@ class Patches:
                 return
             try:
                 patch(imported)
-            except Exception:  # a guest never raises, least of all out of somebody's import
-                _logger.debug("lastspan: %s stays as it is", module, exc_info=True)
+            except Exception as error:  # a guest never raises, least of all out of somebody's import
+                _log.fault(f"lastspan: {module} stays as it is", error)
 
         self._awaited.add(module)
         wrapt.register_post_import_hook(on_import, module)

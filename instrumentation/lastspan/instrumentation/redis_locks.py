@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import time
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -17,11 +16,12 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from lastspan.semconv import attributes as a
 
 from . import agent as lastspan
+from . import log
 from .holds import held, host_name
 from .lock_waits import Wait, current_run, current_wait, limit
 from .patches import Make, Patches
 
-_logger = logging.getLogger(__name__)
+_log = log.Log(__name__)
 
 SPAN_NAME: Final = "redis.lock acquire"
 _KIND: Final = "redis"
@@ -196,8 +196,8 @@ def _wait(lock: Any, args: Any, kwargs: Any, order: tuple[str, ...]) -> Wait | N
     try:
         run = current_run()
         return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(lock, args, kwargs, order))
-    except Exception:  # a guest never raises
-        _logger.debug("lastspan: a wait for a lock was not noted", exc_info=True)
+    except Exception as error:  # a guest never raises
+        _log.fault("lastspan: a wait for a lock was not noted", error)
         return None
 
 
@@ -230,16 +230,16 @@ def _tried(lock: Any, token: object, got: object) -> None:
         run = wait.run if wait is not None else current_run()
         if run is not None:
             held.take(run, key(lock), time.monotonic(), owner=token, expires_after=lock.timeout or None)
-    except Exception:  # a guest never raises
-        _logger.debug("lastspan: a lock was not noted", exc_info=True)
+    except Exception as error:  # a guest never raises
+        _log.fault("lastspan: a lock was not noted", error)
 
 
 def _released(lock: Any, token: object) -> None:
     try:
         if held:
             held.drop(key(lock), owner=token)
-    except Exception:  # a guest never raises
-        _logger.debug("lastspan: a lock's release was not noted", exc_info=True)
+    except Exception as error:  # a guest never raises
+        _log.fault("lastspan: a lock's release was not noted", error)
 
 
 def _refused(lock: Any, token: object, error: Exception) -> None:
@@ -255,8 +255,8 @@ def _extended(lock: Any, additional_time: float, replace_ttl: bool = False) -> N
         if hold is not None:
             begins = now if replace_ttl or hold.expires is None else hold.expires
             held.keep(name, begins + float(additional_time), owner=token)
-    except Exception:  # a guest never raises
-        _logger.debug("lastspan: a lock's extension was not noted", exc_info=True)
+    except Exception as error:  # a guest never raises
+        _log.fault("lastspan: a lock's extension was not noted", error)
 
 
 def key(lock: Any) -> str:

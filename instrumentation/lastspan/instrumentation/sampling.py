@@ -7,7 +7,6 @@ only when something has changed. The locks are searched once for each place wher
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lastspan.semconv import attributes as a
 
-from . import clean
+from . import clean, log
 from .evidence import Look, cpu_time_ns, futures, look, qualname, run_queue_ns, stack_text, values
 from .evidence.diagnosis import SENT, Attributes, Subject, diagnose
 from .evidence.frames import application_index, has_ended, live, worker_of
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .spans import OpenSpans
 
-_logger = logging.getLogger(__name__)
+_log = log.Log(__name__)
 
 _APART: Final = 0.05
 """Two samples that are closer say nothing of CPU time, s."""
@@ -239,7 +238,7 @@ class Sampling:
             told = told_of(error)
             if not self._has_warned:
                 self._has_warned = True
-                _logger.warning("lastspan: where a job stands cannot be read; it is told without (%s)", told)
+                _log.warning("lastspan: where a job stands cannot be read; it is told without (%s)", told)
             return None
 
     def _sample(

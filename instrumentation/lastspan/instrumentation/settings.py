@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from . import environment_variables as env
+from . import log
 
-_logger = logging.getLogger(__name__)
+_log = log.Log(__name__)
 
 _SECONDS_MAX: Final = 86_400.0
 
@@ -67,7 +67,7 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= _SECONDS_MAX:  # false for NaN too
-        _logger.warning("%s=%r is not a number of seconds from 0 to %d; using %g", name, text, _SECONDS_MAX, default)
+        _log.warning("%s=%r is not a number of seconds from 0 to %d; using %g", name, text, _SECONDS_MAX, default)
         return default
     return value
 
@@ -75,5 +75,5 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
 def _choice(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     text = environ.get(name, "").strip().lower()
     if text and text not in choices:
-        _logger.warning("%s=%r is none of %s; using %s", name, text, ", ".join(choices), choices[0])
+        _log.warning("%s=%r is none of %s; using %s", name, text, ", ".join(choices), choices[0])
     return text if text in choices else choices[0]

@@ -206,6 +206,9 @@ PROCESS_OVERSLEPT_CODE = attribute(
 PROCESS_DROPPED = attribute(
     "lastspan.process.dropped", "int", "records that this process could not send", unit="{record}"
 )
+PROCESS_FRAMEWORKS = attribute(
+    "lastspan.process.frameworks", "string[]", "job frameworks whose jobs are not seen, and that are loaded in it"
+)
 EXIT_SIGNAL = attribute("lastspan.exit.signal", "int", "the signal that ended the process")
 EXIT_CODE = attribute("lastspan.exit.code", "int", "its exit code")
 

@@ -116,6 +116,7 @@ PROCESS_STATE = event(
         a.PROCESS_OVERSLEPT,
         a.PROCESS_OVERSLEPT_CODE,
         a.PROCESS_DROPPED,
+        a.PROCESS_FRAMEWORKS,
     ),
 )
 PROCESS_DURATIONS = event(

@@ -38,6 +38,34 @@ WAITS: Final[dict[str, str]] = {
 LOCK_WAITS: Final = frozenset({"lock", "semaphore", "file_lock", "redis_lock", "db_lock"})
 """Waits for something that somebody holds: they are allowed what a lock is allowed."""
 
+FRAMEWORKS: Final[dict[str, str]] = {
+    "airflow": "airflow.sdk.execution_time.task_runner",
+    "apscheduler": "apscheduler.schedulers.base",
+    "arq": "arq.worker",
+    "celery": "celery.worker",
+    "chancy": "chancy.worker",
+    "dagster": "dagster._core.execution.api",
+    "dbos": "dbos",
+    "django_q": "django_q.cluster",
+    "docket": "docket.worker",
+    "dramatiq": "dramatiq.worker",
+    "hatchet_sdk": "hatchet_sdk.worker.worker",
+    "huey": "huey.consumer",
+    "luigi": "luigi.worker",
+    "pgqueuer": "pgqueuer.qm",
+    "prefect": "prefect.flow_engine",
+    "procrastinate": "procrastinate.worker",
+    "rq": "rq.worker",
+    "saq": "saq.worker",
+    "streaq": "streaq.worker",
+    "taskiq": "taskiq.receiver",
+    "temporalio": "temporalio.worker",
+}
+"""Frameworks that run jobs, and a module that their workers import."""
+
+SUPPORTED_FRAMEWORKS: Final = frozenset({"celery"})
+"""Of these lastspan sees the jobs by itself."""
+
 CAUSES: Final[dict[str, str]] = {
     "http_no_timeout": "an HTTP or RPC call without a timeout",
     "http_call": "an HTTP or RPC call that takes long",

@@ -237,8 +237,8 @@ def _lint(pipeline: Pipeline) -> Iterator[Metric]:
 def _processes(pipeline: Pipeline) -> Iterator[Metric]:
     by_state, open_jobs = empty_family(m.PROCESSES), empty_family(m.LOST_PROCESS_OPEN_JOBS)
     counts: dict[Labels, int] = {}
-    for resource, state in pipeline.tracker.processes.states():
-        labels = as_labels(resource.environment, resource.service, state)
+    for row, state in pipeline.tracker.processes.states():
+        labels = as_labels(row.resource.environment, row.resource.service, state)
         counts[labels] = counts.get(labels, 0) + 1
     for labels, count in counts.items():
         by_state.add_metric(labels, count)

@@ -20,6 +20,19 @@ class Heard(msgspec.Struct):
     environment: str
     processes: dict[str, int]
     """By state."""
+    unseen_frameworks: list[str] = []
+    """Job frameworks that are loaded in one of them, and whose jobs are not seen."""
+
+
+class Speaks(msgspec.Struct):
+    """A service whose OTLP arrives, but no record of a job."""
+
+    service: str
+    environment: str
+    frameworks: list[str]
+    """Job frameworks that its spans come from."""
+    consumes: bool
+    """It takes messages."""
 
 
 class Status(msgspec.Struct):
@@ -27,6 +40,7 @@ class Status(msgspec.Struct):
 
     version: str
     services: list[Heard]
+    without_jobs: list[Speaks]
     received: dict[str, int]
     """Records by what they are; `ignored`: not for us."""
     dropped: dict[str, int]
@@ -53,6 +67,7 @@ def status(pipeline: Pipeline) -> Status:
     return Status(
         own_version(),
         _services(pipeline),
+        _without_jobs(pipeline),
         dict(received),
         dict(dropped),
         count_states(pipeline),
@@ -66,10 +81,23 @@ def status(pipeline: Pipeline) -> Status:
 
 def _services(pipeline: Pipeline) -> list[Heard]:
     found: dict[tuple[str, str], Heard] = {}
-    for resource, state in pipeline.tracker.processes.states():
-        key = (resource.service, resource.environment)
+    for row, state in pipeline.tracker.processes.states():
+        key = (row.resource.service, row.resource.environment)
         if key not in found and len(found) >= _SERVICES:
             continue
-        processes = found.setdefault(key, Heard(*key, {})).processes
-        processes[state] = processes.get(state, 0) + 1
+        heard = found.setdefault(key, Heard(*key, {}))
+        heard.processes[state] = heard.processes.get(state, 0) + 1
+        heard.unseen_frameworks = sorted({*heard.unseen_frameworks, *row.frameworks})
     return sorted(found.values(), key=lambda heard: (heard.environment, heard.service))
+
+
+def _without_jobs(pipeline: Pipeline) -> list[Speaks]:
+    tracker = pipeline.tracker
+    known = {(row.resource.service, row.resource.environment) for row in tracker.processes.rows.values()}
+    types = (series.type for series in tracker.counts.series.values())
+    known |= {(type.service, type.environment) for type in types if type is not None}
+    return [
+        Speaks(one.service, one.environment, sorted(one.frameworks), one.consumes)
+        for one in pipeline.speakers
+        if (one.service, one.environment) not in known
+    ]

@@ -75,6 +75,7 @@ class Processes:
     def told(self, row: ProcessRow, state: ProcessState, now_ns: int) -> None:
         """Take what a process says of itself and of its children."""
         self.describe(row, status=state.status, children=state.children)
+        row.frameworks = state.frameworks
         if state.overslept is not None:
             row.overslept, row.overslept_at_ns = state.overslept, now_ns
 
@@ -157,13 +158,13 @@ class Processes:
     def _limit_ns(self, row: ProcessRow) -> int:
         return max(int(self._silent_after * row.interval_ns), _SILENT_MIN_NS) + row.patience_ns
 
-    def states(self) -> Iterator[tuple[Resource, str]]:
+    def states(self) -> Iterator[tuple[ProcessRow, str]]:
         """Yield each process that is of interest, and its state in a word."""
         for row in self.rows.values():
             if row.silence is Silence.NONE and row.status is not Status.STOPPED:
-                yield row.resource, row.status.value
+                yield row, row.status.value
             elif row.live and row.silence is not Silence.SHUTDOWN:
-                yield row.resource, row.silence.value
+                yield row, row.silence.value
 
     def silent_ns(self, row: ProcessRow, now_ns: int) -> int:
         """Return for how long a process has not been heard while we listened."""

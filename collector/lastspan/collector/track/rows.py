@@ -211,6 +211,8 @@ class ProcessRow(msgspec.Struct, gc=False, eq=False):
     """It could not run for a while."""
     overslept_at_ns: int = 0
     """When it said so."""
+    frameworks: tuple[str, ...] = ()
+    """Job frameworks that are loaded in it, and whose jobs are not seen."""
     spans: list[SpanRow] = []
     """Its open spans, and some that have closed since the last `process.state`."""
     accepted: list[SpanRow] = []

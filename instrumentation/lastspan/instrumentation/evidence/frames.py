@@ -209,24 +209,33 @@ def _can_read_frames() -> bool:
     return getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
+_COLLECTS_ANYWHERE: Final = sys.version_info < (3, 12)
+"""A collection may run wherever an object is made."""
+
+
 def _current_frames() -> dict[int, FrameType]:
-    """Return the frames of all other threads, with the garbage collector held off meanwhile.
+    """Return the frames of all other threads, before Python 3.12 with the garbage collector held off meanwhile.
 
     Our own is taken out at once: it would hold the dictionary that holds it, and with it every frame of the host, until
     the garbage collector comes by; on CPython 3.12.1 some of these (with a view of a `BytesIO`) crash it then.
 
     The call holds an interpreter-wide lock while it makes objects. A collection then may end a `threading.local`, which
-    wants the same lock: the whole process stands still for ever (python/cpython#106883; older releases have no guard).
+    wants the same lock: the whole process stands still for ever (python/cpython#106883). From 3.12 on no collection
+    runs within a call in C, so there the host's collector is not touched: it may be switched by the host meanwhile.
     """
+    found = _guarded_frames() if _COLLECTS_ANYWHERE else sys._current_frames()
+    found.pop(native_ident(), None)
+    return found
+
+
+def _guarded_frames() -> dict[int, FrameType]:
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        found = sys._current_frames()
+        return sys._current_frames()
     finally:
         if was_enabled:
             gc.enable()
-    found.pop(native_ident(), None)
-    return found
 
 
 def _thread(ident: int) -> tuple[int | None, str]:

@@ -20,7 +20,7 @@ _TOLD = 2000
 def services(pipeline: Pipeline) -> list[str]:
     """Return the services of which anything is known."""
     told = (series.service for series in pipeline.tracker.counts.series.values() if series.service != "other")
-    heard = (resource.service for resource, _ in pipeline.tracker.processes.states())
+    heard = (row.resource.service for row, _ in pipeline.tracker.processes.states())
     return traces.first((name or traces.NO_SERVICE for part in (told, heard) for name in part), _NAMES)
 
 

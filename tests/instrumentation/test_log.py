@@ -1,0 +1,97 @@
+"""What lastspan says: queued at once, said by a thread of its own, and never waited for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lastspan.instrumentation import log
+
+Said = Callable[[], list[logging.LogRecord]]
+
+
+class Gate(logging.Handler):
+    """Lets a line through when it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self.opened = threading.Event()
+        self.lines: list[str] = []
+        self.names: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.entered.set()
+        self.opened.wait(20)
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    log.forget()
+    gate, logger = Gate(), logging.getLogger("lastspan.instrumentation.tests")
+    logger.addHandler(gate)
+    logger.setLevel(logging.INFO)
+    yield gate
+    gate.opened.set()
+    log.finish(20)
+    logger.removeHandler(gate)
+    logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def ours() -> log.Log:
+    return log.Log("lastspan.instrumentation.tests")
+
+
+def test_lines_are_said_in_order_by_another_thread(gate: Gate, ours: log.Log) -> None:
+    ours.info("%d", 1)
+    ours.warning("%d", 2)
+    ours.error("%d", 3)
+    assert log.speak()
+    gate.opened.set()
+    log.finish(20)
+    assert gate.lines == ["1", "2", "3"]
+
+
+def test_a_handler_that_is_stuck_is_not_waited_for(gate: Gate, ours: log.Log) -> None:
+    """One thread waits there; new lines give way to newer ones; nobody starts a second thread."""
+    ours.info("first")
+    assert log.speak()
+    assert gate.entered.wait(20)
+    before = threading.active_count()
+    for number in range(1000):
+        ours.info("%d", number)
+        assert log.speak()
+    log.finish(0)
+    assert threading.active_count() == before
+    gate.opened.set()
+    log.finish(20)
+    log.speak()
+    log.finish(20)
+    assert gate.lines == ["first", *map(str, range(900, 1000))]
+
+
+def test_our_thread_is_not_in_the_hosts_list(gate: Gate, ours: log.Log) -> None:
+    """`logging` makes it known to `threading`; it is taken out again when it ends."""
+    gate.opened.set()
+    before = set(threading.enumerate())
+    ours.info("a line")
+    log.speak()
+    log.finish(20)
+    assert set(threading.enumerate()) == before
+
+
+def test_a_fault_is_said_once(ours: log.Log, said: Said) -> None:
+    """With its place; the next call may fail as this one did."""
+    for _ in range(3):
+        try:
+            raise LookupError("which")
+        except LookupError as error:
+            ours.fault("it was not noted", error)
+    [record] = said()
+    assert record.levelno == logging.DEBUG
+    assert record.getMessage().startswith("it was not noted: LookupError < test_a_fault_is_said_once, test_log.py:")
