@@ -23,7 +23,7 @@ from tests.instrumentation.worker import SECOND, Worker, names, of, span_id, wor
 from lastspan.instrumentation.announce import ANNOUNCED_MAX
 from lastspan.instrumentation.family import Death
 from lastspan.instrumentation.records import Record
-from lastspan.semconv import EVENTS, events
+from lastspan.semconv import EVENTS, events, peers
 from lastspan.semconv import attributes as a
 
 OPEN, CLOSED, STATE, DURATIONS = (
@@ -407,6 +407,34 @@ def test_a_span_is_called_the_same_everywhere(name: str) -> None:
         counted = {name for _, name, _ in counts(made.said) if name is not None}
         assert while_open == counted
         assert "hunter2" not in str(made.said)
+
+
+@pytest.mark.parametrize(
+    ("call", "peer"),
+    [
+        ({"http__request__method": "GET", "server__address": "api.example", "server__port": 443}, "http api.example"),
+        ({"http__method": "GET", "http__url": "https://u:hunter2@api-7.example:8443/x"}, "http api-{id}.example"),
+        ({"db__system": "redis", "net__peer__name": "cache", "net__peer__port": 6379}, "db redis cache"),
+        ({"rpc__system": "grpc", "server__address": "users"}, "rpc grpc users"),
+        ({}, None),
+    ],
+)
+def test_durations_are_kept_by_whom_a_span_calls(call: dict[str, Any], peer: str | None) -> None:
+    """An HTTP GET and a Redis GET have one name. What is told of it while it is open leads to the same peer."""
+    with worker() as made:
+        job = made.job()
+        spans = [made.span("GET", inside=job, **told) for told in (call, {"db__system": "memcached"})]
+        made.watch(6)
+        for span in spans:
+            made.end(span)
+        made.watch(15)
+        rows = [r for r in of(made.said, DURATIONS) if r.attributes[a.SPAN_NAME] == "GET"]
+        assert {row.attributes[a.CALL_PEER]: row.attributes[a.COUNT_ENDED] for row in rows} == {
+            peer: 1,
+            "db memcached": 1,
+        }
+        first = next(r for r in of(made.said, OPEN) if r.span_id == span_id(spans[0]))
+        assert peers.peer(first.attributes) == (peer or "")
 
 
 def test_durations_are_a_sketch() -> None:

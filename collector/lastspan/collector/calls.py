@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lastspan.semconv.attributes import CALL_ATTRIBUTES, STABLE_NAMES
+from lastspan.semconv.peers import peer
 
 from .model import NO_CALL, Call, Kind
 from .values import RecordError, scalar
@@ -16,7 +17,8 @@ Pair = tuple[str, str | int | float | bool]
 def call(pairs: Iterable[Pair], timeout_ns: int | None = None, unbounded: bool = False) -> Call:
     """Return the call that *pairs* (stable names) describe."""
     attributes = tuple(pairs)
-    return Call(attributes, kind({name for name, _ in attributes}), timeout_ns, unbounded)
+    told = dict(attributes)
+    return Call(attributes, kind(set(told)), timeout_ns, unbounded, peer(told))
 
 
 def kind(names: set[str]) -> Kind:

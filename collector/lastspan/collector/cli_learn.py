@@ -109,39 +109,61 @@ def _table(found: Json) -> Table:
         ("call", {"overflow": "fold"}),
         ("runs", {"justify": "right"}),
         ("allowed", {"justify": "right"}),
+        ("by", {}),
         ("why", {"overflow": "fold", "style": "dim"}),
     ):
         table.add_column(name, **options)  # type: ignore[arg-type]
     for row in found["learned"]:
         where = " / ".join(part for part in (row["service"], row["environment"]) if part)
-        allowed = "–" if row["allowed_s"] is None else duration.render(row["allowed_s"])
-        why = "too few runs" if row["rule"] is None else row["rule"].removeprefix("learned: ")
-        if row["is_hint"]:
-            why += " (few runs: it may lift the default, never lower it)"
         call = Text(row["span_name"]) if row["span_name"] else Text("the job", "dim")
-        table.add_row(where, Text(row["job_name"], "bold"), call, f"{row['runs']:,.0f}", allowed, why)
+        if row["peer"]:
+            call.append(f"  {row['peer']}", "dim")
+        table.add_row(
+            where,
+            Text(row["job_name"], "bold"),
+            call,
+            f"{row['runs']:,.0f}",
+            duration.render(row["allowed_s"]),
+            Text(row["basis"]),
+            _why(row),
+        )
     return table
+
+
+def _why(row: Json) -> str:
+    """Write by what rule so much is allowed, and what the runs say if they do not decide."""
+    why = str(row["rule"]).removeprefix("learned: ")
+    if row["duration_s"] is not None and "runs is" not in why.partition("as its job")[0]:
+        why += f"; {row['what']} of {row['runs']:,.0f} runs is {duration.render(row['duration_s'])}"
+    return f"{why} (few runs: it may lift the default, never lower it)" if row["is_hint"] else why
 
 
 def _rules(found: Json, *, is_ascii: bool = False) -> str:
     """Return rules that allow what was learned, calls before jobs, each with its reason."""
     lines = ["# Written by `lastspan learn export --rules`: review it, and put it into lastspan.yaml.", "rules:"]
-    known = [row for row in found["learned"] if row["allowed_s"] is not None and not row["is_hint"]]
+    known = [row for row in found["learned"] if row["learned_s"] is not None and not row["is_hint"]]
     widest: dict[tuple[str | None, ...], Json] = {}
-    for row in sorted(known, key=lambda row: row["allowed_s"]):  # a rule knows no environment: it allows what any needs
-        widest[row["service"], row["job_name"], row["span_name"]] = row
+    for row in sorted(known, key=lambda row: row["learned_s"]):  # a rule allows what any environment and peer needs
+        widest[row["service"], row["job_name"], row["span_name"], _kind(row)] = row
     for row in sorted(widest.values(), key=_calls_first):
         match = {name: _exact(row[name]) for name in ("service", "job_name", "span_name") if row[name] is not None}
-        rule = {"match": match, "allowed": _plain(row["allowed_s"])}
+        match |= {"kind": _kind(row)} if _kind(row) else {}
+        rule = {"match": match, "allowed": _plain(row["learned_s"])}
         environment = " ".join(row["environment"].split())
-        lines.append(f"  # {row['rule']}" + (f" ({environment})" if environment else ""))
+        lines.append(f"  # {row['learned_rule']}" + (f" ({environment})" if environment else ""))
         dumped = yaml.safe_dump([rule], default_flow_style=False, sort_keys=False, allow_unicode=not is_ascii)
         lines += [f"  {line}" for line in dumped.splitlines()]
     return "\n".join(lines if known else [*lines[:1], "rules: []"]) + "\n"
 
 
-def _calls_first(row: Json) -> tuple[bool, str, str, str]:
-    return row["span_name"] is None, row["service"], row["job_name"], row["span_name"] or ""
+def _calls_first(row: Json) -> tuple[bool, str, str, str, str]:
+    return row["span_name"] is None, row["service"], row["job_name"], row["span_name"] or "", _kind(row) or "z"
+
+
+def _kind(row: Json) -> str:
+    """Return the kind of a call, as rules know it; empty: any. Those come last: the first rule that matches decides."""
+    kind = str(row["peer"].partition(" ")[0])
+    return kind if kind in ("http", "db") else ""
 
 
 def _exact(name: str) -> str:

@@ -233,7 +233,9 @@ class Decoder:
         if count > parts.MAX_RUNS:
             raise RecordError("bad_number", f"{count} runs are more than a process can have had")
         runs, total = parts.sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
-        return Durations(origin, name, queue, row[layout.SPAN_NAME], outcome, count, runs, total)
+        return Durations(
+            origin, name, queue, row[layout.SPAN_NAME], outcome, count, runs, total, row[layout.CALL_PEER] or ""
+        )
 
     def _job_ended(self, shape: Shape, record: Any, resource: Resource) -> JobEnded:
         row = shape.row

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from lastspan.semconv.peers import template
+
 from .model import SUSPECT, Basis, Kind, Severity, State
 from .policy import Allowed, Policy
-from .template import template
 from .track import JobRow, Silence, SpanRow
 
 _SECOND = 1_000_000_000

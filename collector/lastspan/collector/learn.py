@@ -80,6 +80,8 @@ class Key(NamedTuple):
     job_name: str
     span_name: str | None
     """None: the job as a whole."""
+    peer: str = ""
+    """Whom the span calls: an HTTP GET and a Redis GET have one name. Empty: nobody, or told by a worker of before."""
 
 
 class Learned(msgspec.Struct, frozen=True, gc=False):
@@ -148,7 +150,11 @@ class Learner:
     def find(self, key: Key) -> Learned | None:
         """Return what is allowed; None: not enough is known."""
         row = self.rows.get(key)
-        return None if row is None else row.learned
+        learned = None if row is None else row.learned
+        if key.peer and (learned is None or learned.is_hint):  # workers of before told of all peers together
+            row = self.rows.get(key._replace(peer=""))
+            learned = row.learned if row is not None and row.learned is not None else learned
+        return learned
 
     def take(self, key: Key, runs: Iterable[tuple[int, float]], *, version: str, now_ns: int) -> None:
         """Learn from runs that ended well: (bucket of `sketch`, how many)."""

@@ -113,6 +113,8 @@ class Call(msgspec.Struct, frozen=True, eq=False):
     timeout_ns: int | None
     unbounded: bool
     """The call has no timeout."""
+    peer: str = ""
+    """Whom it calls, without ids (`semconv.peers`): what is learned is kept by it."""
 
     def attribute(self, name: str) -> str | int | float | bool | None:
         """Return one live attribute of the call."""
@@ -245,6 +247,8 @@ class Durations(msgspec.Struct, frozen=True):
     runs: tuple[tuple[int, int], ...]
     """(bucket of `sketch`, how many), in the order of the buckets."""
     sum_seconds: float
+    peer: str = ""
+    """Whom the span calls; empty: nobody, or a worker of before."""
 
 
 class JobEnded(msgspec.Struct, frozen=True):

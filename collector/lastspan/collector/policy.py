@@ -101,7 +101,7 @@ class Policy:
             Kind.LOCK: defaults.lock_ns,
             Kind.OTHER: defaults.other_ns,
         }
-        self._cache: dict[tuple[JobType, str, Kind, Call], Allowance | _Open] = {}
+        self._cache: dict[tuple[JobType, str, Kind, Call | str], Allowance | _Open] = {}
 
     def allowed(
         self, type: JobType, span_name: str, kind: Kind, expected_ns: int | None = None, call: Call = NO_CALL
@@ -109,12 +109,12 @@ class Policy:
         """Return how long a span may be open; None: as long as its job."""
         if expected_ns is not None:
             return Allowance(expected_ns, Basis.DECLARED, "declared in the code")
-        key = (type, span_name, kind, call if self._by_call else NO_CALL)
+        key = (type, span_name, kind, call if self._by_call else call.peer)
         found = self._cache.get(key)
         if found is None:
             if len(self._cache) >= _CACHE:
                 self._cache.clear()
-            found = self._cache[key] = self._ask(*key)
+            found = self._cache[key] = self._ask(type, span_name, kind, call)
         return self._learned(found) if isinstance(found, _Open) else found
 
     def job(self, type: JobType, span_name: str, expected_ns: int | None = None, call: Call = NO_CALL) -> Allowed:
@@ -128,7 +128,8 @@ class Policy:
             if rule.match.fits(type, span_name, kind, call):
                 return Allowance(rule.allowed_ns, Basis.RULE, rule.text)
         default_ns = self._by_kind[kind]
-        key = Key(type.environment, type.service, type.name, None if kind is Kind.JOB else span_name)
+        named = (None, "") if kind is Kind.JOB else (span_name, call.peer)
+        key = Key(type.environment, type.service, type.name, *named)
         return _Open(
             key, None if default_ns is None else Allowance(default_ns, Basis.DEFAULT, f"default for {kind.value}")
         )

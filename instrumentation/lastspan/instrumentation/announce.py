@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
+from lastspan.semconv.peers import named
 from lastspan.semconv.vocabulary import FRAMEWORKS, SUPPORTED_FRAMEWORKS
 
 from . import clean
@@ -182,9 +183,9 @@ class Announcer:
     def _ended(self, now: float, wall_ns: int, waits: Container[int]) -> Iterator[Record | None]:
         """Count what ended, but not *waits*: only those that last are spans, so their durations would mislead."""
         ended = self._spans.ended
-        sketches: dict[tuple[Run, str, bool], Sketch | None] = {}  # what rows of one name share is found once a look
+        sketches: dict[tuple[Run, str, str, bool], Sketch | None] = {}  # what rows of one name share: found once a look
         for row in range(len(ended)):
-            span_id, name, start_ns, end_ns, status, run = ended.popleft()
+            span_id, name, start_ns, end_ns, status, run, *call = ended.popleft()
             seconds = max(end_ns - start_ns, 0) / 1e9
             is_error = status.status_code is StatusCode.ERROR
             outcome = "error" if is_error else "ok"
@@ -194,9 +195,10 @@ class Announcer:
                 outcome = run.outcome or outcome
                 self._count_job(run, seconds, outcome, is_met=span_id in self._seen)
             else:
-                kind = (run, name, is_error)
+                called = named(*call) if call else ""
+                kind = (run, name, called, is_error)
                 if kind not in sketches:
-                    sketches[kind] = self._sketch_of(run, name, outcome, now)
+                    sketches[kind] = self._sketch_of(run, name, called, outcome, now)
                 if (sketch := sketches[kind]) is not None:
                     sketch.add(seconds)
                 if (repeats := self._repeats.get(run.span_id)) is not None:
@@ -225,12 +227,12 @@ class Announcer:
         if self.on_job_ended is not None:
             self.on_job_ended(run, seconds, outcome)
 
-    def _sketch_of(self, run: Run, name: str, outcome: str, now: float) -> Sketch | None:
-        """Return where the durations of a job's spans of one name are kept; such spans are movement, if new."""
+    def _sketch_of(self, run: Run, name: str, called: str, outcome: str, now: float) -> Sketch | None:
+        """Return where durations of a job's spans of one name and peer are kept; such spans are movement, if new."""
         cleaned = clean.span_name(name)
         if (movement := self._movement.get(run.span_id)) is not None:
             movement.span(cleaned, now)
-        return self.durations.of(_key(run, cleaned, outcome))
+        return self.durations.of(_key(run, cleaned, outcome, clean.text(called)))
 
     def _deaths(self, wall_ns: int) -> Iterator[Record]:
         self._children, deaths = self.family.look()
@@ -504,6 +506,7 @@ class Announcer:
             a.JOB_QUEUE: key.queue or None,
             a.JOB_SYSTEM: key.system,
             a.SPAN_NAME: key.span_name,
+            a.CALL_PEER: key.peer or None,
             a.OUTCOME: key.outcome,
         }
         if key.outcome is None:
@@ -565,8 +568,8 @@ def _repeated(repeats: Repeats, told: Mapping[str, Any], now: float) -> dict[str
     return {**found, **repeats.code()} if found or a.CODE_FILE not in told else {}
 
 
-def _key(run: Run, span_name: str | None, outcome: str | None) -> Key:
-    return Key(clean.text(run.name), clean.text(run.queue), run.system, span_name, outcome)
+def _key(run: Run, span_name: str | None, outcome: str | None, called: str = "") -> Key:
+    return Key(clean.text(run.name), clean.text(run.queue), run.system, span_name, outcome, called)
 
 
 def _unseen_frameworks() -> list[str]:

@@ -29,6 +29,8 @@ class Key(NamedTuple):
     """None: the job itself."""
     outcome: str | None
     """None: the row that counts starts."""
+    peer: str = ""
+    """Whom the span calls: an HTTP GET and a Redis GET have one name."""
 
 
 class Sketch:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
-    from opentelemetry.trace import Status
 
     from .run import Run
 
@@ -35,6 +34,7 @@ _ENDED_MAX: Final = 1024
 """Rows between two looks of the watcher; above 1,000 spans a second not each one is counted."""
 _STRAY_MAX: Final = 10_000
 _EVENTS_MAX: Final = 8
+_CLIENT: Final = SpanKind.CLIENT
 
 
 class Where(NamedTuple):
@@ -56,8 +56,11 @@ It keeps nothing of the host's alive: a task that nobody will ever wake is to go
 NOWHERE: Final = Where(0, None, None)
 """Of a span whose task or greenlet is no more: no thread has this ident."""
 
-Ended: TypeAlias = "tuple[int, str, int, int, Status, Run | None]"
-"""Span id, name, start and end (ns), status, run. Not the span: kept alive, spans make garbage collection dear."""
+Ended: TypeAlias = "tuple[Any, ...]"
+"""Span id, name, start and end (ns), status, run; of a call the system that it speaks, and its host or URL.
+
+Not the span, nor its attributes: kept alive, they make garbage collection dear (0.3 µs a span).
+"""
 
 
 class Example(NamedTuple):
@@ -134,7 +137,14 @@ class OpenSpans(SpanProcessor):
             if is_job:
                 self.runs.pop(span_id, None)
             if is_job or len(self.ended) < _ENDED_MAX:
-                self.ended.append((span_id, span._name, span._start_time, span._end_time, span._status, run))  # type: ignore[arg-type]
+                name, start_ns, end_ns, status = span._name, span._start_time, span._end_time, span._status
+                if span._kind is _CLIENT:
+                    of = span._attributes._dict.get  # type: ignore[union-attr]
+                    host = of("server.address") or of("net.peer.name") or of("url.full") or of("http.url")
+                    system = of("db.system.name") or of("db.system") or of("rpc.system")
+                    self.ended.append((span_id, name, start_ns, end_ns, status, run, system, host))
+                else:
+                    self.ended.append((span_id, name, start_ns, end_ns, status, run))
             else:
                 self.dropped += 1
             if span_id in self.announced:

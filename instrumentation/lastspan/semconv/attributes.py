@@ -213,6 +213,9 @@ EXIT_SIGNAL = attribute("lastspan.exit.signal", "int", "the signal that ended th
 EXIT_CODE = attribute("lastspan.exit.code", "int", "its exit code")
 
 # --- durations ---------------------------------------------------------------------------------------------------
+CALL_PEER = attribute(
+    "lastspan.call.peer", "string", "whom the spans of a row call, without ids: http api.example, db redis cache-{id}"
+)
 COUNT_STARTED = attribute("lastspan.count.started", "int", "started since the process began", unit="{span}")
 COUNT_ENDED = attribute("lastspan.count.ended", "int", "ended with this outcome since the process began", unit="{span}")
 SKETCH_FORMAT = attribute("lastspan.sketch.format", "string", "how the body is to be read: otlp.exponential_histogram")

@@ -121,7 +121,7 @@ PROCESS_STATE = event(
 )
 PROCESS_DURATIONS = event(
     "lastspan.process.durations",
-    "one (job name, queue, span name or none, outcome) of a process, cumulative; body: a mergeable sketch",
+    "one (job name, queue, span name or none, peer, outcome) of a process, cumulative; body: a mergeable sketch",
     "every INTERVAL in which something ended; at exit",
     (
         *_ALWAYS,
@@ -129,6 +129,7 @@ PROCESS_DURATIONS = event(
         a.JOB_QUEUE,
         a.JOB_SYSTEM,
         a.SPAN_NAME,
+        a.CALL_PEER,
         a.OUTCOME,
         a.COUNT_STARTED,
         a.COUNT_ENDED,

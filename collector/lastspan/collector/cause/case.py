@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from lastspan.semconv.peers import template
+
 from ..evidence import Evidence, Lock, Wait
 from ..judge import Leaf, Verdict
 from ..known import Known, evidence_of, server_of
 from ..model import Call, Kind
-from ..template import template
 from ..track import JobRow
 
 _NO_WAIT, _NO_LOCK = Wait(), Lock()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..template import template
+from lastspan.semconv.peers import template
+
 from .case import Case, Cause
 from .words import at_place, join, open_for, place, short, stands_at, took
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lastspan.semconv.peers import template
+
 from ..evidence import Evidence, Repeat
-from ..template import template
 from .case import Case, Cause
 from .words import file_line, join, short, took
 

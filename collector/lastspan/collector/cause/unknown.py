@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lastspan.semconv.peers import template
+
 from ..model import State
-from ..template import template
 from . import repeats
 from .case import Case, Cause
 from .words import join, open_for, place, stands_at

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from ..learn import Key, Row
+from ..model import Call, JobType, Kind
 from ..pipeline import Pipeline
+from ..policy import Allowance, Allowed, Policy
 from ..sketch import HIGHEST, LOWEST
 from ..track import SavedLearned, learned
 
@@ -21,13 +23,19 @@ class LearnedView(msgspec.Struct):
     job_name: str
     span_name: str | None
     """null: the job as a whole."""
+    peer: str
+    """Whom the span calls; empty: nobody, or told by a worker that did not say."""
     runs: float
     """They fade with time, so it may not be whole."""
-    allowed_s: float | None
-    """null: not enough is known."""
+    allowed_s: float
+    """What is allowed, by `basis` and `rule`: that need not be what was learned. What the code declares goes before."""
+    basis: str
+    rule: str
+    learned_s: float | None
+    """What would be allowed by these runs alone; null: not enough is known."""
     is_hint: bool
     """From few runs: it may lift the default, never lower it."""
-    rule: str | None
+    learned_rule: str | None
     what: str | None
     """Of which run the duration is: p99, the longest …"""
     duration_s: float | None
@@ -53,8 +61,9 @@ class Export(msgspec.Struct, forbid_unknown_fields=True):
 def list_learned(pipeline: Pipeline, *, service: str | None, job_name: str | None) -> LearnedList:
     """Return what was learned of a service, of a job, or all."""
     found = pipeline.tracker.learner.matching(service=service, job_name=job_name)
-    views = [_view(key, row) for key, row in found]
-    views.sort(key=lambda view: (view.environment, view.service, view.job_name, view.span_name or ""))
+    types = {(of.environment, of.service, of.job_name): of.type for of in pipeline.tracker.counts.series.values()}
+    views = [_view(key, row, _decides(pipeline.policy, key, types.get(key[:3]))) for key, row in found]
+    views.sort(key=lambda view: (view.environment, view.service, view.job_name, view.span_name or "", view.peer))
     return LearnedList(views, pipeline.tracker.learner.refused)
 
 
@@ -76,7 +85,7 @@ def import_learned(pipeline: Pipeline, body: bytes) -> int:
         _check(saved)
     pipeline.put_learned(told.learned)
     rows = pipeline.tracker.learner.rows
-    return sum(Key(saved.environment, saved.service, saved.job_name, saved.span_name) in rows for saved in told.learned)
+    return sum(saved.key in rows for saved in told.learned)
 
 
 def forget_learned(pipeline: Pipeline, *, service: str | None, job_name: str | None) -> int:
@@ -87,7 +96,7 @@ def forget_learned(pipeline: Pipeline, *, service: str | None, job_name: str | N
 
 
 def _check(saved: SavedLearned) -> None:
-    names = (saved.environment, saved.service, saved.job_name, saved.span_name or "", *saved.versions)
+    names = (saved.environment, saved.service, saved.job_name, saved.span_name or "", saved.peer, *saved.versions)
     if any(len(name) > _MAX_NAME for name in names) or len(saved.versions) > _MAX_VERSIONS:
         raise ValueError(f"{saved.job_name[:100]}: its names are too long, or its versions too many")
     if not all(LOWEST <= at <= HIGHEST and 0 <= weight < 1e12 for at, weight in (*saved.runs, *saved.aside)):
@@ -100,18 +109,34 @@ def _check(saved: SavedLearned) -> None:
         raise ValueError(f"{saved.job_name}: its age is out of range")
 
 
-def _view(key: Key, row: Row) -> LearnedView:
+def _decides(policy: Policy, key: Key, type: JobType | None) -> Allowed:
+    """Return what is allowed to a span that is known by *key* alone; *type*: one of its job, if any is known."""
+    type = type or JobType(key.service, key.environment, key.job_name, "", "", None, None, None, None)
+    of_job = policy.job(type, "")
+    if key.span_name is None:
+        return of_job
+    kind, called = _KINDS.get(key.peer.partition(" ")[0], Kind.OTHER), Call((), Kind.OTHER, None, False, key.peer)
+    as_its_job = Allowance(of_job.allowed_ns, of_job.basis, f"as its job: {of_job.rule}")
+    return policy.allowed(type, key.span_name, kind, None, called) or as_its_job
+
+
+_KINDS = {"http": Kind.HTTP, "db": Kind.DB}
+"""By the first word of a peer."""
+
+
+def _view(key: Key, row: Row, decides: Allowed) -> LearnedView:
     known = row.learned
-    if known is None:
-        return LearnedView(*key, round(row.runs.total, 1), None, False, None, None, None, None, None)
     return LearnedView(
         *key,
-        round(row.runs.total, 1),
-        known.allowed_ns / 1e9,
-        known.is_hint,
-        known.rule,
-        known.what,
-        known.seconds,
-        known.factor,
-        known.floor_s,
+        runs=round(row.runs.total, 1),
+        allowed_s=decides.allowed_ns / 1e9,
+        basis=decides.basis.value,
+        rule=decides.rule,
+        learned_s=None if known is None else known.allowed_ns / 1e9,
+        is_hint=known is not None and known.is_hint,
+        learned_rule=None if known is None else known.rule,
+        what=None if known is None else known.what,
+        duration_s=None if known is None else known.seconds,
+        factor=None if known is None else known.factor,
+        floor_s=None if known is None else known.floor_s,
     )

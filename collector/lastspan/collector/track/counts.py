@@ -143,7 +143,7 @@ class Counts:
         rows = process.durations
         if rows is None:
             rows = process.durations = {}
-        key = (told.job_name, told.queue, told.span_name, told.outcome)
+        key = (told.job_name, told.queue, told.span_name, told.outcome, told.peer)
         row = rows.get(key)
         if row is None:
             if len(rows) >= self._max_types or self.duration_rows >= self._max_duration_rows:

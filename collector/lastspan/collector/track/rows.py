@@ -249,8 +249,8 @@ class DurationRow(msgspec.Struct, gc=False, eq=False):
     sum_seconds: float = 0.0
 
 
-DurationKey = tuple[str, str, str | None, str | None]
-"""Job name, queue, span name (None: the job), outcome (None: the counts of starts)."""
+DurationKey = tuple[str, str, str | None, str | None, str]
+"""Job name, queue, span name (None: the job), outcome (None: the counts of starts), whom the span calls."""
 
 
 class WorkerRow(msgspec.Struct, eq=False):

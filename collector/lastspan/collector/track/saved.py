@@ -91,6 +91,12 @@ class SavedLearned(msgspec.Struct, frozen=True):
     longest: float = NO_RUN
     """The buckets of the longest run and of the longest but one."""
     second: float = NO_RUN
+    peer: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What it was learned by."""
+        return Key(self.environment, self.service, self.job_name, self.span_name, self.peer)
 
 
 class SavedDurations(msgspec.Struct, frozen=True):
@@ -99,6 +105,8 @@ class SavedDurations(msgspec.Struct, frozen=True):
     origin: Origin
     rows: tuple[tuple[str, str, str | None, str | None, int, bytes, float], ...]
     """Job name, queue, span name, outcome; count, packed runs, sum of seconds."""
+    peers: tuple[str, ...] = ()
+    """Whom the span of each row calls; empty: written before they were told apart."""
 
 
 class SavedSeries(msgspec.Struct, frozen=True):
@@ -254,7 +262,7 @@ def learned(rows: Iterable[tuple[Key, Row]], now_ns: int) -> list[Saved | SpanOp
     """Return what was learned."""
     return [
         SavedLearned(
-            *key,
+            *key[:4],
             tuple(row.runs),
             tuple((row.aside or {}).items()),
             row.versions,
@@ -264,6 +272,7 @@ def learned(rows: Iterable[tuple[Key, Row]], now_ns: int) -> list[Saved | SpanOp
             row.trusted,
             row.longest,
             row.second,
+            key.peer,
         )
         for key, row in rows
     ]
@@ -279,7 +288,8 @@ def _durations(tracker: Tracker) -> list[Saved | SpanOpen]:
     return [
         SavedDurations(
             _origin(process, NO_SEQUENCE),
-            tuple((*key, row.count, row.runs, row.sum_seconds) for key, row in process.durations.items()),
+            tuple((*key[:4], row.count, row.runs, row.sum_seconds) for key, row in process.durations.items()),
+            tuple(key[4] for key in process.durations),
         )
         for process in tracker.processes.rows.values()
         if process.durations
@@ -415,15 +425,17 @@ def _row(saved: SavedLearned, now_ns: int) -> tuple[Key, Row]:
     row.versions, row.longest, row.second = tuple(saved.versions), saved.longest, saved.second
     if saved.aside:
         row.aside, row.aside_since_ns = dict(saved.aside), now_ns - saved.aside_age_ns
-    return Key(saved.environment, saved.service, saved.job_name, saved.span_name), row
+    return saved.key, row
 
 
 def _restore_durations(tracker: Tracker, saved: SavedDurations, now_ns: int) -> None:
     process = tracker.processes.hear(saved.origin, now_ns)
     if process is None:
         return
-    for name, queue, span_name, outcome, count, runs, seconds in saved.rows:
-        tracker.counts.put_durations(process, (name, queue, span_name, outcome), DurationRow(count, runs, seconds))
+    peers = saved.peers or [""] * len(saved.rows)
+    for (name, queue, span_name, outcome, count, runs, seconds), peer in zip(saved.rows, peers, strict=True):
+        row = DurationRow(count, runs, seconds)
+        tracker.counts.put_durations(process, (name, queue, span_name, outcome, peer), row)
 
 
 def _restore_series(tracker: Tracker, saved: SavedSeries) -> None:

@@ -135,7 +135,7 @@ class Tracker:
         news = self.counts.durations(process, told)
         if news and told.outcome == "ok":
             resource = process.resource
-            key = Key(resource.environment, resource.service, told.job_name, told.span_name)
+            key = Key(resource.environment, resource.service, told.job_name, told.span_name, told.peer)
             self.learner.take(key, news, version=told.origin.resource.service_version, now_ns=now_ns)
         return None
 
