@@ -139,7 +139,7 @@ def _is_entering(frame: FrameType) -> bool:
 _AnyLoop: Final[Any] = asyncio.AbstractEventLoop
 
 
-class _Loop(_AnyLoop):  # type: ignore[misc]
+class _Loop(_AnyLoop):
     """Runs one task of ours, by hand; it has no descriptor, and no other thread knows of it."""
 
     def __init__(self) -> None:
