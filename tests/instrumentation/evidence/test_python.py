@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.instrumentation.evidence.standing import standing
 
-from lastspan.instrumentation.evidence import python
+from lastspan.instrumentation.evidence import look, python
+from lastspan.instrumentation.evidence.locks import find
+from lastspan.instrumentation.spans import Where
 
 PRETENDER = Path(__file__).with_name("another_python.py")
 
@@ -54,3 +61,35 @@ def test_a_python_that_is_not_known_yet(new: tuple[str, ...], said: str, still_k
             assert found["holder"][1] == "certain", name
         else:
             assert found["holder"] in (None, ["", "unknown"]), name
+
+
+def test_a_free_threaded_python_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated: the interpreter says that it has no lock. Frames of other threads are not read, and that is told."""
+    with _waiting() as where:
+        assert look(where).unseen == ""
+        monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+        seen = look(where)
+        assert (seen.steps, "free-threaded" in seen.unseen) == ((), True)
+        assert list(find(where, lambda _: "")) == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="no interpreter with a lock of its own can be made")
+def test_other_interpreters_are_left_alone() -> None:
+    """Their frames come with ours, and change while they are read. One that shares our lock does no harm."""
+    interpreters = importlib.import_module("_interpreters")
+    with _waiting() as where:
+        for config, is_seen in (("legacy", True), ("isolated", False)):
+            made = interpreters.create(config)
+            try:
+                seen = look(where)
+                assert (bool(seen.steps), "other interpreters" in seen.unseen) == (is_seen, not is_seen)
+            finally:
+                interpreters.destroy(made)
+        assert look(where).unseen == ""
+
+
+@contextmanager
+def _waiting() -> Iterator[Where]:
+    go = threading.Event()
+    with standing(lambda: go.wait(20), go.set) as where:
+        yield where
