@@ -60,7 +60,7 @@ from lastspan.instrumentation.evidence.frames import look  # noqa: E402
 from lastspan.instrumentation.evidence.locks import WaitedLock, find  # noqa: E402
 from lastspan.instrumentation.spans import Where  # noqa: E402
 
-held, other, taken = threading.Lock(), threading.Lock(), asyncio.Lock()
+held, other, free, taken = threading.Lock(), threading.Lock(), threading.Lock(), asyncio.Lock()
 work: concurrent.futures.Future[None] = concurrent.futures.ThreadPoolExecutor(1).submit(time.sleep, 60)
 
 
@@ -71,6 +71,11 @@ def holder() -> None:
 
 def enters() -> None:
     with held:
+        pass
+
+
+def enters_two() -> None:
+    with free, held:
         pass
 
 
@@ -137,7 +142,7 @@ def main() -> None:
     start(holder)
     while not held.locked():
         time.sleep(0.01)
-    waits = {function.__name__: start(function) for function in (enters, acquires, awaits_work, first)}
+    waits = {function.__name__: start(function) for function in (enters, enters_two, acquires, awaits_work, first)}
     loop_thread = start(run_tasks)
     while len(tasks) < 2 or getattr(tasks[1], "_fut_waiter", None) is None:
         time.sleep(0.01)

@@ -58,7 +58,7 @@ def _copy(tasks: Iterable[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
 
 def current_task(loop: Any) -> asyncio.Task[Any] | None:
     """Return the task that a loop runs now."""
-    return _current_task_of(loop) if futures.is_known(loop) else None
+    return _current_task_of(loop) if loop is not None and futures.is_known(loop) else None
 
 
 def running_task(frame: FrameType) -> asyncio.Task[Any] | None:
