@@ -33,6 +33,9 @@ if [ "$what" = run ]; then
     inside "$folder" "$@"
 fi
 
+mkdir -p "${folder%/*}"
+exec 9>"$folder.lock"
+flock 9  # another checkout may be at it
 if [ ! -e "$folder/.made" ]; then
     command -v debootstrap >/dev/null 2>&1 ||
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap >/dev/null 2>&1 ||
@@ -44,7 +47,7 @@ if [ ! -e "$folder/.made" ]; then
     say "making $folder (half a minute)"
     rm -rf --one-file-system "$folder"
     mkdir -p "$folder"
-    debootstrap --variant=minbase --include=ca-certificates sid "$folder" "$mirror" >"$folder.log" 2>&1 ||
+    unshare --mount --propagation private debootstrap --variant=minbase --include=ca-certificates sid "$folder" "$mirror" >"$folder.log" 2>&1 ||
         give_up "$(tail -n 1 "$folder.log")"
     for one in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt; do
         [ ! -e "$one" ] || cp -L "$one" "$folder$one"

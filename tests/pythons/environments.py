@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,18 +55,26 @@ class Environment:
         return {**os.environ, "PATH": paths, "VIRTUAL_ENV": str(self.folder)}
 
 
-def environment(version: str, opentelemetry: str = "newest") -> Environment:
-    """Return an environment of a version, made if it is not there; raises `NotHereError`."""
+def environment(version: str, opentelemetry: str = "newest", seconds: float = _INSTALL_SECONDS) -> Environment:
+    """Return an environment of a version, made in *seconds* if it is not there; raises `NotHereError`."""
+    until = time.monotonic() + seconds
     python = _python(version)
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + str(ROOT).encode()).hexdigest()[:12]
-    folder = CACHE / "environments" / f"{version}-{opentelemetry}-{wanted}"
+    folder = CACHE / "environments" / f"{version}-{opentelemetry}-{_wanted()}"
     made = Environment(version, folder, python is None, opentelemetry)
     if python is None:
-        _add(version)
+        _add(version, until)
     if not (folder / "made").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        _make(made, python or f"python{version}")
+        _make(made, python or f"python{version}", until)
     return made
+
+
+def _wanted() -> str:
+    """Return what stands for this checkout, and for the dependencies that it declares."""
+    declared = (
+        (ROOT / "pyproject.toml").read_text().partition("\ndependencies = ")[2].partition("\n[project.scripts]")[0]
+    )
+    return hashlib.sha256(f"{ROOT}{declared}".encode()).hexdigest()[:12]
 
 
 def here() -> Iterator[str]:
@@ -86,17 +95,17 @@ def _python(version: str) -> str | None:
     return None
 
 
-def _add(version: str) -> None:
-    done = _run(["sh", "deploy/sid.sh", "add", str(_SID), version], _INSTALL_SECONDS)
+def _add(version: str, until: float) -> None:
+    done = _run(["sh", "deploy/sid.sh", "add", str(_SID), version], until - time.monotonic())
     if done.returncode:
         raise NotHereError(done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "deploy/sid.sh failed")
 
 
-def _make(wanted: Environment, python: str) -> None:
+def _make(wanted: Environment, python: str, until: float) -> None:
     environ = {**os.environ, "PYTHON": python, "VENV": str(wanted.folder)}
-    done = _run([*wanted._prefix(), "sh", "deploy/install.sh"], _INSTALL_SECONDS, environ)
+    done = _run([*wanted._prefix(), "sh", "deploy/install.sh"], until - time.monotonic(), environ)
     if done.returncode == 0 and wanted.opentelemetry == "oldest":
-        done = wanted.run("python", "-m", "pip", "install", "-q", *_oldest(wanted), seconds=_INSTALL_SECONDS)
+        done = wanted.run("python", "-m", "pip", "install", "-q", *_oldest(wanted), seconds=until - time.monotonic())
     if done.returncode:
         raise NotHereError(f"its environment cannot be made: {(done.stdout.strip().splitlines() or ['?'])[-1]}")
     (wanted.folder / "made").touch()
@@ -125,7 +134,7 @@ def _run(
         start_new_session=True,
     ) as process:
         try:
-            output, _ = process.communicate(timeout=seconds)
+            output, _ = process.communicate(timeout=max(seconds, 0))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             output, _ = process.communicate()
