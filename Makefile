@@ -38,6 +38,9 @@ stack: install servers ## from a hanging job to a page: Prometheus, Alertmanager
 bench: install ## the benchmarks (ARGS="span --json" to choose one)
 	$(BIN)/python -m bench $(ARGS)
 
+pythons: install ## long: the tests without servers on each Python, 3.10 … 3.15 (ARGS="3.14 --only evidence")
+	$(BIN)/python -m tests.pythons $(ARGS)
+
 compat: install ## long: Celery 5.3 … 5.7 × pools, each in a venv of its own
 	$(BIN)/python -m pytest -m compat $(ARGS)
 

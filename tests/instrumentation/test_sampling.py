@@ -11,6 +11,7 @@ import pytest
 from tests.instrumentation.evidence.standing import standing
 from tests.instrumentation.worker import of, span_id, worker
 
+from lastspan.instrumentation.evidence.python import known
 from lastspan.instrumentation.run import Run
 from lastspan.instrumentation.sampling import Sampling
 from lastspan.instrumentation.settings import Settings
@@ -96,3 +97,16 @@ def test_whom_a_job_waits_for_is_not_the_job() -> None:
             told = [r.attributes for r in of(made.said, events.SPAN_OPEN) if r.attributes.get(a.LOCK_HOLDER_THREAD)]
     assert told
     assert not any(a.LOCK_HOLDER_SPAN_ID in record for record in told)
+
+
+def test_a_python_that_is_not_known_is_said_in_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated: the self-check has found a part that it does not understand."""
+    monkeypatch.setattr(known, "_not_understood", (known.WITH,))
+    leave.clear()
+    with worker() as made:
+        made.job()
+        with made.stopped_in(wait, leave.set):
+            made.watch(10)
+            told = [record.attributes for record in of(made.said, events.SPAN_OPEN)]
+    assert told[-1][a.EVIDENCE_UNSEEN] == "unknown: this Python is not known yet (with blocks)"
+    assert told[-1][a.CODE_FUNCTION] == "wait"

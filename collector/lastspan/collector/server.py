@@ -167,11 +167,11 @@ class Collector:
 def run(settings: Settings, ready: Callable[[str], None]) -> None:
     """Run a collector until SIGTERM or SIGINT."""
     _allow_connections()
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    asyncio.run(_run(settings, ready))
+    try:
+        from uvloop import run as run_loop  # a policy would do the same, and Python 3.16 has none any more
+    except ImportError:
+        run_loop = asyncio.run
+    run_loop(_run(settings, ready))
 
 
 def _allow_connections() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lastspan.semconv import attributes as a
 
 from . import clean, log
-from .evidence import Look, cpu_time_ns, futures, look, qualname, run_queue_ns, stack_text, values
+from .evidence import Look, cpu_time_ns, futures, look, python, qualname, run_queue_ns, stack_text, values
 from .evidence.diagnosis import SENT, Attributes, Subject, diagnose
 from .evidence.frames import application_index, has_ended, live, worker_of
 from .evidence.hubs import Hubs
@@ -444,6 +444,8 @@ class Sampling:
                 a.CODE_LINES: lines or None,
             }
         found |= sampled.found
+        if unknown := python.unknown():
+            found[a.EVIDENCE_UNSEEN] = "; ".join(filter(None, (unknown, sampled.found.get(a.EVIDENCE_UNSEEN))))
         if sampled.lock is not None:
             found |= self._of_lock(sampled.lock, sampled.holder_run)
         return found | sampled.loop

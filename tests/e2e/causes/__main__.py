@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
 from tests.e2e.causes.finding import Finding
 from tests.e2e.causes.harness import Harness, all_ways, fits_here
-from tests.e2e.causes.report import confusion, misses, score
+from tests.e2e.causes.report import Score, confusion, misses, score
 from tests.e2e.causes.way import Way
 
 
@@ -20,22 +21,34 @@ from tests.e2e.causes.way import Way
 @click.option("--which", type=click.Choice(["both", "with", "without"]), default="both", help="client instrumentation")
 @click.option("--parallel", default=8, show_default=True, help="programs at once")
 @click.option("--evidence", type=click.Path(path_type=Path), help="folder for all that is known of each miss")
+@click.option("--no-servers", is_flag=True, help="only ways that need no database and no broker")
+@click.option("--json", "as_json", type=click.Path(path_type=Path), help="file for the shares, a line a table")
 @click.option("--list", "only_list", is_flag=True, help="only say which ways there are")
-def main(names: tuple[str, ...], which: str, parallel: int, evidence: Path | None, only_list: bool) -> None:
+def main(
+    names: tuple[str, ...],
+    which: str,
+    parallel: int,
+    evidence: Path | None,
+    no_servers: bool,
+    as_json: Path | None,
+    only_list: bool,
+) -> None:
     """Run the ways called NAMES (parts of names or families; all by default) and print the confusion table."""
-    chosen = _choose(names)
+    chosen = [way for way in _choose(names) if not (no_servers and way.needs)]
     if only_list:
         for way in chosen:
             click.echo(f"{way.family:12} {way.name:44} {' or '.join(sorted(way.causes))}")
         return
     # A width of its own: in a file of a build's output, too, names are to be whole.
     console = Console(width=None if sys.stdout.isatty() else 160)
-    is_enough = [
+    scores = [
         _run(console, chosen, bare=bare, parallel=parallel, evidence=evidence)
         for bare in (False, True)
         if which == "both" or (which == "without") == bare
     ]
-    sys.exit(0 if all(is_enough) else 1)
+    if as_json is not None:
+        as_json.write_text("".join(json.dumps(asdict(one)) + "\n" for one in scores))
+    sys.exit(0 if all(one.is_enough for one in scores) else 1)
 
 
 def _choose(names: Sequence[str]) -> list[Way]:
@@ -46,7 +59,7 @@ def _choose(names: Sequence[str]) -> list[Way]:
     return chosen
 
 
-def _run(console: Console, ways: Sequence[Way], *, bare: bool, parallel: int, evidence: Path | None) -> bool:
+def _run(console: Console, ways: Sequence[Way], *, bare: bool, parallel: int, evidence: Path | None) -> Score:
     title = "without client instrumentation" if bare else "with client instrumentation"
     console.print(f"{len(ways)} ways {title}")
     findings = []
@@ -58,7 +71,7 @@ def _run(console: Console, ways: Sequence[Way], *, bare: bool, parallel: int, ev
                 _keep(evidence, finding)
     result = score(findings)
     console.print(misses(findings), confusion(findings, title), str(result))
-    return result.is_enough
+    return result
 
 
 def _tell(console: Console, finding: Finding, done: int, of: int) -> None:

@@ -27,7 +27,7 @@ from tests.instrumentation.worker import Worker, of, worker
 
 from lastspan.instrumentation import job as as_job
 from lastspan.instrumentation import sampling
-from lastspan.instrumentation.evidence import diagnosis, frames, graph, held, locks, values
+from lastspan.instrumentation.evidence import diagnosis, frames, graph, held, locks, python, values
 from lastspan.instrumentation.failures import told_of
 from lastspan.instrumentation.run import Run
 from lastspan.semconv import attributes as a
@@ -299,7 +299,7 @@ PARTS: list[tuple[Any, str]] = [
     (held, "_acquired"),
     (frames, "_both_ends"),
     (values, "in_reach"),
-    (held, "_managers_of"),
+    (python, "managers_of"),
 ]
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from ..native import native_ident
 from ..spans import Where
-from . import futures, tasks, values
+from . import futures, python, tasks, values
 from .installed import is_application as is_application
 from .reads import read
 
@@ -93,9 +93,9 @@ def worker_of(where: Where) -> int | None:
 
 def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
     """Return the frames of what a span runs, outermost first; the thread that runs the innermost; or why none."""
-    if not _can_read_frames():
-        return [], where.thread, "free-threaded Python: frames of other threads cannot be read safely"
-    if where.task is not None and not tasks.is_running(where.task):
+    if unreadable := python.unreadable():
+        return [], where.thread, unreadable
+    if where.task is not None and not python.is_running(where.task):
         if futures.is_done(where.task):
             return [], where.thread, "its asyncio task has ended"
         return *_task_frames(where.task, where.thread), ""
@@ -206,7 +206,7 @@ def qualname(code: CodeType) -> str:
 
 
 def _can_read_frames() -> bool:
-    return getattr(sys, "_is_gil_enabled", lambda: True)()
+    return not python.unreadable()
 
 
 _COLLECTS_ANYWHERE: Final = sys.version_info < (3, 12)

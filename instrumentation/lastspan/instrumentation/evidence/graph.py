@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from . import futures, source, tasks, values
+from . import futures, python, source, tasks, values
 from .frames import _current_frames, _thread, is_application, line_of, qualname
 from .held import Hold, holds_of
 from .reads import read
@@ -86,7 +86,7 @@ class Graph:
         frame = _current_frames().get(ident)
         if frame is None:
             return
-        task = _running_task(frame)
+        task = python.running_task(frame)
         if task is not None:
             self._running[ident] = task
             self._loops[id(futures.loop_of(task))] = task
@@ -142,6 +142,8 @@ class Graph:
         """Say whether another thread or task runs code of the application, which may hold a lock unseen."""
         if values.class_name(type(threading.Lock())) != "_thread.lock":
             return True  # gevent's, or somebody else's: greenlets that wait are not seen
+        if python.unknown():
+            return True
         nodes: list[Node] = [self.actor(ident) for ident in _current_frames() if ident != get_ident()]
         return any(
             is_application(frame.f_code.co_filename)
@@ -256,27 +258,8 @@ def name_of(node: Node) -> str:
 
 
 def all_tasks() -> list[asyncio.Task[Any]]:
-    """Return the tasks of all loops that are not done; none where asyncio keeps them elsewhere."""
-    known: list[asyncio.Task[Any]] = []
-    for name in ("_scheduled_tasks", "_eager_tasks", "_all_tasks"):
-        for _ in range(10):
-            try:
-                known.extend(getattr(asyncio.tasks, name, ()))
-                break
-            except RuntimeError:  # one was added meanwhile
-                continue
-    return [task for task in known[:_TASKS_MAX] if not task.done()]
-
-
-def _running_task(frame: FrameType) -> asyncio.Task[Any] | None:
-    """Return the task that a thread runs now."""
-    outermost = {}
-    for task in list(getattr(asyncio.tasks, "_current_tasks", {}).values()):
-        coroutine = task.get_coro() if task is not None else None
-        if type(coroutine) is types.CoroutineType:
-            outermost[id(coroutine.cr_frame)] = task
-    found = (outermost[id(one)] for one in (_frames(frame) if outermost else ()) if id(one) in outermost)
-    return next(found, None)
+    """Return the tasks of all loops that run, those that are not done."""
+    return python.all_tasks(_current_frames().values())[:_TASKS_MAX]
 
 
 def _task_frames(task: asyncio.Task[Any]) -> list[FrameType]:
@@ -286,7 +269,7 @@ def _task_frames(task: asyncio.Task[Any]) -> list[FrameType]:
 
 def _suspended(task: asyncio.Task[Any]) -> dict[FrameType, object]:
     """Return the same, each with its coroutine."""
-    if tasks.is_running(task):
+    if python.is_running(task):
         return {}
     return dict(list(tasks.coroutines(futures.coroutine_of(task)))[::-1][:_DEPTH_MAX])
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import sys
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Final, NamedTuple
 
-from . import source, values
+from . import python, source, values
 from .frames import qualname
 from .source import Expr
 from .values import MISSING
@@ -61,7 +59,7 @@ def holds_of(
 
 def _stacked(suspended: object, frame: FrameType, depth: int) -> list[object]:
     """Return the managers of the *depth* blocks that a coroutine is inside, innermost first; `MISSING`: not known."""
-    managers = [] if suspended is None else list(_managers_of(suspended))
+    managers = [] if suspended is None else list(python.managers_of(suspended))
     if len(managers) != depth + source.is_entering(frame):  # the one that it is about to enter lies there too
         return [MISSING] * depth
     return managers[:depth][::-1]
@@ -93,12 +91,12 @@ def _locks_in(manager: object, depth: int) -> Iterator[tuple[object, str]]:
     elif values.is_kind(manager, contextlib._BaseExitStack):
         callbacks = values.attribute(manager, "_exit_callbacks")
         for callback in list(callbacks) if type(callbacks) is deque else ():
-            if type(callback) is tuple and len(callback) == 2 and type(callback[1]) is types.MethodType:
-                yield from _locks_in(callback[1].__self__, depth + 1)
+            if type(callback) is tuple and len(callback) == 2:
+                yield from _locks_in(python.exited_by(callback[1]), depth + 1)
     elif values.is_kind(manager, contextlib._GeneratorContextManagerBase):
         generator = values.attribute(manager, "gen")
         if type(generator) in (types.GeneratorType, types.AsyncGeneratorType):
-            for inner in _managers_of(generator):
+            for inner in python.managers_of(generator):
                 yield from _locks_in(inner, depth + 1)
     else:
         yield from ((lock, "likely") for lock in _taken_by(manager))
@@ -116,18 +114,6 @@ def _taken_by(manager: object) -> Iterator[object]:
 
 
 _NAMES_MAX: Final = 16
-
-
-def _managers_of(suspended: object) -> Iterator[object]:
-    """Yield the context managers that a suspended generator or coroutine is inside: their exits lie on its stack."""
-    names = ("gi_frame", "cr_frame", "ag_frame")
-    frame = next((one for name in names if (one := getattr(suspended, name, None)) is not None), None)
-    for held in gc.get_referents(frame if sys.version_info < (3, 11) else suspended):
-        if type(held) is types.MethodType and type(held.__func__) is types.FunctionType:
-            if held.__func__.__name__ in ("__exit__", "__aexit__"):
-                yield held.__self__
-        elif type(held) is types.BuiltinMethodType and held.__name__ == "__exit__":
-            yield held.__self__
 
 
 def _acquired(frame: FrameType) -> Iterator[Hold]:

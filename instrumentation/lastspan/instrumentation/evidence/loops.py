@@ -11,9 +11,8 @@ import asyncio
 from typing import Any, Final, TypeAlias
 from weakref import ref
 
-from . import futures
+from . import futures, python
 from .hubs import Hub
-from .tasks import running_in
 
 Loop: TypeAlias = "asyncio.AbstractEventLoop | Hub"
 
@@ -91,7 +90,7 @@ class Loops:
     def culprit(self, loop: Loop) -> tuple[asyncio.Task[Any] | None, int]:
         """Return the task that keeps a loop busy (None: a callback), and the thread that runs it (0: not known)."""
         known = self._of(loop)
-        task = None if type(loop) is Hub else running_in(loop)
+        task = None if type(loop) is Hub else python.current_task(loop)
         return task, known.thread if known is not None else 0
 
     def clear(self) -> None:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import ast
 import dis
-import inspect
 import linecache
 import os
 import re
 import stat
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import CodeType, FrameType
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeVar
 
+from . import python
 from .frames import line_of
+from .python import Span
 from .values import MISSING, attribute, evaluate, mangled, variable
 
 __all__ = [
@@ -38,9 +38,6 @@ __all__ = [
     "position",
     "variable",
 ]
-
-Span: TypeAlias = "tuple[int, int, int, int]"
-"""First line, last line, first column, column after the last; columns in bytes of UTF-8."""
 
 _FILE_MAX: Final = 2_000_000
 _TEXT_MAX: Final = 120
@@ -95,26 +92,6 @@ _trees: Final[Cache[ast.AST | None]] = Cache(64)
 
 # --- where a frame stands ---------------------------------------------------------------------------------------------
 
-_ENTER: Final = frozenset(
-    dis.opmap[name]
-    for name in ("BEFORE_WITH", "BEFORE_ASYNC_WITH", "SETUP_WITH", "SETUP_ASYNC_WITH")
-    if name in dis.opmap
-)
-_SETUP: Final = frozenset(dis.opmap[name] for name in ("SETUP_WITH", "SETUP_ASYNC_WITH") if name in dis.opmap)
-_LEAVE_BY_ERROR: Final = dis.opmap["WITH_EXCEPT_START"]
-_AWAITING: Final = frozenset(
-    dis.opmap[name]
-    for name in (
-        *("CACHE", "GET_AWAITABLE", "LOAD_CONST", "SEND", "YIELD_VALUE", "YIELD_FROM", "RESUME", "END_SEND"),
-        *("JUMP_BACKWARD_NO_INTERRUPT", "JUMP_BACKWARD"),
-    )
-    if name in dis.opmap
-)
-"""The instructions of an await: between the start of an `async with` and its body, that of `__aenter__`."""
-_BEGIN, _NEXT = bytes([dis.opmap["GET_ITER"]]), bytes([dis.opmap["FOR_ITER"]])
-_AWAIT_MAX: Final = 32
-"""Bytes that they take."""
-
 
 def expression(frame: FrameType) -> Expr | None:
     """Return the expression that the frame executes: a call, an await, the item of a `with` that it enters.
@@ -157,7 +134,7 @@ _idle: Final[dict[int, tuple[CodeType, set[int] | None]]] = {}
 def _remember(code: CodeType) -> tuple[CodeType, set[int] | None]:
     if len(_idle) >= _IDLE_MAX:
         _idle.clear()
-    has_blocks = _LEAVE_BY_ERROR in code.co_code[::2] or "acquire" in code.co_names
+    has_blocks = python.has_blocks(code) or "acquire" in code.co_names
     row = _idle[id(code)] = code, set() if has_blocks else None
     return row
 
@@ -187,13 +164,13 @@ def calls(code: CodeType) -> tuple[tuple[tuple[int, int], str, Expr], ...]:
 
 def position(frame: FrameType) -> tuple[int, int]:
     """Return line and column (0 where columns are not known) where the frame stands."""
-    span = _span(frame.f_code, frame.f_lasti)
+    span = python.span_of(frame.f_code, frame.f_lasti)
     return (span[0], span[2]) if span is not None else (line_of(frame), 0)
 
 
 def is_entering(frame: FrameType) -> bool:
     """Say whether the frame is in the `__enter__` of a `with` statement, even where there is no source."""
-    return _entering(frame.f_code, frame.f_lasti) is not None
+    return python.entering(frame.f_code, frame.f_lasti) is not None
 
 
 def _guarded(make: Callable[[CodeType, int], T], code: CodeType, place: int) -> T | None:
@@ -205,65 +182,31 @@ def _guarded(make: Callable[[CodeType, int], T], code: CodeType, place: int) -> 
 
 
 def _expression(code: CodeType, place: int) -> Expr | None:
-    at = _entering(code, place)
+    at = python.entering(code, place)
     if at is not None:
         return _item(code, at)
-    if code.co_code[place : place + 1] == _NEXT and code.co_code[place - 2 : place - 1] == _BEGIN:
-        place -= 4  # up to 3.12 both stand for the whole statement; what is before them ends the expression
-    span = _span(code, place)
+    if python.gets_next(code, place):
+        place -= 4  # what is before these two instructions ends the expression
+    span = python.span_of(code, place)
     if span is None:
         return _call_in_line(code, place)
     return _segment(code, span) or _call_that_ends(code, span)
-
-
-def _entering(code: CodeType, place: int) -> int | None:
-    """Return where the `with` statement is entered whose `__enter__` (or the await of it) runs at *place*."""
-    if place < 0:
-        return None
-    operations = code.co_code
-    if operations[place] in _ENTER:
-        return place
-    if not code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-        return None
-    while place >= 0 and operations[place] in _AWAITING:
-        place -= 2
-    return place if place >= 0 and operations[place] == dis.opmap.get("BEFORE_ASYNC_WITH") else None
-
-
-def _raw_span(code: CodeType, place: int) -> tuple[int | None, ...]:
-    if sys.version_info >= (3, 11):
-        return next(islice(code.co_positions(), place // 2, None))
-    return (_line(code, place),)
-
-
-def _span(code: CodeType, place: int) -> Span | None:
-    if place < 0:
-        return None
-    raw = _raw_span(code, place)
-    return None if len(raw) != 4 or None in raw else raw  # type: ignore[return-value]
-
-
-def _line(code: CodeType, place: int) -> int:
-    for first, end, line in code.co_lines():
-        if first <= place < end:
-            return line or 0
-    return 0
 
 
 # --- with blocks ------------------------------------------------------------------------------------------------------
 
 
 def _entered_at(code: CodeType, place: int) -> tuple[Expr | None, ...]:
-    if place < 0 or _LEAVE_BY_ERROR not in code.co_code[::2]:
+    if place < 0 or not python.has_blocks(code):
         return ()
-    return tuple(_block(code, at, end) for at, end in _entries(code, place))
+    return tuple(_block(code, at, end) for at, end in python.blocks(code, place))
 
 
 def _block(code: CodeType, at: int, end: int) -> Expr | None:
-    expr = _guarded(_item, code, at)
+    expr = _guarded(_item, code, at) if at >= 0 else None
     if expr is None:
         return None
-    is_rebound = not _names(expr.node).isdisjoint(_stored(code, at + 2, end))
+    is_rebound = not _names(expr.node).isdisjoint(python.stored(code, at + 2, end))
     return replace(expr, rebound=is_rebound) if is_rebound else expr
 
 
@@ -273,55 +216,9 @@ def _names(node: ast.AST) -> set[str]:
     return found | {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
 
 
-def _stored(code: CodeType, first: int, end: int) -> Iterator[str]:
-    """Yield the local variables and attributes that are given a value between two places."""
-    operations = code.co_code
-    for at in range(first, min(end, len(operations)), 2):
-        name, argument = dis.opname[operations[at]], operations[at + 1]
-        if name == "STORE_ATTR" and argument < len(code.co_names):
-            yield code.co_names[argument]
-        elif name.startswith("STORE_FAST"):  # since 3.13 there are pairs, with two numbers in one
-            for index in (argument,) if name == "STORE_FAST" else (argument >> 4, argument & 15):
-                if index < len(code.co_varnames):
-                    yield code.co_varnames[index]
-
-
-def _entries(code: CodeType, place: int) -> Iterator[tuple[int, int]]:
-    """Yield where the `with` blocks around *place* were entered, and where they end; innermost first."""
-    operations = code.co_code
-    if sys.version_info < (3, 11):
-        yield from reversed([(at, end) for at, end in _setups(operations) if at < place < end])
-        return
-    table = dis._parse_exception_table(code)  # type: ignore[attr-defined]
-    seen: set[int] = set()
-    while (handler := next((row.target for row in table if row.start <= place < row.end), None)) is not None:
-        if handler in seen:
-            return
-        seen.add(handler)
-        # An exception in the body would go to the block's handler, and from there to the handler of the block around.
-        if operations[handler + 2] == _LEAVE_BY_ERROR:
-            body = min(row.start for row in table if row.target == handler)
-            end = max(row.end for row in table if row.target == handler and row.start < handler)
-            at = next((at for at in range(body - 2, body - _AWAIT_MAX, -2) if operations[at] in _ENTER), body - 2)
-            yield at, end
-        place = handler
-
-
-def _setups(operations: bytes) -> Iterator[tuple[int, int]]:
-    """Yield start and handler of each `with` block of Python 3.10, whose instructions stand in the source's order."""
-    argument = 0
-    for at in range(0, len(operations), 2):
-        argument = argument << 8 | operations[at + 1]
-        if operations[at] == dis.EXTENDED_ARG:
-            continue
-        if operations[at] in _SETUP:
-            yield at, at + 2 + argument * 2
-        argument = 0
-
-
 def _item(code: CodeType, at: int) -> Expr | None:
     """Return the context expression of the `with` block that is entered at *at*."""
-    span = _span(code, at)
+    span = python.span_of(code, at)
     if span is None:
         return _item_in_line(code, at)
     lines = _lines(code.co_filename)
@@ -331,7 +228,7 @@ def _item(code: CodeType, at: int) -> Expr | None:
         # Up to 3.12 the instruction stands for the whole statement; the one before it ends the context expression.
         whole, before = span, at - 2
         while before >= 0 and span == whole:
-            span, before = _span(code, before) or whole, before - 2
+            span, before = python.span_of(code, before) or whole, before - 2
         if span == whole or not _STARTS_ITEM.search(lines[span[0] - 1][: span[2]]):
             return None  # only a part of the item: which branch was taken is not known
     return _segment(code, span, entering=True)
@@ -354,9 +251,8 @@ def _item_in_line(code: CodeType, at: int) -> Expr | None:
         for item in node.items
     ]
     items.sort(key=lambda one: (one[1].context_expr.lineno, one[1].context_expr.col_offset))
-    operations = code.co_code
-    enters = [place for place in range(0, len(operations), 2) if operations[place] in (_SETUP or _ENTER)]
-    line = _line(code, at)
+    enters = python.enters(code)
+    line = python.line_at(code, at)
     if len(enters) == len(items):  # a `finally` block may stand in the code twice
         items = [items[sum(place < at for place in enters)]]
     found = [item for first, item in items if first <= line <= (item.context_expr.end_lineno or 0)]
@@ -536,7 +432,7 @@ def _inside(tree: ast.AST) -> Iterator[ast.AST]:
 
 def _call_in_line(code: CodeType, place: int) -> Expr | None:
     """Return the call of the method whose name was loaded last, if the line has only one of that name."""
-    tree, line = _tree(code), _line(code, place)
+    tree, line = _tree(code), python.line_at(code, place)
     if tree is None:
         return None
     before = [one for one in dis.get_instructions(code) if one.offset < place]

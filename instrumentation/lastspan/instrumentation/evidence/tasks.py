@@ -18,7 +18,6 @@ import weakref
 from collections.abc import Iterable, Iterator
 from types import (
     AsyncGeneratorType,
-    CodeType,
     CoroutineType,
     FrameType,
     FunctionType,
@@ -28,7 +27,7 @@ from types import (
 )
 from typing import Any, Final, TypeAlias
 
-from . import futures, values
+from . import futures, python, values
 from .reads import read
 
 Work: TypeAlias = "asyncio.Task[Any] | concurrent.futures.Future[Any] | threading.Thread | None"
@@ -46,7 +45,6 @@ _worker: Final = getattr(concurrent.futures.thread, "_worker", None)
 _FUTURES: Final = concurrent.futures.Future.__repr__.__code__.co_filename
 _OPEN: Final = frozenset({"PENDING", "RUNNING"})
 """`Future._state`; `done()` takes a lock."""
-_WORK_ITEM: Final = concurrent.futures.ThreadPoolExecutor.shutdown.__code__.co_filename
 _THREADING: Final = threading.Thread.__repr__.__code__.co_filename
 _ASYNCIO: Final = os.path.dirname(asyncio.run.__code__.co_filename) + os.sep
 _LOOP: Final = (_ASYNCIO, selectors.SelectSelector.select.__code__.co_filename)
@@ -60,7 +58,7 @@ def chain(task: asyncio.Task[Any]) -> tuple[list[FrameType], Work]:
     while awaited is not None and id(awaited) not in passed and len(passed) < _TASKS_MAX:
         passed.add(id(awaited))
         if futures.is_task(awaited):
-            if is_running(awaited) and awaited is not task:
+            if python.is_running(awaited) and awaited is not task:
                 return frames[-_FRAMES_MAX:], awaited
             own = list(coroutine_frames(futures.coroutine_of(awaited)))
             frames += own
@@ -70,19 +68,6 @@ def chain(task: asyncio.Task[Any]) -> tuple[list[FrameType], Work]:
         else:
             awaited = _behind(awaited)
     return frames[-_FRAMES_MAX:], None
-
-
-def is_running(task: asyncio.Task[Any]) -> bool:
-    """Say whether a task is the one that its loop runs now."""
-    return running_in(futures.loop_of(task)) is task
-
-
-def running_in(loop: Any) -> asyncio.Task[Any] | None:
-    """Return the task that a loop runs now."""
-    try:
-        return asyncio.current_task(loop) if loop is not values.MISSING and futures.is_known(loop) else None
-    except RuntimeError:  # the loop is closed
-        return None
 
 
 def awaited(task: asyncio.Task[Any]) -> weakref.ref[asyncio.Future[Any]] | None:
@@ -103,7 +88,7 @@ def main_task(frames: list[FrameType]) -> asyncio.Task[Any] | None:
         if (name := _RUNS.get(code.co_name)) is None:
             continue
         task = variable(frames[index], name)
-        if futures.is_task(task) and not futures.is_done(task) and not is_running(task):
+        if futures.is_task(task) and not futures.is_done(task) and not python.is_running(task):
             del frames[index + 1 :]
             return task
     return None
@@ -229,8 +214,9 @@ def within(frames: list[FrameType], work: Work) -> list[FrameType]:
     for index, frame in enumerate(frames):
         if frame is outermost:
             return frames[index:]
-        if outermost is None and _is_work_item(frame.f_code):
-            return frames[index + 1 :]
+        if outermost is None and python.is_work_item(frame.f_code):
+            own = (at for at in range(index, len(frames)) if not python.is_executor(frames[at].f_code))
+            return frames[next(own, len(frames)) :]
     return frames
 
 
@@ -287,13 +273,7 @@ def _is_group(group: object) -> bool:
 
 def _completing(queue: object, loop: object) -> list[asyncio.Task[Any]]:
     """Return the tasks that `as_completed` waits for, before Python 3.13: those that will go into its queue."""
-    try:
-        known: list[Any] = [
-            task for name in ("_scheduled_tasks", "_all_tasks") for task in getattr(asyncio.tasks, name, ())
-        ]
-    except RuntimeError:  # one was added meanwhile
-        return []
-    open_ones = [task for task in known if futures.loop_of(task) is loop and not futures.is_done(task)]
+    open_ones = [task for task in python.all_tasks(()) if futures.loop_of(task) is loop]
     found = [task for task in open_ones if any(_puts_into(one, queue) for one in _callbacks(task))]
     return sorted(found, key=_number)
 
@@ -330,7 +310,7 @@ def first(several: Iterable[Any]) -> Any:
     left = [future for future in several if futures.is_future(future) and not futures.is_done(future)]
     if type(several) is not list:
         left.sort(key=_number)
-    return next((one for one in left if futures.is_task(one) and is_running(one)), next(iter(left), None))
+    return next((one for one in left if futures.is_task(one) and python.is_running(one)), next(iter(left), None))
 
 
 def _number(future: asyncio.Future[Any]) -> int:
@@ -387,14 +367,10 @@ def _is_opaque(candidate: object) -> bool:
 
 def _work_item(frame: FrameType | None) -> FrameType | None:
     while frame is not None:
-        if _is_work_item(frame.f_code):
+        if python.is_work_item(frame.f_code):
             return frame
         frame = frame.f_back
     return None
-
-
-def _is_work_item(code: CodeType) -> bool:
-    return code.co_name == "run" and code.co_filename == _WORK_ITEM
 
 
 def _enclosed(function: FunctionType, name: str) -> Any:
