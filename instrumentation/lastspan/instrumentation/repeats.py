@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.trace import SpanKind
@@ -89,6 +90,8 @@ class Repeats:
         """Nothing before that counts: the job did something new then."""
         self._calls: dict[str, _Calls] = {}
         self._place = Place()
+        self._begins: CodeType | None = None
+        """The outermost code of its stack."""
         self._stands: deque[Stand] = deque(maxlen=_LOOKS)
         """Where the last looks met the code."""
         self._seen: deque[SeenCall] = deque(maxlen=_LOOKS)
@@ -142,6 +145,7 @@ class Repeats:
 
         That is so if something was sent since; where that is not known, if the stack has changed.
         """
+        steps = self._from_its_task_on(steps)
         self._place.take(steps)
         is_another = seen is not None and (
             not self._place.is_still if seen.sent is None else seen.sent < now - self._looked_at
@@ -155,6 +159,13 @@ class Repeats:
         call, times = max(calls.items(), key=lambda one: one[1], default=("", 0))
         if times >= _LOOKS_LEAST or self._met not in calls:  # what was said once is not taken back by one look less
             self._met = call if times >= _LOOKS_LEAST else ""
+
+    def _from_its_task_on(self, steps: Steps) -> Steps:
+        """A task that runs is met below its loop, one that waits is met alone: both begin with the task's own code."""
+        at = next((index for index, (code, _) in enumerate(steps) if code is self._begins), None)
+        if at is None:
+            self._begins, self._place, at = steps[0][0], Place(), 0
+        return steps[at:]
 
     # --- as attributes ------------------------------------------------------------------------------------------------
 
