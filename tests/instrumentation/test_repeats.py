@@ -174,6 +174,15 @@ def test_the_line_is_the_one_of_the_loop_that_is_met_most() -> None:
     }
 
 
+def test_a_task_that_runs_and_waits_in_turn() -> None:
+    """It is met below its event loop or alone; its line is the loop's all the same."""
+    made = Repeats(0.0)
+    for turn in range(12):
+        steps = STEPS[turn % len(STEPS)][1:]
+        made.look(steps if turn % 2 else ((MAIN, 1), *steps), "", None, 5.0 * turn)
+    assert made.code()[a.CODE_FUNCTION] == "loop"
+
+
 # --- in a worker ------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.trace import SpanKind
@@ -16,8 +17,8 @@ from opentelemetry.trace import SpanKind
 from lastspan.semconv import attributes as a
 
 from . import clean
-from .evidence import Step, qualname
-from .evidence.place import Place, Steps
+from .evidence import qualname
+from .evidence.place import Place, Stand, Steps
 
 if TYPE_CHECKING:
     from .spans import Example
@@ -30,9 +31,6 @@ _QUIET: Final = 5.0
 """A loop that has made no call for so long does something else, unless its pauses are long, s."""
 _PAUSES: Final = 3
 _NAMES_MAX: Final = 32
-_LINES_MAX: Final = 64
-_APPLICATION: Final = 1000
-"""A look that meets the application's code counts for as many as meet none of it."""
 _LOOKS: Final = 12
 _LOOKS_LEAST: Final = 3
 _EXAMPLE_EVERY: Final = 15.0
@@ -92,7 +90,10 @@ class Repeats:
         """Nothing before that counts: the job did something new then."""
         self._calls: dict[str, _Calls] = {}
         self._place = Place()
-        self._lines: Counter[Step] = Counter()
+        self._begins: CodeType | None = None
+        """The outermost code of its stack."""
+        self._stands: deque[Stand] = deque(maxlen=_LOOKS)
+        """Where the last looks met the code."""
         self._seen: deque[SeenCall] = deque(maxlen=_LOOKS)
         self._met = ""
         """The call that the looks meet again and again."""
@@ -104,7 +105,7 @@ class Repeats:
         """The job has done something new."""
         self.since = now
         self._calls.clear()
-        self._lines.clear()
+        self._stands.clear()
 
     def ended(self, name: str, seconds: float, now: float, *, is_error: bool) -> None:
         """Count a span of the job that has ended."""
@@ -144,27 +145,36 @@ class Repeats:
 
         That is so if something was sent since; where that is not known, if the stack has changed.
         """
+        steps = self._from_its_task_on(steps)
         self._place.take(steps)
         is_another = seen is not None and (
             not self._place.is_still if seen.sent is None else seen.sent < now - self._looked_at
         )
         self._looked_at = now
         stand = self._place.stand(package, is_busy=True)
-        if stand is not None and (len(self._lines) < _LINES_MAX or stand.step in self._lines):
-            self._lines[stand.step] += 1 if not stand.is_application else _APPLICATION
+        if stand is not None:
+            self._stands.append(stand)
         self._seen.append(seen if seen is not None and is_another else _NO_CALL)
         calls = Counter(one.call for one in self._seen if one.call)
         call, times = max(calls.items(), key=lambda one: one[1], default=("", 0))
         if times >= _LOOKS_LEAST or self._met not in calls:  # what was said once is not taken back by one look less
             self._met = call if times >= _LOOKS_LEAST else ""
 
+    def _from_its_task_on(self, steps: Steps) -> Steps:
+        """A task that runs is met below its loop, one that waits is met alone: both begin with the task's own code."""
+        at = next((index for index, (code, _) in enumerate(steps) if code is self._begins), None)
+        if at is None:
+            self._begins, self._place, at = steps[0][0], Place(), 0
+        return steps[at:]
+
     # --- as attributes ------------------------------------------------------------------------------------------------
 
     def code(self) -> Attributes:
         """Return the line that the looks met most often; {}: none was seen."""
-        if not self._lines:
+        steps = [one.step for one in self._stands if one.is_application] or [one.step for one in self._stands]
+        if not steps:
             return {}
-        (code, line), _ = self._lines.most_common(1)[0]
+        (code, line), _ = Counter(steps).most_common(1)[0]
         return {
             a.CODE_FUNCTION: clean.text(qualname(code)),
             a.CODE_FILE: clean.text(code.co_filename, 1024),

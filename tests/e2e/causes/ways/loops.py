@@ -139,10 +139,10 @@ def holds_the_row() -> None:
     import psycopg
 
     with psycopg.connect(here().postgres) as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS seats (id int PRIMARY KEY, taken bool)")
-        connection.execute("INSERT INTO seats VALUES (1, false) ON CONFLICT DO NOTHING")
+        connection.execute("CREATE TABLE IF NOT EXISTS rooms (id int PRIMARY KEY, taken bool)")
+        connection.execute("INSERT INTO rooms VALUES (1, false) ON CONFLICT DO NOTHING")
         connection.commit()
-        connection.execute("SELECT taken FROM seats WHERE id = 1 FOR UPDATE").fetchall()
+        connection.execute("SELECT taken FROM rooms WHERE id = 1 FOR UPDATE").fetchall()
         ready()
         time.sleep(3600)
 
@@ -164,7 +164,7 @@ def retries_around_a_lock_timeout() -> None:
         connection.execute("SET lock_timeout = '200ms'")
         while True:
             try:
-                connection.execute("SELECT taken FROM seats WHERE id = 1 FOR UPDATE")  # <- stops here
+                connection.execute("SELECT taken FROM rooms WHERE id = 1 FOR UPDATE")  # <- stops here
                 return
             except psycopg.errors.LockNotAvailable:
                 time.sleep(0.1)  # <- stops here
