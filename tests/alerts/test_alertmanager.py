@@ -76,8 +76,12 @@ def test_routes(receiver: str, labels: tuple[str, ...]) -> None:
 
 
 STORY: Final = alert(
-    summary="send is stuck at «POST https://smtp/send»: an HTTP or RPC call without a timeout",
-    description="send id-1, queue mail\nstopped at: POST https://smtp/send\nwithout movement for: 10m 4s",
+    summary="send is stuck. The HTTP call POST smtp:443 does not end and has no timeout.",
+    description="send id-1, queue mail\nwhy: The HTTP call POST smtp:443 does not end and has no timeout.\n"
+    "without movement for: 10m 4s, since 2026-01-01 00:00:00 UTC\n"
+    "what to do first: See whether smtp:443 is well; then give the call a timeout.\nstopped at: POST smtp:443",
+    why="The HTTP call POST smtp:443 does not end and has no timeout.",
+    first_step="See whether smtp:443 is well; then give the call a timeout.",
     incident_url="http://127.0.0.1:9417/jobs/k-1",
     runbook_url="http://127.0.0.1:9417/runbooks/LastspanJobStuck",
 )
@@ -85,7 +89,7 @@ STORY: Final = alert(
 
 def test_pages_read_as_agreed(tmp_path: Path) -> None:
     """`GOLDEN=1` writes them anew, to be read."""
-    names = ["title", "text", "slack.title", "slack.text", "html", "url", "silence", "runbook"]
+    names = ["title", "why", "do", "text", "slack.title", "slack.text", "html", "url", "silence", "runbook"]
     said = [f"--- {name}\n{rendered(tmp_path, f'lastspan.{name}', STORY)}\n" for name in names]
     said.append(f"--- over\n{rendered(tmp_path, 'lastspan.title', STORY, status='resolved')}\n")
     said.append(f"--- seven\n{rendered(tmp_path, 'lastspan.text', *[STORY] * 7)}\n")

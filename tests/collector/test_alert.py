@@ -25,13 +25,13 @@ MANY, DEADLOCK, LOST, HOLDER, STUCK, BLIND, WATCHDOG = ALERTS
 # --- what is wrong --------------------------------------------------------------------------------------------------
 
 
-def seen(held: Held, *, blind: bool = False) -> Seen:
+def seen(held: Held, *, blind: bool = False, wall_s: float = 1_700_000_000.0) -> Seen:
     """Return what the pager sees now."""
     held.tick()
     pipeline, known = held.pipeline, held.pipeline.known()
     rows = [job for job in chosen_suspects(pipeline) if job.trouble is not None]
     suspects = [
-        Suspect(view(pipeline, job, wall=lambda: 1_700_000_000.0, known=known), job.trouble.since_ns)
+        Suspect(view(pipeline, job, wall=lambda: wall_s, known=known), job.trouble.since_ns)
         for job in rows
         if job.trouble is not None
     ]
@@ -78,12 +78,15 @@ def test_a_stuck_job_has_the_labels_and_texts_of_the_rules(held: Held) -> None:
         "alertname": STUCK, "severity": "warning", "environment": "test", "service": "billing",
         "job_name": "tasks.charge", "queue": "celery", "job_id": "id-1",
     }  # fmt: skip
-    assert alert.annotations["summary"] == "tasks.charge is stuck at «GET»: an HTTP or RPC call without a timeout"
+    assert alert.annotations["summary"] == (
+        "tasks.charge is stuck. The HTTP call GET api.example:443 does not end and has no timeout."
+    )
     assert alert.annotations["description"].splitlines() == [
         "tasks.charge id-1, queue celery, service billing, test",
-        "stopped at: GET",
-        "why: an HTTP or RPC call without a timeout",
-        "without movement for: 1 min 10 s",
+        "why: The HTTP call GET api.example:443 does not end and has no timeout.",
+        "without movement for: 1m 10s, since 2023-11-14 22:12:10 UTC",
+        "what to do first: See whether api.example:443 is well; then give the call a timeout.",
+        "stopped at: GET api.example:443",
         "host: host-1",
         "pid: 100",
     ]
@@ -100,10 +103,12 @@ def test_many_jobs_are_an_alert_of_their_own_which_comes_first(held: Held, count
     assert len(found[STUCK]) == count
     if is_many:
         assert next(iter(found)) == MANY
-        assert found[MANY][0].annotations["summary"].startswith("5 jobs stopped at «GET»: ")
-        first, where, still, *names = found[MANY][0].annotations["description"].splitlines()
-        assert (first, where, names) == ("5 jobs in test", "stopped at: GET", ["among them:", "tasks.charge: 5"])
-        assert still.startswith("without movement for: 1 min ")
+        assert found[MANY][0].annotations["summary"].startswith("5 jobs stopped at GET api.example:443: ")
+        first, oldest, why, still, *_, among, names = found[MANY][0].annotations["description"].splitlines()
+        assert (first, oldest) == ("5 jobs in test", "the oldest: tasks.charge id-1")
+        assert why == "why: The HTTP call GET api.example:443 does not end and has no timeout."
+        assert still.startswith("without movement for: 1m ")
+        assert (among, names) == ("among them:", "tasks.charge: 5")
 
 
 def test_an_incident_pages_if_one_of_its_jobs_does(held: Held) -> None:
@@ -132,8 +137,9 @@ def test_who_holds_a_lock(held: Held, count: int, fires: bool) -> None:
     found = alerts(held, blocked_at_least="2")
     assert (HOLDER in found) is fires
     if fires:
-        assert found[HOLDER][0].annotations["summary"] == "MainThread holds what 2 jobs wait for"
-        assert dict(found[HOLDER][0].labels)["lock_holder"] == "MainThread"
+        holder = "thread MainThread of process 100 on host-1"
+        assert found[HOLDER][0].annotations["summary"] == f"{holder} holds the lock that 2 jobs wait for"
+        assert dict(found[HOLDER][0].labels)["lock_holder"] == holder
 
 
 def test_a_deadlock(held: Held) -> None:

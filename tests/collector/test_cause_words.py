@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.collector.held import Held
 from tests.collector.records import Process, job_key, span_id
 
+from lastspan.collector.cause import Brief
+from lastspan.collector.cause.brief import NAME, WHY
 from lastspan.collector.model import Session
 from lastspan.collector.publish.shapes import JobView
 from lastspan.semconv.vocabulary import CAUSES, WAITS
@@ -27,32 +30,55 @@ CODE: dict[str, Any] = {
     "stack_age": 240.0,
     "thread_cpu_ratio": 0.0,
 }
+COUNTS = {"stack_age", "wait_idle", "loop_lag", "repeat_window"}
 RULES = [{"match": {"job_name": "tasks.*"}, "allowed": "2m"}]
 PG: dict[str, Any] = {"db_system_name": "postgresql", "server_address": "db", "server_port": 5432}
 
 
 class Scene:
-    """One job that is late, and what else there is."""
+    """Jobs that are late, and what else there is; *later*: the same, seen a while later."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, later: bool = False, copies: int = 1) -> None:
         self.held = Held(rules=RULES, silent_after=3)
+        self.later = later
+        self.numbers = [1 + 100 * copy for copy in range(copies)]
+        """Of the jobs that are late, the oldest first."""
         self.worker = Process(pid=31)
         self.other = Process(id="00000000000000bb", pid=77, host="host-2", worker_id="worker-2")
 
     def job(self, **values: Any) -> None:
         """The job itself is late: it has no open child."""
-        self.held.tell(self.worker, self.worker.job(1, name="tasks.sync", age=250.0, **(CODE | values)))
+        line = {"code_line_number": 88 + self.later} if "thread_cpu_ratio" in values else {}
+        values = self.seen(CODE | line | values)
+        for nth, number in enumerate(self.numbers):
+            record = self.worker.job(number, name="tasks.sync", age=self.age(250.0 - nth), **values)
+            self.held.tell(self.worker, record)
 
     def call(self, name: str, **values: Any) -> None:
         """A span of the job is late."""
-        self.held.tell(self.worker, self.worker.job(1, name="tasks.sync", age=250.0))
-        self.held.tell(self.worker, self.worker.span(2, 1, name=name, age=240.0, **(CODE | values)))
+        values = self.seen(CODE | values)
+        for nth, number in enumerate(self.numbers):
+            job = self.worker.job(number, name="tasks.sync", age=self.age(250.0 - nth))
+            call = self.worker.span(number + 1, number, name=name, age=self.age(240.0 - nth), **values)
+            self.held.tell(self.worker, job, call)
 
     def holder(self, **values: Any) -> None:
         """Another job, in another process, that runs and is late for nothing."""
-        code = {"code_function_name": "close", "code_file_path": "/srv/app/billing/month.py", "code_line_number": 12}
-        record = self.other.job(9, name="tasks.month", age=70.0, **(code | values))
+        line = 12 + self.later  # it is elsewhere at each look
+        code = {"code_function_name": "close", "code_file_path": "/srv/app/billing/month.py", "code_line_number": line}
+        record = self.other.job(9, name="tasks.month", age=self.age(70.0), **(code | values))
         self.held.tell(self.other, record)
+
+    def age(self, seconds: float) -> float:
+        return seconds + 17 * self.later
+
+    def seen(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return evidence as it is now: what counts has gone on."""
+        if not self.later:
+            return values
+        more = {name: value + 1.7 for name, value in values.items() if name in COUNTS}
+        more |= {name: 2 * value for name, value in values.items() if name in ("repeat_count", "repeat_errors")}
+        return values | more | {name: value * 0.97 for name, value in values.items() if name.endswith("_ratio")}
 
 
 Make = Callable[[Scene], None]
@@ -64,8 +90,8 @@ def case(make: Make) -> Make:
     return make
 
 
-def told(make: Make) -> JobView:
-    scene = Scene()
+def told(make: Make, *, later: bool = False) -> JobView:
+    scene = Scene(later=later)
     make(scene)
     return scene.held.job(job_key(1))
 
@@ -213,7 +239,9 @@ def query_without_client_instrumentation(scene: Scene) -> None:
 @case
 def listening(scene: Scene) -> None:
     scene.job(wait_kind="db", wait_call="psycopg.notifies", wait_peer="db:5432", db_session="30")
-    scene.held.pipeline.database_facts("db:5432", [Session("db:5432", "30", state="idle", since_state_s=200.0)])
+    scene.held.pipeline.database_facts(
+        "db:5432", [Session("db:5432", "30", state="idle", since_state_s=scene.age(200.0))]
+    )
 
 
 @case
@@ -227,9 +255,11 @@ def row_lock_behind_a_queue(scene: Scene) -> None:
     scene.call("SELECT", **PG, wait_kind="db", db_session="30")
     scene.holder(job_db_sessions=["postgresql db:5432 32 -"])
     sessions = [
-        Session("db:5432", "30", since_query_s=238.0, blocked_by=("31",), locks="orders (table)"),
-        Session("db:5432", "31", "migration", "10.0.0.4:9003", "active", since_state_s=400.0, blocked_by=("32",)),
-        Session("db:5432", "32", "web", "10.0.0.3:9002", "idle in transaction", since_xact_s=840.0),
+        Session("db:5432", "30", since_query_s=scene.age(238.0), blocked_by=("31",), locks="orders (table)"),
+        Session(
+            "db:5432", "31", "migration", "10.0.0.4:9003", "active", since_state_s=scene.age(400.0), blocked_by=("32",)
+        ),
+        Session("db:5432", "32", "web", "10.0.0.3:9002", "idle in transaction", since_xact_s=scene.age(840.0)),
     ]
     scene.held.pipeline.database_facts("db:5432", sessions)
 
@@ -249,10 +279,21 @@ def row_lock_held_by_a_stranger(scene: Scene) -> None:
 
 def _row_lock(scene: Scene) -> None:
     waits = Session(
-        "db:5432", "30", client="10.0.0.2:9001", since_query_s=238.0, blocked_by=("31",), locks="orders (row)"
+        "db:5432",
+        "30",
+        client="10.0.0.2:9001",
+        since_query_s=scene.age(238.0),
+        blocked_by=("31",),
+        locks="orders (row)",
     )
     holds = Session(
-        "db:5432", "31", "psql", "10.0.0.3:9002", "idle in transaction", since_xact_s=840.0, since_state_s=800.0
+        "db:5432",
+        "31",
+        "psql",
+        "10.0.0.3:9002",
+        "idle in transaction",
+        since_xact_s=scene.age(840.0),
+        since_state_s=scene.age(800.0),
     )
     scene.held.pipeline.database_facts("db:5432", [waits, holds])
 
@@ -338,6 +379,8 @@ def deadlock_in_a_process(scene: Scene) -> None:
         "B in billing/sync.py:88",
         wait_kind="lock",
         lock_name="B",
+        lock_holder_job_id="month-1",
+        lock_holder_certainty="certain",
         lock_cycle=["job sync-1 holds A, waits for B", "job month-1 holds B, waits for A"],
     )
 
@@ -376,10 +419,10 @@ def event_loop_victim(scene: Scene) -> None:
 
 @case
 def overslept(scene: Scene) -> None:
-    scene.job(thread_cpu_ratio=0.97)
+    scene.job(thread_cpu_ratio=0.97, code_line_number=88)
     scene.held.tell(
         scene.worker,
-        scene.worker.state(1, process_overslept=61.0, process_overslept_code="sync, billing/sync.py:88"),
+        scene.worker.state(1, process_overslept=scene.age(61.0), process_overslept_code="sync, billing/sync.py:88"),
     )
 
 
@@ -530,12 +573,13 @@ def job_that_waits_for_itself(scene: Scene) -> None:
 @case
 def redelivered(scene: Scene) -> None:
     scene.job(wait_kind="sleep", job_redelivery_after=200.0)
-    other = scene.other.job(11, name="tasks.sync", age=40.0, job_id="id-1", **CODE)
-    scene.held.tell(scene.other, other)
+    twins = {number + 10: f"id-{number}" for number in scene.numbers}
+    for number, job_id in twins.items():
+        scene.held.tell(scene.other, scene.other.job(number, name="tasks.sync", age=40.0, job_id=job_id, **CODE))
     for _ in range(3):
         scene.held.wait(10)
-        scene.held.tell(scene.worker, scene.worker.state(1))
-        scene.held.tell(scene.other, scene.other.state(11))
+        scene.held.tell(scene.worker, scene.worker.state(*scene.numbers))
+        scene.held.tell(scene.other, scene.other.state(*twins))
 
 
 @case
@@ -601,13 +645,48 @@ def as_words(job: JobView) -> dict[str, Any]:
         "confidence": job.confidence,
         "text": job.cause_text,
         "advice": job.advice,
+        "brief": {name: text for name, text in msgspec.structs.asdict(brief(job)).items() if text},
     }
+
+
+def brief(job: JobView) -> Brief:
+    assert job.brief is not None
+    return job.brief
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_words(name: str) -> None:
     """The sentence names the thing, since when, who and where; the advice is one first step."""
     assert as_words(told(CASES[name])) == json.loads(WORDS.read_text(encoding="utf-8"))[name]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_labels_do_not_change_while_nothing_but_time_goes_on(name: str) -> None:
+    """A label that changes is another series: ages, shares, and lines of code that runs are not in it."""
+    first, later = told(CASES[name]), told(CASES[name], later=True)
+    assert brief(first) == brief(later)
+
+
+@pytest.mark.parametrize(
+    "name", ["http_call", "redis_lock_of_another_process", "row_lock_seen_by_a_probe", "endless_loop"]
+)
+def test_what_is_read_on_the_page_of_the_job_goes_on(name: str) -> None:
+    """The control: the same two moments differ in what the job's own page says."""
+    assert told(CASES[name]).cause_text != told(CASES[name], later=True).cause_text
+
+
+@pytest.mark.parametrize("value", ['"} or vector(1) #', "a\nb\\n\r\x00\x1b[31m", "\u202e\u200b 🦄 é", "x" * 4000])
+def test_labels_are_one_bounded_line_that_can_be_seen(value: str) -> None:
+    scene = Scene()
+    facts = {"lock_name": value, "lock_holder_thread": value, "lock_holder_code": value, "wait_target": value}
+    scene.call(value or "x", wait_kind="lock", **facts, code_function_name=value, code_file_path=f"/srv/{value}.py")
+    found = brief(scene.held.job(job_key(1)))
+    for text in (found.why, found.first_step, found.stopped_at, found.lock_holder):
+        assert text.isprintable()
+        assert text.encode()
+    assert len(found.why) <= WHY
+    assert len(found.first_step) <= WHY
+    assert max(map(len, (found.stopped_at, found.lock_holder))) <= NAME
 
 
 def test_every_cause_and_every_wait_has_its_words() -> None:

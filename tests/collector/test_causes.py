@@ -297,7 +297,7 @@ def test_the_culprit_and_its_victims_are_one_incident() -> None:
         worker.job(2, age=300.0, loop_lag=50.0, wait_kind="loop", loop_task="job tasks.charge id-1"),
     )
     assert held.job("id-1").incident == held.job("id-2").incident
-    assert "task job tasks.charge id-1 keeps it busy" in (held.job("id-2").cause_text or "")
+    assert "its event loop is blocked by job tasks.charge id-1" in (held.job("id-2").cause_text or "")
 
 
 def test_an_incident_waits_for_a_second_look() -> None:

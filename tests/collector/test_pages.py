@@ -18,10 +18,9 @@ from tests.collector.records import Process, job_key, span_id
 
 from lastspan.collector.config import ConfigError, check
 from lastspan.collector.publish.pages import Elsewhere
-from lastspan.collector.publish.pages.headings import HEADINGS
 from lastspan.collector.publish.pages.routes import story
 from lastspan.collector.publish.web import web_app
-from lastspan.semconv.vocabulary import CAUSES
+from lastspan.semconv.vocabulary import CAUSE_HEADINGS, CAUSES
 
 EVIL = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>&amp;{{7*7}}"
 VOID = {"meta", "link", "input", "br", "rect"}
@@ -489,7 +488,7 @@ def test_others_that_stopped_at_the_same_thing(held: Held) -> None:
 
 
 def test_every_cause_has_a_heading() -> None:
-    assert set(HEADINGS) == set(CAUSES)
+    assert set(CAUSE_HEADINGS) == set(CAUSES)
 
 
 def test_dashboards_that_are_linked_exist() -> None:

@@ -21,7 +21,7 @@ def test_a_job_runs_is_stuck_and_ends(held: Held) -> None:
     assert (job.state, job.last_span.name, job.basis, job.allowed_s) == ("stuck", "GET", "default", 60)
     assert job.cause == "http_call"
     assert job.cause_text is not None
-    assert "GET api.example:443 has been open for 1 min 1 s; 1 min are allowed (default for http)" in job.cause_text
+    assert "The job stopped 1 min 1 s ago; allowed: 1 min (default for http)" in job.cause_text
     held.tell(worker, worker.closed(2), worker.closed(1))
     job = held.job("id-1")
     assert (job.state, job.outcome) == ("ended", "ok")

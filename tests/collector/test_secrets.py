@@ -9,6 +9,7 @@ from tests.collector.held import Held
 from tests.collector.records import Process
 
 from lastspan.collector.model import Session
+from lastspan.semconv.vocabulary import WAITS
 
 SECRET = "hunter2"
 
@@ -30,11 +31,15 @@ PLANTED = (
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_what_is_more_than_a_name_is_no_label(name: str) -> None:
+    """Whatever the cause, whose sentence is a label."""
     held, worker = Held(), Process()
     value: Any = [SECRET] if name == "lock_cycle" else SECRET
-    evidence: dict[str, Any] = {"wait_kind": "lock", "lock_name": "x", "job_progress_done": 1.0, name: value}
-    held.tell(worker, worker.job(1, age=9000.0, **evidence))
-    held.tell(worker, worker.job(2, age=9000.0), worker.span(3, 2, age=8000.0, **evidence))
+    for number, kind in enumerate(["lock", None, "loop", *WAITS]):
+        evidence: dict[str, Any] = {"lock_name": "x", "job_progress_done": 1.0, "loop_lag": 9.0 * (kind == "loop")}
+        evidence = ({"wait_kind": kind} if kind else {}) | ({} if kind is None else evidence) | {name: value}
+        job = 10 * number + 1
+        held.tell(worker, worker.job(job, age=9000.0, **evidence | {"loop_culprit": number == 2}))
+        held.tell(worker, worker.job(job + 1, age=9000.0), worker.span(job + 2, job + 1, age=8000.0, **evidence))
     held.wait(11)  # who holds the lock is not known: its incident has a name by then
     page = held.metrics()
     assert "lastspan_stuck_job_info{" in page
@@ -53,6 +58,17 @@ def test_what_a_probe_reads_is_no_label() -> None:
     assert held.job("id-1").cause == "db_lock"
     assert SECRET not in held.metrics()
     assert SECRET not in repr(held.job("id-1"))
+
+
+def test_what_a_stranger_writes_of_its_session_is_no_label() -> None:
+    held, worker = Held(), Process()
+    held.tell(worker, worker.job(1, age=100.0))
+    held.tell(worker, worker.span(2, 1, age=90.0, db_system_name="postgresql", db_session="30", wait_peer="db:5432"))
+    waits = Session("db:5432", "30", blocked_by=("31",), locks="orders")
+    holds = Session("db:5432", "31", SECRET, SECRET, "idle in transaction")
+    held.pipeline.database_facts("db:5432", [waits, holds])
+    assert SECRET in (held.job("id-1").cause_text or "")
+    assert SECRET not in held.metrics()
 
 
 def test_labels_are_cut() -> None:

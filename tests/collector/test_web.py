@@ -166,7 +166,7 @@ def test_explain_tells_the_story(collector: Served, ref: str) -> None:
     assert shown.returncode == 1, shown.stderr
     story = [
         "stuck  tasks.charge  id-1  (attempt 1)",
-        "The HTTP call GET api.example:443 has no timeout",
+        "The HTTP call GET api.example:443 does not end and has no timeout",
         "What to do",
         "last span  ",
         "code  ",
@@ -198,7 +198,7 @@ def test_explain_draws_whom_it_waits_for(tmp_path: Path) -> None:
     served.post(other.body(other.job(3, name="tasks.month", job_holds=["redis:c/0:nightly"], **code)))
     served.until(lambda: served.api("/api/v1/jobs")["counts"]["stuck"] == 1)
     shown = lastspan("explain", "id-1", "--url", served.web)
-    assert "held by job id-3 (tasks.month, pid 200), which stands at billing/month.py:12" in " ".join(
+    assert "held by job id-3 (tasks.month, pid 200), which has been at billing/month.py:12" in " ".join(
         shown.stdout.split()
     )
     tree = shown.stdout.partition("Who waits for whom\n")[2].splitlines()

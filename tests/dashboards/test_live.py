@@ -189,14 +189,16 @@ def test_the_first_screen_of_one_job_has_the_answers(live: Live) -> None:
     (row,) = live.prometheus.execute(f'lastspan_stuck_job_info{{job_key="{transfer["job_key"]}"}}')
     facts = row["metric"]
     assert facts["job_name"] == "shop.transfer"
-    assert facts["last_span"]
+    assert facts["stopped_at"]
+    assert facts["why"].startswith("Deadlock: ")
+    assert facts["first_step"]
     assert "shop.py:" in facts["code"]
     assert facts["cause"] == "deadlock"
     assert facts["lock_holder"]
     (table,) = [one for one in board.panels_of(board.built()["one-job"]) if one["title"] == "Where it stopped, and why"]
     shown = table["transformations"][0]["options"]["include"]["names"]
     assert (
-        {"job_name", "last_span", "code", "cause", "lock_holder"}
+        {"job_name", "stopped_at", "why", "first_step", "code", "lock_holder", "waits_for"}
         <= set(shown)
         <= set(METRICS["lastspan_stuck_job_info"].attributes)
     )

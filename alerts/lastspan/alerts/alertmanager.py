@@ -101,7 +101,11 @@ def _pagerduty(settings: Settings) -> Tree:
         "group": "{{ .CommonLabels.incident }}",
         "client": "lastspan",
         "client_url": '{{ template "lastspan.url" . }}',
-        "details": {"story": '{{ template "lastspan.text" . }}'},
+        "details": {
+            "why": '{{ template "lastspan.why" . }}',
+            "what to do first": '{{ template "lastspan.do" . }}',
+            "story": '{{ template "lastspan.text" . }}',
+        },
         "links": [
             {"text": "What happened", "href": '{{ template "lastspan.url" . }}'},
             {"text": "What to do", "href": '{{ template "lastspan.runbook" . }}'},

@@ -1,7 +1,8 @@
 """Templates of Prometheus that fetch the facts of a job or an incident into an annotation.
 
-Facts change (the last span, the cause, the line), so they are no labels: a changed label would be another alert. Only
-`job_key` and `incident`, which the collector makes, are put into a query; values of jobs are never part of one.
+Facts change (the last span, the cause, the line), so they are no labels of alerts: a changed label would be another
+alert. The collector says them in words, as labels of the info series that change only when the facts do. Only `job_key`
+and `incident`, which the collector makes, are put into a query; values of jobs are never part of one.
 """
 
 from __future__ import annotations
@@ -9,18 +10,39 @@ from __future__ import annotations
 from typing import Final
 
 from lastspan.semconv import metrics as m
-from lastspan.semconv.vocabulary import CAUSES
+from lastspan.semconv.vocabulary import CAUSE_HEADINGS
 
 from .hold import held
 from .settings import Settings
 
+SUBJECT: Final = 100
+"""Letters of a summary: it is a subject, and the first line on a telephone."""
+NAME: Final = 40
+"""Letters of a name in it."""
+SENTENCE: Final = "(?s)^(.+?[.?]) [A-Z].*$"
+"""Its group is the first sentence of several: the fact, which is what a subject has room for."""
 
-def _query(metric: str, label: str, name: str) -> str:
-    return f'{{{{ ${name} := printf "{metric}{{{label}=%q}}" $labels.{label} | query }}}}'
+
+def _query(metric: str, label: str, name: str, value: str = "") -> str:
+    return f'{{{{ ${name} := printf "{metric}{{{label}=%q}}" {value or f"$labels.{label}"} | query }}}}'
 
 
 def _of(name: str, label: str) -> str:
     return f'{{{{ with ${name} }}}}{{{{ . | first | label "{label}" }}}}{{{{ end }}}}'
+
+
+def _var(name: str, of: str, label: str) -> str:
+    return f'{{{{ ${name} := "" }}}}{{{{ with ${of} }}}}{{{{ ${name} = . | first | label "{label}" }}}}{{{{ end }}}}'
+
+
+def short(value: str, limit: int = NAME) -> str:
+    """Return a value of at most *limit* letters, in the language of templates."""
+    return f'{value} | reReplaceAll "(?s)^(.{{{limit - 1}}}).{{2,}}$" "${{1}}…"'
+
+
+def cut(value: str, limit: int = NAME) -> str:
+    """Write a value of at most *limit* letters."""
+    return f"{{{{ {short(value, limit)} }}}}"
 
 
 def counted(one: str, several: str, value: str = "$value") -> str:
@@ -28,32 +50,40 @@ def counted(one: str, several: str, value: str = "$value") -> str:
     return f'{{{{ if eq {value} 1.0 }}}}1 {one}{{{{ else }}}}{{{{ printf "%.0f" {value} }}}} {several}{{{{ end }}}}'
 
 
-def words(source: str) -> str:
-    """Say a cause in words."""
-    first, *others = CAUSES.items()
+def heading(source: str) -> str:
+    """Say a cause in two or three words."""
+    first, *others = CAUSE_HEADINGS.items()
     chain = f'{{{{ if eq {source} "{first[0]}" }}}}{first[1]}'
     chain += "".join(f'{{{{ else if eq {source} "{name}" }}}}{words}' for name, words in others)
     return f"{chain}{{{{ else }}}}{{{{ {source} }}}}{{{{ end }}}}"
 
 
 _INFO: Final = _query(held(m.STUCK_JOB_INFO), "job_key", "info")
-_OTHERS: Final = _query(held(m.INCIDENT_JOBS), "incident", "jobs")
-_SINCE: Final = (
-    '{{ $key := $labels.job_key }}{{ $since := printf "time() - ('
+_JOBS: Final = _query(held(m.INCIDENT_JOBS), "incident", "jobs")
+_MORE: Final = f'{{{{ $more := printf "{held(m.INCIDENT_JOBS)}{{incident=%q}} - 1 > 0" $labels.incident | query }}}}'
+
+
+def _since(asked: str, values: str) -> str:
+    """Return the beginning of a template: since when nothing new was done, as a time and as seconds until now."""
+    return (
+        f'{{{{ $since := printf "floor({asked})" {values} | query }}}}'
+        f'{{{{ $still := printf "time() - ({asked})" {values} | query }}}}'
+    )
+
+
+_MOVED_OF_JOB: Final = (
     f"last_over_time({m.JOB_LAST_PROGRESS_TIMESTAMP}{{job_key=%q}}[1h])"
-    f" or last_over_time({m.JOB_STARTED_TIMESTAMP}{{job_key=%q}}[1h]))"
-    '" $key $key | query }}'
+    f" or last_over_time({m.JOB_STARTED_TIMESTAMP}{{job_key=%q}}[1h])"
 )
-_CAUSE: Final = '{{ $cause := "unknown" }}{{ with $info }}{{ $cause = . | first | label "cause" }}{{ end }}'
-_STATE: Final = '{{ $state := "stuck" }}{{ with $info }}{{ $state = . | first | label "state" }}{{ end }}'
+_MOVED_OF_INCIDENT: Final = (
+    f"min((last_over_time({m.JOB_LAST_PROGRESS_TIMESTAMP}[1h]) or last_over_time({m.JOB_STARTED_TIMESTAMP}[1h]))"
+    f" and on (job_key) {held(m.JOB_STUCK)}{{incident=%q}})"
+)
 
 JOB_SUMMARY: Final = (
-    f"{_INFO}{_CAUSE}{_STATE}{{{{ $labels.job_name }}}} is {{{{ $state }}}}"
-    f" at «{_of('info', 'last_span')}»: {words('$cause')}"
-)
-INCIDENT_SUMMARY: Final = (
-    f"{_OTHERS}{counted('job', 'jobs')} stopped at «{_of('jobs', 'last_span')}»:"
-    '{{ $cause := "unknown" }}{{ with $jobs }}{{ $cause = . | first | label "cause" }}{{ end }} ' + words("$cause")
+    f"{_INFO}{_var('state', 'info', 'state')}{_var('why', 'info', 'why')}{{{{ $name := {short('$labels.job_name')} }}}}"
+    f'{{{{ if $why }}}}{{{{ $why = $why | reReplaceAll "{SENTENCE}" "$1" | printf ". %s" }}}}{{{{ end }}}}'
+    + cut('printf "%s is %s%s" $name (or $state "stuck") $why', SUBJECT)
 )
 
 
@@ -61,47 +91,72 @@ def _line(title: str, value: str, *, given: str) -> str:
     return f"{{{{ with {given} }}}}\n{title}: {value}{{{{ end }}}}"
 
 
-def _labels(*names: str) -> str:
+def _labels(**titles: str) -> str:
     """Return lines for facts that are there."""
-    lines = (
-        f'{{{{ with $info }}}}{{{{ with . | first | label "{name}" }}}}\n{name.replace("_", " ")}: {{{{ . }}}}'
-        "{{ end }}{{ end }}"
-        for name in names
+    lines = (_line(title, "{{ . }}", given=f'. | first | label "{label}"') for label, title in titles.items())
+    return f"{{{{ with $info }}}}{''.join(lines)}{{{{ end }}}}"
+
+
+_STILL: Final = (
+    "{{ with $still }}\nwithout movement for: {{ . | first | value | humanizeDuration }}{{ end }}"
+    '{{ with $since }}, since {{ . | first | value | humanizeTimestamp | reReplaceAll " [+]0000" "" }}{{ end }}'
+)
+_STORY: Final = (
+    _labels(why="why")
+    + _STILL
+    + _labels(
+        first_step="what to do first",
+        stopped_at="stopped at",
+        code="code",
+        lock_holder="lock holder",
+        waits_for="waits for",
+        host="host",
+        pod="pod",
+        pid="pid",
     )
-    return "".join(lines)
+)
+"""What a colleague would say: why, since when, what to do, then where and who."""
 
-
-JOB_DESCRIPTION: Final = (
-    f"{_INFO}{_CAUSE}{_OTHERS}{_SINCE}"
-    "{{ $labels.job_name }} {{ $labels.job_id }}"
+_WHERE: Final = (
     "{{ with $labels.queue }}, queue {{ . }}{{ end }}{{ with $labels.service }}, service {{ . }}{{ end }}"
     "{{ with $labels.environment }}, {{ . }}{{ end }}"
-    f"\nstopped at: {_of('info', 'last_span')}"
-    f"\nwhy: {words('$cause')}"
-    + _line("without movement for", "{{ . | first | value | humanizeDuration }}", given="$since")
-    + _labels("code", "lock_holder", "host", "pod", "pid")
-    + "{{ with $jobs }}{{ if gt (. | first | value) 1.0 }}"
-    '\njobs that stopped at the same thing: {{ . | first | value | printf "%.0f" }}{{ end }}{{ end }}'
 )
-"""What a colleague would say: what, where, why, since when, how many others, who holds it."""
+OF_TYPE: Final = f"{{{{ $labels.job_name }}}}{_WHERE}"
+"""What an alert about jobs of one type is about."""
+
+JOB_DESCRIPTION: Final = (
+    f"{_INFO}{_MORE}{_since(_MOVED_OF_JOB, '$labels.job_key $labels.job_key')}"
+    f"{{{{ $labels.job_name }}}} {{{{ $labels.job_id }}}}{_WHERE}"
+    + _STORY
+    + _line("other jobs that stopped at the same thing", '{{ . | first | value | printf "%.0f" }}', given="$more")
+)
 
 
 def one_of(incident: str = "$labels.incident") -> str:
-    """Return the beginning of a template: $job is the key of the incident's oldest job."""
+    """Return the beginning of a template: $job is the key of the incident's oldest job, $info what is known of it."""
     started, stuck = m.JOB_STARTED_TIMESTAMP, held(m.JOB_STUCK)
     oldest = f"bottomk(1, last_over_time({started}[1h]) and on (job_key) {stuck}{{incident=%q}})"
     return (
         f'{{{{ $stuck := printf "{oldest}" {incident} | query }}}}'
-        '{{ $job := "" }}{{ with $stuck }}{{ $job = . | first | label "job_key" }}{{ end }}'
+        f"{_var('job', 'stuck', 'job_key')}{_query(held(m.STUCK_JOB_INFO), 'job_key', 'info', '$job')}"
     )
+
+
+INCIDENT_SUMMARY: Final = (
+    f"{_JOBS}{one_of()}{_var('cause', 'info', 'cause')}{_var('at', 'info', 'stopped_at')}"
+    "{{ if not $at }}{{ with $jobs }}{{ with . | first }}{{ $at = .Labels.last_span }}{{ $cause = .Labels.cause }}"
+    "{{ end }}{{ end }}{{ end }}"
+    f"{counted('job', 'jobs')} stopped at {cut('$at', 50)}: {heading('$cause')}"
+)
 
 
 def of_job(settings: Settings) -> dict[str, str]:
     """Return the annotations of an alert about one job."""
     return {
         "description": JOB_DESCRIPTION,
+        **_said(_INFO),
         "last_span": _INFO + _of("info", "last_span"),
-        "cause": f"{_INFO}{_CAUSE}{{{{ $cause }}}}",
+        "cause": _INFO + _var("cause", "info", "cause") + '{{ or $cause "unknown" }}',
         "code": _INFO + _of("info", "code"),
         "lock_holder": _INFO + _of("info", "lock_holder"),
         **_links(settings, "$labels.job_key", ""),
@@ -109,28 +164,29 @@ def of_job(settings: Settings) -> dict[str, str]:
     }
 
 
-def _still(incident: str = "$labels.incident") -> str:
-    """Return the beginning of a template: $still is for how long the first of an incident's jobs does nothing new."""
-    moved, started = m.JOB_LAST_PROGRESS_TIMESTAMP, m.JOB_STARTED_TIMESTAMP
-    since = f"(last_over_time({moved}[1h]) or last_over_time({started}[1h])) and on (job_key) {held(m.JOB_STUCK)}"
-    return f'{{{{ $still := printf "time() - min({since}{{incident=%q}})" {incident} | query }}}}'
-
-
 def of_incident(settings: Settings) -> dict[str, str]:
-    """Return the annotations of an alert about jobs that stopped at one thing."""
+    """Return the annotations of an alert about jobs that stopped at one thing: the oldest of them stands for all."""
     names = f"sum by (job_name) (count by (job_name, job_key) ({held(m.JOB_STUCK)}{{incident=%q}}))"
     return {
         "description": (
-            f'{{{{ $names := printf "topk(10, {names})" $labels.incident | query }}}}{_OTHERS}{_still()}'
+            f'{{{{ $names := printf "topk(10, {names})" $labels.incident | query }}}}{one_of()}'
+            f"{_since(_MOVED_OF_INCIDENT, '$labels.incident')}"
             f"{counted('job', 'jobs')}"
             "{{ with $labels.environment }} in {{ . }}{{ end }}"
-            + _line("stopped at", _of("jobs", "last_span"), given="$jobs")
-            + _line("without movement for", "{{ . | first | value | humanizeDuration }}", given="$still")
+            + _line(
+                "the oldest", "{{ with . | first }}{{ .Labels.job_name }} {{ .Labels.job_id }}{{ end }}", given="$info"
+            )
+            + _STORY
             + "\namong them:"
             '{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value | printf "%.0f" }}{{ end }}'
         ),
+        **_said(one_of()),
         **_links(settings, "$job", one_of()),
     }
+
+
+def _said(before: str) -> dict[str, str]:
+    return {name: before + _of("info", name) for name in ("why", "first_step", "stopped_at")}
 
 
 def _links(settings: Settings, key: str, before: str) -> dict[str, str]:

@@ -18,7 +18,8 @@ def group(settings: Settings) -> Group:
 
 def _alerts(settings: Settings) -> Iterator[Alert]:
     up = f'up{{job="{settings.scrape_job}"}}'
-    blind = "lastspan hears nothing{{ with $labels.instance }} at {{ . }}{{ end }}: no stuck job can be found there"
+    where = f"{{{{ with $labels.instance }}}} at {facts.cut('.')}{{{{ end }}}}"
+    blind = f"lastspan hears nothing{where}: no stuck job can be found there"
     yield Alert(
         name="LastspanBlind",
         expr=f"{up} == 0 or absent({up}) or {m.COLLECTOR_BLIND} == 1",
@@ -26,7 +27,7 @@ def _alerts(settings: Settings) -> Iterator[Alert]:
         severity="page",
         wait="1m",
     )
-    stale = "the verdicts of lastspan at {{ $labels.instance }} are "
+    stale = f"the verdicts of lastspan at {facts.cut('$labels.instance')} are "
     yield Alert(
         name="LastspanVerdictsStale",
         expr=f"{m.COLLECTOR_VERDICT_AGE} > {settings.verdict_age}",
@@ -38,7 +39,7 @@ def _alerts(settings: Settings) -> Iterator[Alert]:
     yield Alert(
         name="LastspanRecordsDropped",
         expr=f"sum by (instance, reason) (increase({m.COLLECTOR_DROPPED}[5m])) > 0",
-        summary="lastspan at {{ $labels.instance }} drops records: {{ $labels.reason }}",
+        summary=f"lastspan at {facts.cut('$labels.instance')} drops records: {facts.cut('$labels.reason', 30)}",
         severity="warning",
         wait="5m",
     )

@@ -18,6 +18,7 @@ from .model import Alert, Group
 from .settings import Settings
 
 _IN_A_CIRCLE: Final = ("job waits in a circle of locks: a deadlock", "jobs wait in a circle of locks: a deadlock")
+_WAIT: Final = ("job waits for", "jobs wait for")
 _TYPE: Final = ("environment", "service", "job_name", "queue")
 
 
@@ -57,7 +58,7 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
     yield Alert(
         name="LastspanWorkerLost",
         expr=f"count {_by(settings, *lost)} ({_told('state', '=', 'lost')}) > 0",
-        summary="a worker of {{ $labels.service }} on {{ $labels.host }} is gone and left "
+        summary=f"a worker of {facts.cut('$labels.service', 25)} on {facts.cut('$labels.host', 40)} is gone and left "
         f"{facts.counted('job', 'jobs')} open",
         plain="a worker of {{ $labels.service }} on {{ $labels.host }} is gone and left jobs open",
         severity="page",
@@ -69,8 +70,8 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
         Alert(
             name="LastspanLockHolderBlocksJobs",
             expr=f"{holders} >= {settings.blocked_at_least}",
-            summary="{{ $labels.lock_holder }} holds what " + facts.counted("job waits for", "jobs wait for"),
-            plain="{{ $labels.lock_holder }} holds what " + _plainly("job waits for", "jobs wait for"),
+            summary=facts.cut("$labels.lock_holder", 60) + " holds the lock that " + facts.counted(*_WAIT),
+            plain="{{ $labels.lock_holder }} holds the lock that " + _plainly(*_WAIT),
             keep_firing_for=keep,
             annotations=links,
         )
@@ -105,7 +106,7 @@ def _told(label: str, operator: str, value: str) -> str:
 
 
 def _by_type(settings: Settings) -> Iterator[Alert]:
-    by, what = _by(settings, *_TYPE), "{{ $labels.job_name }}{{ with $labels.queue }} (queue {{ . }}){{ end }}"
+    by, what = _by(settings, *_TYPE), facts.cut("$labels.job_name")
     stuck = f'sum {by} ({held(m.JOBS)}{{state=~"stuck|lost|frozen"}})'
     open_jobs = f'sum {by} ({held(m.JOBS)}{{state!="ended"}})'
     yield Alert(
@@ -116,17 +117,19 @@ def _by_type(settings: Settings) -> Iterator[Alert]:
         severity="warning",
         wait="1m",
         keep_firing_for=settings.keep_firing_for,
+        annotations={"description": facts.OF_TYPE},
     )
     yield Alert(
         name="LastspanJobOverdue",
         expr=f'sum {by} ({m.JOBS}{{state="overdue"}}) > 0',
         summary=facts.counted(
-            f"job of {what} runs longer than it may, and still does something new",
-            f"jobs of {what} run longer than they may, and still do something new",
+            f"job of {what} runs longer than it may, but it moves",
+            f"jobs of {what} run longer than they may, but they move",
         ),
-        plain=f"jobs of {what} run longer than they may, and still do something new",
+        plain=f"jobs of {what} run longer than they may, but they move",
         severity="warning",
         wait="10m",
+        annotations={"description": facts.OF_TYPE},
     )
     yield _again(settings, what)
     yield _burn(settings, what)
@@ -134,11 +137,13 @@ def _by_type(settings: Settings) -> Iterator[Alert]:
         name="LastspanTimeoutMissing",
         expr=f"sum {_by(settings, 'environment', 'service', 'job_name', 'rule')} "
         f'({m.LINT_FINDINGS}{{rule="call_without_timeout"}}) > 0',
-        summary="{{ $labels.job_name }} will hang one day: "
+        summary=facts.cut("$labels.job_name")
+        + " will hang one day: "
         + facts.counted("call in it has no timeout", "calls in it have no timeout"),
         plain="{{ $labels.job_name }} will hang one day: calls in it have no timeout",
         severity="info",
         wait="1h",
+        annotations={"description": facts.OF_TYPE},
     )
 
 
@@ -150,8 +155,8 @@ def _again(settings: Settings, what: str) -> Alert:
         name="LastspanStuckAgain",
         expr=f"sum {by} ((increase({total}[{within}]) and {total} offset {within}) or {total})"
         f" >= {settings.again_times} unless on ({', '.join(_TYPE)}) {held(m.JOB_STUCK)}",
-        summary=f"{what} got stuck {facts.counted('time', 'times')} in {within}, and went on each time:"
-        f" a retry hides it. What it stopped at: {facts.words('$labels.cause')}",
+        summary=f"{what} got stuck {facts.counted('time', 'times')} in {within}: {facts.heading('$labels.cause')}",
+        annotations={"description": f"{facts.OF_TYPE}\nIt went on each time: a retry hides it."},
         plain=f"{what} got stuck again and again, and went on each time: a retry hides it",
         severity="warning",
     )
@@ -171,4 +176,5 @@ def _burn(settings: Settings, what: str) -> Alert:
         plain=f"too many jobs of {what} got stuck within an hour",
         severity="warning",
         wait="2m",
+        annotations={"description": facts.OF_TYPE},
     )

@@ -6,7 +6,7 @@ from lastspan.semconv import duration
 
 from .blockers import Blocker
 from .known import Known, evidence_of
-from .model import SUSPECT, Kind, Session
+from .model import Kind, Session
 from .track import JobRow
 
 _SHORT = 60
@@ -20,6 +20,12 @@ def took(ns: float) -> str:
 def join(*parts: object) -> str:
     """Put together what there is."""
     return " ".join(str(part) for part in parts if part)
+
+
+def one_line(text: str, limit: int) -> str:
+    """Write what came from outside as one line of at most *limit* letters, each of which can be seen."""
+    visible = "".join(letter if letter.isprintable() else " " for letter in text)
+    return short(" ".join(visible.split()), limit)
 
 
 def short(text: str, limit: int = _SHORT) -> str:
@@ -50,8 +56,13 @@ def who(job: JobRow) -> str:
     return f"job {short(job.job_id)} ({job.type.name}{pid})"
 
 
-def stands(job: JobRow, known: Known) -> str:
-    """Write where another job is, and since when: what its own page would say in short."""
+def stands(job: JobRow, known: Known, *, stable: bool = False) -> str:
+    """Write where another job is, and since when: what its own page would say in short.
+
+    *stable*: only what does not change by itself. A job that runs is elsewhere at each look, so nothing is said of it.
+    """
+    if stable and not known.is_stuck(job):
+        return ""
     leaf = known.verdict(job).last
     evidence = evidence_of(job, leaf)
     where = file_line(evidence.file, evidence.line)
@@ -61,31 +72,31 @@ def stands(job: JobRow, known: Known) -> str:
         where = "" if where and where in doing else where
     elif doing:
         doing = f"in {doing}"
-    return join(f"at {where}" if where else "", doing, f"for {took(leaf.age_ns)}")
+    return join(f"at {where}" if where else "", doing, "" if stable else f"for {took(leaf.age_ns)}")
 
 
-def state_of(job: JobRow, known: Known) -> str:
+def state_of(job: JobRow, known: Known, *, stable: bool = False) -> str:
     """Write what another job is: `stuck`, `ended (error) 4 min ago`, …"""
     if job.end is not None:
-        return f"ended ({job.end.outcome}) {took(max(0, known.now_ns - job.end.at_ns))} ago"
+        ago = "" if stable else f"{took(max(0, known.now_ns - job.end.at_ns))} ago"
+        return join(f"ended ({job.end.outcome})", ago)
     return known.verdict(job).state.value
 
 
-def session(one: Session) -> str:
+def session(one: Session, *, stable: bool = False) -> str:
     """Write what a database session does: `idle in transaction for 14 min`."""
     since = one.since_xact_s if "transaction" in one.state else one.since_state_s
-    return join(one.state, f"for {duration.render(since)}" if since is not None else "")
+    return join(one.state, f"for {duration.render(since)}" if since is not None and not stable else "")
 
 
-def holder(step: Blocker, known: Known) -> str:
+def holder(step: Blocker, known: Known, *, stable: bool = False) -> str:
     """Write who has what is waited for; empty: not known."""
     if step.session is not None:
-        return _of_session(step, step.session, known)
+        return _of_session(step, step.session, known, stable=stable)
     if step.job is not None:
-        where = f"at {step.code}" if step.code else stands(step.job, known)
-        return f"held by {who(step.job)}, which {_stance(step.job, known)} {where}"
+        return f"held by {who(step.job)}" + _there(step, step.job, known, stable=stable)
     if step.certainty == "nobody":
-        return "which no running code holds: it was taken, and never released"
+        return "which no running code holds: it was taken and never released"
     names = join(
         f"job {short(step.job_id)}" if step.job_id else "",
         step.thread and f"thread {short(step.thread)}",
@@ -93,29 +104,39 @@ def holder(step: Blocker, known: Known) -> str:
     )
     if not names:
         return ""
-    return f"held by {names}" + (f", which stands at {step.code}" if step.code else "")
+    return f"held by {names}" + (f", which is at {step.code}" if step.code else "")
 
 
-def _of_session(step: Blocker, one: Session, known: Known) -> str:
-    doing = session(one)
+def _there(step: Blocker, job: JobRow, known: Known, *, stable: bool) -> str:
+    """Write what a holder does and where, as the end of a sentence."""
+    is_stuck = known.is_stuck(job)
+    if stable and not is_stuck:
+        return ""
+    where = f"at {step.code}" if step.code else stands(job, known, stable=stable)
+    running = "is" if step.code else "has been"
+    return f", which {join(f'is itself {known.verdict(job).state.value}' if is_stuck else running, where)}"
+
+
+def _of_session(step: Blocker, one: Session, known: Known, *, stable: bool) -> str:
+    doing = session(one, stable=stable)
     if step.job is None:
-        by = join("session", one.id, one.application_name and f"of {short(one.application_name)}", one.client)
+        whose = join(one.application_name and f"of {short(one.application_name)}", one.client)
+        by = join("session", one.id, f"at {one.server}" if stable else whose)
         return f"held by {by}" + (f" ({doing})" if doing else "")
     row = step.job.span.process
     pid = "" if row is None or row.resource.pid is None else f"pid {row.resource.pid}"
     evidence = evidence_of(step.job, known.verdict(step.job).last)
-    parts = [part for part in (pid, doing, file_line(evidence.file, evidence.line)) if part]
+    where = "" if stable and not known.is_stuck(step.job) else file_line(evidence.file, evidence.line)
+    parts = [part for part in (pid, doing, where) if part]
     return f"held by job {short(step.job.job_id)}" + (f" ({', '.join(parts)})" if parts else "")
 
 
-def _stance(job: JobRow, known: Known) -> str:
-    state = known.verdict(job).state
-    return f"is itself {state.value}" if state in SUSPECT else "stands"
-
-
-def look_at(job: JobRow, known: Known) -> str:
+def look_at(job: JobRow, known: Known, *, stable: bool = False) -> str:
     """Send a person to another job."""
-    return f"Look at {who(job)}: it has been {stands(job, known)}."
+    where = stands(job, known, stable=stable)
+    return f"Look at {who(job)}" + (
+        f": it is {where}." if where and stable else f": it has been {where}." if where else "."
+    )
 
 
 def certain(step: Blocker | None) -> str:

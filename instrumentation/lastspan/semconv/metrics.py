@@ -56,7 +56,7 @@ JOB_STUCK = metric(
 STUCK_JOB_INFO = metric(
     "lastspan_stuck_job_info",
     "gauge",
-    "what is known of a suspect; always 1",
+    "what is known of a suspect; always 1; `why` and `first_step` say it in words and change when the facts do",
     unit="1",
     attributes=(
         *_SUSPECT,
@@ -74,6 +74,10 @@ STUCK_JOB_INFO = metric(
         "pid",
         "instance_id",
         "service_version",
+        "stopped_at",
+        "waits_for",
+        "why",
+        "first_step",
     ),
 )
 JOB_STARTED_TIMESTAMP = metric(

@@ -86,3 +86,24 @@ CAUSES: Final[dict[str, str]] = {
     "unknown": "not known",
 }
 """`cause` of a verdict."""
+
+CAUSE_HEADINGS: Final[dict[str, str]] = {
+    "http_no_timeout": "HTTP call without a timeout",
+    "http_call": "slow HTTP call",
+    "db_query": "database query",
+    "db_lock": "lock in a database",
+    "lock_wait": "lock not released",
+    "deadlock": "deadlock",
+    "cpu_loop": "computes without an end",
+    "call_loop": "repeats a call without an end",
+    "event_loop_blocked": "event loop blocked",
+    "waiting_for_job": "waits for another job",
+    "waiting": "endless wait",
+    "socket_wait": "silent peer",
+    "gil_held": "interpreter held by native code",
+    "worker_frozen": "process frozen",
+    "worker_lost": "process lost",
+    "redelivered": "runs twice",
+    "unknown": "cause not known",
+}
+"""Causes in two or three words, for a subject or a heading: what stands below says the rest."""

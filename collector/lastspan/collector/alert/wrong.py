@@ -12,11 +12,11 @@ from typing import Final
 
 from lastspan.alerts.settings import Settings
 
-from ..publish.metrics import lock_holder
+from ..words import short
 from . import texts
 from .model import Alert, Incident, Labels, Seen, Suspect
 from .target import SECOND_NS
-from .texts import cut, jobs
+from .texts import brief, cut, jobs
 
 ALERTS: Final = (
     "LastspanManyJobsStopAtOneThing",
@@ -40,8 +40,8 @@ def wrong(seen: Seen, settings: Settings, *, instance: str) -> Iterator[Alert]:
     for incident in seen.incidents:
         yield from _many(incident, by_incident[incident.name], settings)
     for name, suspects in by_incident.items():
-        yield from _deadlock(name, suspects, known.get(name), settings)
-        yield from _lost(name, suspects, known.get(name), settings)
+        yield from _deadlock(name, suspects, settings)
+        yield from _lost(name, suspects, settings)
         yield from _holders(name, suspects, known.get(name), settings)
     for suspect in seen.suspects:
         yield _stuck(suspect, known.get(suspect.job.incident or ""), settings)
@@ -51,20 +51,20 @@ def wrong(seen: Seen, settings: Settings, *, instance: str) -> Iterator[Alert]:
 def _many(incident: Incident, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
     if incident.jobs >= settings.many:
         where = {"environment": incident.environment, "incident": incident.name}
-        told = texts.of_incident(texts.many(incident), incident.jobs, suspects, incident, settings)
+        told = texts.of_incident(texts.many(incident, suspects), incident.jobs, suspects, settings)
         yield _alert(ALERTS[0], _severity(suspects, incident), where, told, settings, _since(suspects))
 
 
-def _deadlock(name: str, suspects: Sequence[Suspect], incident: Incident | None, settings: Settings) -> Iterator[Alert]:
+def _deadlock(name: str, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
     inside = [one for one in suspects if one.job.cause == "deadlock"]
     if inside:
         where = {"environment": inside[0].job.environment, "incident": name}
         summary = f"{jobs(len(inside))} {_verb(inside, 'waits', 'wait')} in a circle of locks: a deadlock"
-        told = texts.of_incident(summary, len(inside), suspects, incident, settings)
+        told = texts.of_incident(summary, len(inside), suspects, settings)
         yield _alert(ALERTS[1], "page", where, told, settings, _since(inside))
 
 
-def _lost(name: str, suspects: Sequence[Suspect], incident: Incident | None, settings: Settings) -> Iterator[Alert]:
+def _lost(name: str, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
     by_worker: dict[tuple[object, ...], list[Suspect]] = defaultdict(list)
     for one in suspects:
         if one.job.state == "lost":
@@ -73,8 +73,8 @@ def _lost(name: str, suspects: Sequence[Suspect], incident: Incident | None, set
     names = ("environment", "service", "host", "pod", "instance_id")
     for worker, left in by_worker.items():
         _, service, host, *_ = map(cut, worker)
-        summary = f"a worker of {service} on {host} is gone and left {jobs(len(left))} open"
-        told = texts.of_incident(summary, len(left), suspects, incident, settings)
+        summary = f"a worker of {short(service, 25)} on {short(host, 40)} is gone and left {jobs(len(left))} open"
+        told = texts.of_incident(summary, len(left), suspects, settings)
         where = {**dict(zip(names, worker, strict=True)), "incident": name}
         yield _alert(ALERTS[2], "page", where, told, settings, _since(left))
 
@@ -82,13 +82,15 @@ def _lost(name: str, suspects: Sequence[Suspect], incident: Incident | None, set
 def _holders(name: str, suspects: Sequence[Suspect], incident: Incident | None, settings: Settings) -> Iterator[Alert]:
     by_holder: dict[str, list[Suspect]] = defaultdict(list)
     for one in suspects:
-        if holder := cut(lock_holder(one.job)):
+        if holder := brief(one.job).lock_holder:
             by_holder[holder].append(one)
     for holder, waiting in by_holder.items():
         if len(waiting) >= settings.blocked_at_least:
             where = {"environment": waiting[0].job.environment, "incident": name, "lock_holder": holder}
-            summary = f"{holder} holds what {jobs(len(waiting))} {_verb(waiting, 'waits', 'wait')} for"
-            told = texts.of_incident(summary, len(waiting), suspects, incident, settings)
+            summary = (
+                f"{short(holder, 60)} holds the lock that {jobs(len(waiting))} {_verb(waiting, 'waits', 'wait')} for"
+            )
+            told = texts.of_incident(summary, len(waiting), suspects, settings)
             yield _alert(ALERTS[3], _severity(suspects, incident), where, told, settings, _since(waiting))
 
 

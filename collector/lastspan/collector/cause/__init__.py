@@ -16,6 +16,7 @@ from ..judge import Verdict, inside
 from ..known import Known
 from ..model import SUSPECT, Severity, State
 from ..track import JobRow, Trouble
+from . import brief as briefs
 from . import (
     broker,
     cpu,
@@ -31,6 +32,7 @@ from . import (
     unknown,
     waiting,
 )
+from .brief import Brief
 from .case import Case, Cause, Finder, case
 from .words import join
 
@@ -68,14 +70,24 @@ class Explanation(Cause, frozen=True):
     @property
     def text(self) -> str:
         """The sentence that a person reads."""
-        assert self.of is not None
-        return join(self.words(self.of), _redelivery(self, self.of))
+        return self.said()[0]
 
     @property
     def first_step(self) -> str:
         """The first thing to do."""
+        return self.said()[1]
+
+    @property
+    def brief(self) -> Brief:
+        """The same for a page: without what changes by itself."""
         assert self.of is not None
-        return self.advice(self.of)
+        return briefs.brief(msgspec.structs.replace(self.of, stable=True), *self.said(stable=True))
+
+    def said(self, *, stable: bool = False) -> tuple[str, str]:
+        """Return the sentence and the first thing to do."""
+        assert self.of is not None
+        of = msgspec.structs.replace(self.of, stable=stable)
+        return join(self.words(of), _redelivery(self, of)), self.advice(of)
 
 
 def explain(job: JobRow, verdict: Verdict, known: Known) -> Explanation:
@@ -97,12 +109,12 @@ def _in_a_job(of: Case, inner: Explanation) -> Explanation:
     """What keeps a job is what keeps the one that runs inside of it, which is told by that one."""
     assert inner.of is not None
 
-    def words(_: Case) -> str:
+    def words(of: Case) -> str:
         assert inner.of is not None
-        return jobs.inside_words(inner.of, inner.text)
+        return jobs.inside_words(inner.of, inner.said(stable=of.stable)[0])
 
-    def advice(_: Case) -> str:
-        return inner.first_step
+    def advice(of: Case) -> str:
+        return inner.said(stable=of.stable)[1]
 
     return msgspec.structs.replace(inner, words=words, advice=advice, proven=False, of=of)
 
@@ -143,7 +155,7 @@ def _redelivery(cause: Cause, of: Case) -> str:
     if of.verdict.state is not State.STUCK or cause.name == "redelivered":
         return ""
     return (
-        delivery.outlook(of.job, delivery.Death.NONE, of.known.now_ns)
+        delivery.outlook(of.job, delivery.Death.NONE, of.known.now_ns, stable=of.stable)
         if delivery.is_overdue(of.job, of.known.now_ns)
         else ""
     )
@@ -152,6 +164,7 @@ def _redelivery(cause: Cause, of: Case) -> str:
 __all__ = [
     "FINDERS",
     "GONE",
+    "Brief",
     "Case",
     "Cause",
     "Explanation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .case import Case, Cause
-from .words import at_place, join, took
+from .words import join, stopped
 
 _DOES = {"broker": "to send a message", "result backend": "to store the result of the job"}
 """By what the worker says is waited for: what the job does there."""
@@ -25,9 +25,7 @@ def _who(case: Case) -> str:
 
 def _words(case: Case) -> str:
     does = _DOES[case.wait.target or ""]
-    return (
-        f"The {_who(case)} does not answer: {join(f'it has waited {does} for {took(case.stood_ns)}', at_place(case))}."
-    )
+    return join(f"The {_who(case)} does not answer: the job waits {does}.", stopped(case, case.stood_ns))
 
 
 def _advice(case: Case) -> str:

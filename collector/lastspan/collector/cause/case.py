@@ -15,6 +15,7 @@ from ..model import Call, Kind
 from ..track import JobRow
 
 _NO_WAIT, _NO_LOCK = Wait(), Lock()
+_MOVES_NS = 3_000_000_000
 _BUSY_CPU, _BUSY = 0.02, 0.05
 """A thread that uses so much of a core, and with the time that it waits for one so much, computes; others wait."""
 
@@ -29,6 +30,9 @@ class Case(msgspec.Struct, gc=False):
     wait: Wait
     """Empty where nothing was told."""
     lock: Lock
+    stable: bool = False
+    """What is said of it is to be a label: without what changes by itself (ages, shares, lines of code that runs), and
+    without what has room for more than a name (calls, reasons, what others wrote of themselves)."""
 
     @property
     def last(self) -> Leaf:
@@ -86,6 +90,12 @@ class Case(msgspec.Struct, gc=False):
         """Whether its thread computes, by the time that it got and the time that it would have used."""
         cpu = self.evidence.cpu_ratio or 0.0
         return cpu > _BUSY_CPU and cpu + (self.evidence.runqueue_ratio or 0.0) > _BUSY
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether its code is at another line at each look."""
+        stood_ns = self.evidence.stack_age_ns
+        return self.is_busy or (stood_ns is not None and stood_ns < _MOVES_NS)
 
     @property
     def is_unbounded(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .case import Case, Cause
-from .words import file_line, join, took
+from .words import file_line, join, live, place, took
 
 _SURE = 0.5
 
@@ -21,25 +21,26 @@ def find(case: Case) -> Cause | None:
 
 def _words(case: Case) -> str:
     evidence = case.evidence
-    uses = f"Its thread uses {evidence.cpu_ratio or 0.0:.0%} of a core"
+    looping = bool(evidence.lines and "-" in evidence.lines)
+    where = f" at {_lines(case)}" if evidence.file else ""
+    # Its stack is another one at each look: for how long it computes only the span knows.
+    whose = "The job" if case.last.span is case.job.span else f"The span {case.last.span.name}"
+    share = f"Its thread uses {evidence.cpu_ratio or 0.0:.0%} of a core"
     waits = evidence.runqueue_ratio or 0.0
     queue = f" and waits {waits:.0%} of the time for one" if waits >= 0.05 else ""
-    # Its stack is another one at each look: for how long it computes only the span knows.
-    whose = "the job" if case.last.span is case.job.span else f"the span {case.last.span.name}"
-    return join(uses + queue, _where(case)) + f"; {whose} has been open for {took(case.last.age_ns)}."
+    since = f"{whose} has been open for {took(case.last.age_ns)}."
+    return f"It {'loops' if looping else 'computes'}{where}." + live(case, f" {share}{queue}. {since}")
 
 
-def _where(case: Case) -> str:
+def _lines(case: Case) -> str:
     evidence = case.evidence
-    if not evidence.file:
-        return ""
-    at = file_line(evidence.file, evidence.lines or evidence.line)
-    verb = "and goes round at" if evidence.lines and "-" in evidence.lines else "and computes at"
-    return f"{verb} {at}" + (f" ({evidence.function})" if evidence.function else "")
+    if case.stable or not evidence.lines:
+        return place(case)
+    return file_line(evidence.file, evidence.lines) + (f" ({evidence.function})" if evidence.function else "")
 
 
 def _advice(case: Case) -> str:
     return (
-        "See what that code waits to become true. If it is honest work: progress() tells so, or declare how long it "
+        "Check the exit condition of that loop. If it is honest work, call progress() in it, or declare how long it "
         "may take."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..blockers import Blocker, blocker, in_the_way
 from .case import Case, Cause
-from .words import at_place, holder, join, look_at, open_for, session, short, stands_at, took, who
+from .words import allowed, holder, join, look_at, session, short, stopped, who
 
 _SQLITE = "sqlite"
 _WITH_LOCKS = frozenset(
@@ -75,9 +75,9 @@ _BLOCKING = frozenset(
 def _idle_words(case: Case) -> str:
     at = f"at {case.peer}" if case.peer else ""
     return join(
-        join("It has waited for its database session", at, f"for {took(case.stood_ns)}") + ",",
+        join("It waits for its database session", at) + ",",
         "which the server says is idle: no query of it runs.",
-        stands_at(case),
+        stopped(case, case.stood_ns),
     )
 
 
@@ -88,7 +88,7 @@ def _idle_advice(case: Case) -> str:
 def _blocking_words(case: Case) -> str:
     at = f"at {case.peer}" if case.peer else ""
     command = case.call.attribute("db.operation.name")
-    return join(join("It has waited in", str(command), at, f"for {took(case.last.age_ns)}") + ".", stands_at(case))
+    return join(join("It waits in", command, at) + ".", stopped(case, case.last.age_ns))
 
 
 def _blocking_advice(case: Case) -> str:
@@ -112,8 +112,8 @@ def _seen_words(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
     assert step is not None  # a session that is blocked has a blocker
     what = f"a lock on {step.thing}" if step.thing else "a lock"
-    by = holder(step, case.known) or f"held by session {step.thread}"
-    return join(f"It has waited for {what} for {took(step.since_ns)}", at_place(case)) + f", {by}{_root(case, step)}."
+    by = holder(step, case.known, stable=case.stable) or f"held by {step.thread}"
+    return join(f"It waits for {what}, {by}{_root(case, step)}.", stopped(case, step.since_ns))
 
 
 def _root(case: Case, step: Blocker) -> str:
@@ -122,7 +122,8 @@ def _root(case: Case, step: Blocker) -> str:
     if root is None or step.session is None or root.id == step.session.id:
         return ""
     owner = case.known.owner(root)
-    doing = f" ({session(root)})" if session(root) else ""
+    told = session(root, stable=case.stable)
+    doing = f" ({told})" if told else ""
     return f"; that one waits too, and at the head of them is {who(owner) if owner else f'session {root.id}'}{doing}"
 
 
@@ -138,42 +139,32 @@ def _seen_advice(case: Case) -> str:
             f"`select pg_terminate_backend({one.id})` ends it" if one.id.isdecimal() else "ending its session frees it"
         )
         return f"{subject} does not commit; {end}."
-    return f"{subject} takes so long ({session(one) or 'state not known'}); ending session {one.id} frees this one."
+    doing = session(one, stable=case.stable) or "state not known"
+    return f"{subject} takes so long ({doing}); ending session {one.id} frees this one."
 
 
 def _asked_words(case: Case) -> str:
     name = case.lock.name or case.wait.target or case.lock.key
     thing = f"the database lock {short(name)}" if name else "a lock in the database"
     step = blocker(case.job, case.last, case.known)
-    by = "" if step is None else holder(step, case.known)
+    by = "" if step is None else holder(step, case.known, stable=case.stable)
     rest = f", {by}" if by else "; who holds it is not known here"
-    return (
-        join(
-            f"It has waited for {thing}",
-            f"at {case.peer}" if case.peer else "",
-            f"for {took(case.last.age_ns)}",
-            at_place(case),
-        )
-        + rest
-        + "."
-    )
+    at = f"at {case.peer}" if case.peer else ""
+    return join(f"{join('It waits for', thing, at)}{rest}.", stopped(case, case.last.age_ns))
 
 
 def _asked_advice(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
     if step is not None and step.job is not None:
-        return look_at(step.job, case.known)
+        return look_at(step.job, case.known, stable=case.stable)
     return "Ask the database who blocks (pg_blocking_pids, sys.innodb_lock_waits); a probe in the collector would know."
 
 
 def _file_words(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
-    by = "" if step is None else holder(step, case.known)
+    by = "" if step is None else holder(step, case.known, stable=case.stable)
     rest = f", {by}" if by else "; who holds it is not known"
-    return (
-        join(f"It has waited for the SQLite file {_namespace(case)} for {took(case.last.age_ns)}", at_place(case))
-        + f"{rest}."
-    )
+    return join(f"It waits for the SQLite file {_namespace(case)}{rest}.", stopped(case, case.last.age_ns))
 
 
 def _file_advice(case: Case) -> str:
@@ -181,23 +172,26 @@ def _file_advice(case: Case) -> str:
 
 
 def _query_words(case: Case) -> str:
-    bound = "It has no timeout." if case.is_unbounded else ""
     seen = case.known.session(case.job, case.last)
-    server = f"The server says: {session(seen)}." if seen is not None and session(seen) else ""
+    told = "" if seen is None else session(seen, stable=case.stable)
+    server = f"The server says: {told}." if told else ""
     has_locks = case.wait.session or case.call.attribute("db.system.name")
     may = "It may wait for a lock there: no probe has seen its session." if has_locks and _may_be_a_lock(case) else ""
-    return join(_query(case), stands_at(case), bound, server or may)
+    since_ns = case.last.age_ns if case.is_database else case.stood_ns
+    where = stopped(case, since_ns, more=allowed(case.last) if case.is_database else "")
+    return join(_query(case), where, server or may)
 
 
 def _query(case: Case) -> str:
     call, at = case.call, f"at {case.peer}" if case.peer else ""
+    unbounded = " and has no timeout" if case.is_unbounded else ""
     if not case.is_database:  # no span tells of the query
-        return join("It has waited for the database's answer", at, f"for {took(case.stood_ns)}") + "."
+        return join("It waits for the database's answer", at) + f"{unbounded}."
     if case.wait.kind in ("connect", "dns"):
-        return join("The connection to the database", at, f"has been {open_for(case)}") + "."
+        return join("The connection to the database", at, "is not made") + f"{unbounded}."
     statement = call.attribute("db.query.summary") or call.attribute("db.operation.name") or case.last.span.name
     system = call.attribute("db.system.name")
-    return join("The", system, "query", short(str(statement)), at, f"has been {open_for(case)}") + "."
+    return join("The", system, "query", short(str(statement)), at, "does not end") + f"{unbounded}."
 
 
 def _query_advice(case: Case) -> str:

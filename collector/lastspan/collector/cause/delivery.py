@@ -94,10 +94,11 @@ def terms(type: JobType) -> Terms:
     return Terms(type.acks_late, type.on_lost, type.on_timeout, type.broker, type.redelivery_ns is not None)
 
 
-def outlook(job: JobRow, death: Death, now_ns: int, *, is_sure: bool = True) -> str:
+def outlook(job: JobRow, death: Death, now_ns: int, *, is_sure: bool = True, stable: bool = False) -> str:
     """Say whether and when the queue gives the job out again; empty: not known.
 
-    Without *is_sure* the job may run on somewhere: nothing is said that would have it run twice.
+    Without *is_sure* the job may run on somewhere: nothing is said that would have it run twice. *stable*:
+    without the time that is left.
     """
     type = job.type
     by_hand = ", enqueue it by hand" if is_sure else "; enqueue it by hand once its process is known to be gone"
@@ -138,20 +139,22 @@ def outlook(job: JobRow, death: Death, now_ns: int, *, is_sure: bool = True) -> 
                 "even if it still runs, and closes the channel: a Celery worker ends by that."
             )
         case Fate.AFTER_TIMEOUT:
-            return _after_timeout(job, now_ns, still_runs=death is Death.NONE)
+            return _after_timeout(job, now_ns, still_runs=death is Death.NONE, stable=stable)
     return ""
 
 
 _REVOKED: Final = "It was revoked: the message is acked, and it will not run again."
 
 
-def _after_timeout(job: JobRow, now_ns: int, *, still_runs: bool) -> str:
+def _after_timeout(job: JobRow, now_ns: int, *, still_runs: bool, stable: bool) -> str:
     assert job.type.redelivery_ns is not None  # its terms have a timeout
     left_ns = job.span.start_ns + job.type.redelivery_ns - now_ns
     limit, though = took(job.type.redelivery_ns), ", even if it still runs" if still_runs else ""
     if left_ns > 0:
-        return f"The queue gives it out again in {took(left_ns)} (visibility timeout {limit}){though}."
-    return f"The visibility timeout ({limit}) passed {took(-left_ns)} ago: the queue has given it out again, or will."
+        left = "" if stable else f" in {took(left_ns)}"
+        return f"The queue gives it out again{left} (visibility timeout {limit}){though}."
+    ago = "" if stable else f" {took(-left_ns)} ago"
+    return f"The visibility timeout ({limit}) passed{ago}: the queue has given it out again, or will."
 
 
 def is_overdue(job: JobRow, now_ns: int) -> bool:

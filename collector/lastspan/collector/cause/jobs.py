@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..model import State
 from ..track import JobRow
 from .case import Case, Cause
-from .words import at_place, join, short, stands, state_of, took
+from .words import join, live, short, stands, state_of, stopped, took
 
 
 def find(case: Case) -> Cause | None:
@@ -34,12 +34,11 @@ def awaited(case: Case) -> JobRow | None:
 
 
 def _words(case: Case) -> str:
-    wait = case.wait
-    since = join(f"for {took(case.last.age_ns)}", at_place(case))
+    wait, where = case.wait, stopped(case, case.last.age_ns)
     if not wait.job_id:
-        return f"It has waited for the result of another job {since}; which one is not known."
+        return join("It waits for the result of another job; which one is not known.", where)
     fate = _fate(case)
-    return f"It has waited {since} for job {short(wait.job_id)}, which {fate}" + ("" if fate.endswith("?") else ".")
+    return join(f"It waits for job {short(wait.job_id)}, which {fate}" + ("" if fate.endswith("?") else "."), where)
 
 
 def _fate(case: Case) -> str:
@@ -52,13 +51,13 @@ def _fate(case: Case) -> str:
         return "is this job itself: it can never end"
     if other.end is not None:
         if other.end.outcome == "ok":
-            return f"{state_of(other, case.known)}: its result does not arrive"
+            return f"{state_of(other, case.known, stable=case.stable)}: its result does not arrive"
         how = "failed" if other.end.outcome == "error" else f"was {other.end.outcome}"
-        return f"{how} {took(max(0, case.known.now_ns - other.end.at_ns))} ago"
+        return join(how, live(case, f"{took(max(0, case.known.now_ns - other.end.at_ns))} ago"))
     state = case.known.verdict(other).state
-    if state in (State.RUNNING, State.OVERDUE):
-        return f"runs ({other.type.name}, {stands(other, case.known)})"
-    return f"runs and is itself {state.value} ({other.type.name}, {stands(other, case.known)})"
+    there = stands(other, case.known, stable=case.stable)
+    told = f"({other.type.name}{', ' if there else ''}{there})"
+    return f"runs {told}" if state in (State.RUNNING, State.OVERDUE) else f"is itself {state.value} {told}"
 
 
 def _advice(case: Case) -> str:

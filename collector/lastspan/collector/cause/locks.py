@@ -6,7 +6,7 @@ from lastspan.semconv.vocabulary import LOCK_WAITS
 
 from ..blockers import Blocker, blocker, chain, in_the_way
 from .case import Case, Cause
-from .words import at_place, certain, holder, join, look_at, place, short, took, who
+from .words import certain, holder, join, look_at, place, short, stopped, who
 
 _HERE = LOCK_WAITS - {"db_lock"}
 _NOUNS = {
@@ -81,6 +81,12 @@ def _is_hopeless(case: Case, step: Blocker) -> bool:
 
 
 def _cycle_words(case: Case) -> str:
+    if case.stable:
+        step = blocker(case.job, case.last, case.known)
+        by = "" if step is None else holder(step, case.known, stable=True)
+        thing = "a lock" if step is None else _thing(step)
+        circle = f"in a circle of {len(case.lock.cycle)} holders"
+        return f"Deadlock: this job waits for {thing}, {f'{by}, ' if by else ''}{circle}. None of them can ever go on."
     return f"Deadlock: {'; '.join(short(part, 180) for part in case.lock.cycle)}. None of them can ever go on."
 
 
@@ -121,9 +127,9 @@ def _lock_words(case: Case) -> str:
     name = case.lock.name or case.wait.target or case.wait.peer or case.lock.key
     noun = _NOUNS.get(case.wait.kind or "lock", "the lock")
     thing = f"{noun} {short(name.removeprefix('lock '))}" if name else noun
-    by = "" if step is None else holder(step, case.known)
+    by = "" if step is None else holder(step, case.known, stable=case.stable)
     rest = f", {by}{certain(step)}" if by else "; who holds it is not known"
-    return join(f"It has waited for {thing} for {took(case.last.age_ns)}", at_place(case)) + rest + "."
+    return join(f"It waits for {thing}{rest}.", stopped(case, case.last.age_ns))
 
 
 def _lock_advice(case: Case) -> str:
@@ -137,5 +143,5 @@ def _lock_advice(case: Case) -> str:
             return "Delete the key in Redis once you are sure that its holder is gone; give such locks a timeout."
         return "Restart the process; then release the lock on every path (`with lock:`), also when the code fails."
     if step.job is not None:
-        return look_at(step.job, case.known)
-    return f"Look at {step.thread}: it stands at {step.code}." if step.code else f"Look at what {step.thread} does."
+        return look_at(step.job, case.known, stable=case.stable)
+    return f"Look at thread {step.thread}, at {step.code}." if step.code else f"Look at what thread {step.thread} does."

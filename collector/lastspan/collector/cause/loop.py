@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..evidence import Loop
 from .case import Case, Cause
-from .words import at_place, join, place, short, took
+from .words import at_place, join, live, place, short, took
 
 _LAG_NS = 500_000_000
 _NO_LOOP = Loop()
@@ -25,11 +25,13 @@ def find(case: Case) -> Cause | None:
 
 def _culprit_words(case: Case) -> str:
     loop = case.evidence.loop or _NO_LOOP
-    doing = "computes" if case.is_busy else f"waits ({case.wait.call or case.wait.kind})" if case.wait.kind else "stays"
+    waits = f"waits ({live(case, case.wait.call or '') or case.wait.kind})" if case.wait.kind else "stays"
+    doing = "computes" if case.is_busy else waits
     return join(
-        f"It keeps its own event loop from running{_lag(loop)}: it {doing}",
+        f"It blocks its own event loop: it {doing}",
         at_place(case),
         "and never gives way, so nothing else in this process goes on.",
+        _lag(case, loop),
     )
 
 
@@ -40,9 +42,10 @@ def _culprit_advice(case: Case) -> str:
 
 def _victim_words(case: Case) -> str:
     loop = case.evidence.loop or _NO_LOOP
-    task = f"task {short(loop.task)}" if loop.task else "something else"
-    where = f", at {loop.code}" if loop.code else ""
-    return f"It could go on, but its event loop has not run{_lag(loop)}: {task} keeps it busy{where}."
+    named = loop.task or "something else"
+    task = short(named if not loop.task or named.startswith("job ") else f"task {named}")
+    where = f" at {loop.code}" if loop.code else ""
+    return join(f"It could go on, but its event loop is blocked by {task}{where}.", _lag(case, loop))
 
 
 def _victim_advice(case: Case) -> str:
@@ -52,5 +55,5 @@ def _victim_advice(case: Case) -> str:
     )
 
 
-def _lag(loop: Loop) -> str:
-    return f" for {took(loop.lag_ns)}" if loop.lag_ns else ""
+def _lag(case: Case, loop: Loop) -> str:
+    return live(case, f"The loop has not run for {took(loop.lag_ns)}.") if loop.lag_ns else ""

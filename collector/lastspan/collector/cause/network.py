@@ -5,7 +5,7 @@ from __future__ import annotations
 from lastspan.semconv.peers import template
 
 from .case import Case, Cause
-from .words import at_place, join, open_for, place, short, stands_at, took
+from .words import allowed, join, live, place, short, stopped, took
 
 _PEER_SILENT_NS = 300_000_000_000
 """A call without timeout whose peer has been silent for so long proves itself."""
@@ -46,20 +46,21 @@ def _is_precise(kind: str) -> bool:
 
 
 def _http_words(case: Case) -> str:
-    return join(_http_call(case), _STAGES.get(case.wait.kind or "", ""), stands_at(case), _idle(case), _bound(case))
+    where = stopped(case, case.last.age_ns, more=allowed(case.last)) if case.is_http else stopped(case, case.stood_ns)
+    return join(_http_call(case), _STAGES.get(case.wait.kind or "", ""), where, _idle(case), _bound(case))
 
 
-_STAGES = {"dns": "Its name is still being looked up.", "connect": "It is not connected yet."}
+_STAGES = {"dns": "The peer's name is still being looked up.", "connect": "It is not connected yet."}
 
 
 def _http_call(case: Case) -> str:
     if not case.is_http:  # no span tells of the call
         bound = ", and the call has no timeout" if case.is_unbounded else ""
-        return f"It has waited for the HTTP answer of {case.peer or 'a server'} for {took(case.stood_ns)}{bound}."
+        return f"It waits for the HTTP answer of {case.peer or 'a server'}{bound}."
     protocol = "HTTP" if case.call.attribute("rpc.system") is None else "RPC"
     method = case.call.attribute("http.request.method") or case.call.attribute("rpc.method")
     what = f"The {protocol} call {join(method, case.peer or short(case.last.span.name))}"
-    return f"{what} has no timeout: {open_for(case)}." if case.is_unbounded else f"{what} has been {open_for(case)}."
+    return f"{what} does not end and has no timeout." if case.is_unbounded else f"{what} does not end."
 
 
 def _http_advice(case: Case) -> str:
@@ -73,21 +74,22 @@ def _http_advice(case: Case) -> str:
 
 
 _VERBS = {
-    "connect": ("It has tried to connect to", ""),
-    "accept": ("It has waited at", "for somebody to connect"),
-    "dns": ("It has waited for the name", "to be resolved"),
+    "connect": ("It tries to connect to", ""),
+    "accept": ("It waits at", "for somebody to connect"),
+    "dns": ("It waits for the name", "to be resolved"),
 }
 
 
 def _socket_words(case: Case) -> str:
-    verb, rest = _VERBS.get(case.wait.kind or "", ("It has waited for bytes from", ""))
+    verb, rest = _VERBS.get(case.wait.kind or "", ("It waits for bytes from", ""))
     if _shakes_hands(case):
-        verb, rest = "It has waited in the TLS handshake with", ""
+        verb, rest = "It waits in the TLS handshake with", ""
     peer = case.peer or case.wait.target or "a peer that is not known"
     if case.wait.kind == "accept":
-        peer = case.wait.local or case.peer or "its port"
-    bound = "It has no timeout." if case.is_unbounded else _timeout(case)
-    return join(f"{join(verb, peer, rest, f'for {took(case.stood_ns)}', at_place(case))}.", _idle(case), bound)
+        peer = live(case, case.wait.local or "") or case.peer or "its port"
+    bound = "and has no timeout" if case.is_unbounded else ""
+    fact = f"{join(verb, peer, rest, bound)}."
+    return join(fact, stopped(case, case.stood_ns), _idle(case), _timeout(case))
 
 
 def _shakes_hands(case: Case) -> bool:
@@ -108,12 +110,12 @@ def _socket_advice(case: Case) -> str:
 
 def _idle(case: Case) -> str:
     idle_ns = case.wait.idle_ns
-    return f"The peer has sent nothing for {took(idle_ns)}." if idle_ns is not None else ""
+    return live(case, f"The peer has sent nothing for {took(idle_ns)}.") if idle_ns is not None else ""
 
 
 def _timeout(case: Case) -> str:
     timeout_ns = case.wait.timeout_ns if case.wait.timeout_ns is not None else case.call.timeout_ns
-    return f"Its timeout is {took(timeout_ns)}." if timeout_ns is not None and not case.is_unbounded else ""
+    return f"The timeout is {took(timeout_ns)}." if timeout_ns is not None and not case.is_unbounded else ""
 
 
 def _bound(case: Case) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..model import Child, State
 from . import delivery
 from .case import Case, Cause
-from .words import join, place, process, took
+from .words import join, live, place, process, took
 
 _STOPPED = frozenset("Tt")
 _STOPPED_IN = frozenset({"cgroup_frozen", "do_freezer_trap", "__refrigerator", "do_signal_stop", "ptrace_stop"})
@@ -56,8 +56,8 @@ def find_overslept(case: Case) -> Cause | None:
 def _gone_words(case: Case) -> str:
     end = case.job.end
     reason = end.reason if end is not None else ""
-    said = f" ({reason})" if reason else ""
-    return join(f"{_name(case)} ended while the job ran{said}.", _stood(case), _outlook(case))
+    said = live(case, f" ({reason})") if reason else ""
+    return join(f"{_name(case)} ended while the job ran{said}.", _outlook(case), _stood(case))
 
 
 def _gone_advice(case: Case) -> str:
@@ -66,12 +66,11 @@ def _gone_advice(case: Case) -> str:
 
 def _lost_words(case: Case) -> str:
     seen = (
-        "its parent reports, but does not list it any more"
+        "is gone: its parent reports, but does not list it any more."
         if _is_watched(case)
-        else "nobody reports it alive; whether it was killed, is stopped, cut off or kept busy by native code "
-        "is not known"
+        else "is silent and nobody reports it alive. Whether it was killed, stopped, cut off or kept busy is not known."
     )
-    return join(f"{_name(case)} has been silent{_since(case)}, and {seen}.", _stood(case), _outlook(case))
+    return join(_name(case), seen, _outlook(case), _stood(case), _silent(case))
 
 
 def _lost_advice(case: Case) -> str:
@@ -82,10 +81,8 @@ def _lost_advice(case: Case) -> str:
 
 def _stopped_words(case: Case) -> str:
     child = _child(case)
-    how = "its control group is frozen" if "freez" in child.wait or "froz" in child.wait else "it is stopped (T)"
-    return join(
-        f"{_name(case)} has been silent{_since(case)}: its parent sees that {how}.", _stood(case), _outlook(case)
-    )
+    how = "is frozen with its control group" if "freez" in child.wait or "froz" in child.wait else "is stopped (T)"
+    return join(f"{_name(case)} {how}, as its parent sees.", _outlook(case), _stood(case), _silent(case))
 
 
 def _stopped_advice(case: Case) -> str:
@@ -97,10 +94,10 @@ def _stopped_advice(case: Case) -> str:
 def _disk_words(case: Case) -> str:
     where = f" in {_child(case).wait}" if _child(case).wait else ""
     return join(
-        f"{_name(case)} has been silent{_since(case)}: it waits in the kernel{where} (D), as for a disk or a network "
-        "file system that does not answer.",
-        _stood(case),
+        f"{_name(case)} waits in the kernel{where} (D), as for a disk or a network file system that does not answer.",
         _outlook(case),
+        _stood(case),
+        _silent(case),
     )
 
 
@@ -112,13 +109,11 @@ def _disk_advice(case: Case) -> str:
 def _held_words(case: Case) -> str:
     child = _child(case)
     if child.state == "R":
-        busy = f" at {child.cpu_ratio:.0%} of a core" if child.cpu_ratio is not None else ""
-        what = f"its parent sees it compute{busy}: native code does not let go of the interpreter's lock"
+        busy = live(case, f" at {child.cpu_ratio:.0%} of a core") if child.cpu_ratio is not None else ""
+        what = f"Native code keeps the interpreter's lock in {process(case.job)}. Its parent sees it compute{busy}."
     else:
-        what = (
-            f"its parent sees it wait in {child.wait}: likely native code that waits with the interpreter's lock held"
-        )
-    return join(f"{_name(case)} has been silent{_since(case)}, but {what}.", _stood(case), _outlook(case))
+        what = f"Native code likely keeps the interpreter's lock in {process(case.job)}. It waits in {child.wait}."
+    return join(what, _outlook(case), _stood(case), _silent(case))
 
 
 def _held_advice(case: Case) -> str:
@@ -132,18 +127,19 @@ def _overslept_words(case: Case) -> str:
     row = case.job.span.process
     assert row is not None  # it said so
     assert row.overslept is not None
-    return (
-        f"{_name(case)} could not run for {took(row.overslept.for_ns)}, then stood at {row.overslept.code}, where it "
-        "still is: native code keeps the interpreter's lock there."
+    return join(
+        f"Native code keeps the interpreter's lock at {row.overslept.code}, in {process(case.job)}.",
+        live(case, f"It could not run for {took(row.overslept.for_ns)}, and is still there."),
     )
 
 
 def _frozen_words(case: Case) -> str:
     return join(
-        f"{_name(case)} has been silent{_since(case)}, but its parent still sees it: it is stopped, waits in the "
-        "kernel or does not let go of the GIL; which of them is not known.",
-        _stood(case),
+        f"{_name(case)} is silent, but its parent still sees it. It is stopped, waits in the kernel or keeps the "
+        "interpreter's lock; which of them is not known.",
         _outlook(case),
+        _stood(case),
+        _silent(case),
     )
 
 
@@ -156,11 +152,12 @@ def _child(case: Case) -> Child:
     return (None if row is None else case.known.seen_by_parent(row)) or _NOT_SEEN
 
 
-def _since(case: Case) -> str:
+def _silent(case: Case) -> str:
     row, job = case.job.span.process, case.job
     if job.parent is not None:
-        return f" since it took the job, {took(case.known.now_ns - job.span.start_ns)} ago"
-    return "" if row is None else f" for {took(case.known.silent_ns(row))}"
+        ago = live(case, f", {took(case.known.now_ns - job.span.start_ns)} ago")
+        return f"It has been silent since it took the job{ago}."
+    return "" if row is None else live(case, f"It has been silent for {took(case.known.silent_ns(row))}.")
 
 
 def _stood(case: Case) -> str:
@@ -173,14 +170,14 @@ def _stood(case: Case) -> str:
 def _outlook(case: Case) -> str:
     end, now_ns = case.job.end, case.known.now_ns
     if case.verdict.state is State.FROZEN:
-        return delivery.outlook(case.job, delivery.Death.NONE, now_ns)
+        return delivery.outlook(case.job, delivery.Death.NONE, now_ns, stable=case.stable)
     if end is not None and end.outcome != "lost":
-        return delivery.outlook(case.job, delivery.Death.CHILD_KILLED, now_ns)
+        return delivery.outlook(case.job, delivery.Death.CHILD_KILLED, now_ns, stable=case.stable)
     if end is not None and end.reason:  # it was started again elsewhere
         return ""
     if end is None and _is_watched(case):  # its parent lives, and has let go of it
-        return delivery.outlook(case.job, delivery.Death.CHILD_KILLED, now_ns)
-    return delivery.outlook(case.job, delivery.Death.WORKER_LOST, now_ns, is_sure=False)
+        return delivery.outlook(case.job, delivery.Death.CHILD_KILLED, now_ns, stable=case.stable)
+    return delivery.outlook(case.job, delivery.Death.WORKER_LOST, now_ns, is_sure=False, stable=case.stable)
 
 
 def _is_watched(case: Case) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ..model import State
 from ..track import JobRow
 from . import delivery
 from .case import Case, Cause
-from .words import join, place, process, stands, stands_at, took
+from .words import join, live, place, process, stands, stopped, took
 
 
 def find_twins(case: Case) -> Cause | None:
@@ -25,15 +26,18 @@ def find_overdue(case: Case) -> Cause | None:
 def _twin_words(case: Case) -> str:
     twins = case.known.twins(case.job)
     other = twins[0]
-    more = f" (and {len(twins) - 1} more)" if len(twins) > 1 else ""
-    where = place(case)
+    more = live(case, f" (and {len(twins) - 1} more)") if len(twins) > 1 else ""
+    where, there = place(case), stands(other, case.known, stable=case.stable)
     return join(
-        f"The queue gave it out again while it runs: it is open in {process(case.job)} for "
-        f"{took(case.known.now_ns - case.job.span.start_ns)} and in {_beside(case, other)} for "
-        f"{took(case.known.now_ns - other.span.start_ns)}{more}.",
-        f"This one stands at {where}," if where else "",
-        f"the other one is {stands(other, case.known)}." if where else "",
+        "It runs twice: the queue gave it out again.",
+        f"It is open in {join(process(case.job), _open_for(case, case.job))}"
+        f" and in {join(_beside(case, other), _open_for(case, other))}{more}.",
+        f"This one is at {where}" + (f", the other one is {there}." if there else ".") if where else "",
     )
+
+
+def _open_for(case: Case, job: JobRow) -> str:
+    return live(case, f"for {took(case.known.now_ns - job.span.start_ns)}")
 
 
 def _beside(case: Case, other: JobRow) -> str:
@@ -44,9 +48,9 @@ def _beside(case: Case, other: JobRow) -> str:
 def _overdue_words(case: Case) -> str:
     job = case.job
     return join(
-        f"It has run for {took(case.known.now_ns - job.span.start_ns)}.",
-        stands_at(case),
-        delivery.outlook(job, delivery.Death.NONE, case.known.now_ns),
+        "It has run for longer than its queue waits for an ack.",
+        stopped(case, case.known.now_ns - job.span.start_ns) if case.verdict.state is not State.OVERDUE else "",
+        delivery.outlook(job, delivery.Death.NONE, case.known.now_ns, stable=case.stable),
     )
 
 

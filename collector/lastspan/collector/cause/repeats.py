@@ -6,7 +6,7 @@ from lastspan.semconv.peers import template
 
 from ..evidence import Evidence, Repeat
 from .case import Case, Cause
-from .words import file_line, join, short, took
+from .words import file_line, join, live, short, took
 
 _SHORT_NS = 3_000_000_000
 _PAUSES = 3
@@ -39,6 +39,12 @@ def sentence(case: Case) -> str:
     return "" if repeat is None else f"{_what(case, repeat)}{_failing(repeat)}."
 
 
+def called(case: Case) -> str:
+    """Name the call that a job's loop repeats; empty: it is in no such loop."""
+    repeat = of(case)
+    return "" if repeat is None or _stands(case, repeat) else short(join(repeat.call, _to(repeat)))
+
+
 def _evidence(case: Case) -> Evidence:
     return case.job.span.evidence or _NONE
 
@@ -62,14 +68,17 @@ def _sure(repeat: Repeat) -> float:
 def _words(case: Case) -> str:
     repeat = of(case)
     assert repeat is not None  # it was found
-    return f"{_what(case, repeat)}{_often(repeat)}{_failing(repeat)}."
+    return f"{_what(case, repeat)}{live(case, _often(repeat))}{_failing(repeat)}."
 
 
 def _what(case: Case, repeat: Repeat) -> str:
-    peer = repeat.peer or ""
-    to = f"to {peer}" if peer and peer.rpartition(":")[0] not in repeat.call else ""
     where = _place(case)
-    return join("It repeats", short(repeat.call), to, f"at {where}" if where else "")
+    return join("It repeats", short(repeat.call), _to(repeat), f"at {where}" if where else "")
+
+
+def _to(repeat: Repeat) -> str:
+    peer = repeat.peer or ""
+    return f"to {peer}" if peer and peer.rpartition(":")[0] not in repeat.call else ""
 
 
 def _often(repeat: Repeat) -> str:
@@ -89,7 +98,8 @@ def _place(case: Case) -> str:
     evidence = _evidence(case)
     if not evidence.file:
         return ""
-    return file_line(evidence.file, evidence.line) + (f" ({evidence.function})" if evidence.function else "")
+    line = None if case.stable else evidence.line  # of the call that it is in now
+    return file_line(evidence.file, line) + (f" ({evidence.function})" if evidence.function else "")
 
 
 def _advice(case: Case) -> str:

@@ -7,7 +7,7 @@ from lastspan.semconv.peers import template
 from ..model import State
 from . import repeats
 from .case import Case, Cause
-from .words import join, open_for, place, stands_at
+from .words import allowed, join, live, place, short, stopped, took
 
 
 def find(case: Case) -> Cause:
@@ -19,20 +19,20 @@ def find(case: Case) -> Cause:
 
 def _words(case: Case) -> str:
     unseen = case.evidence.stack_unseen or case.evidence.unseen
-    blind = f"What it does could not be seen: {unseen}." if unseen else ""
+    blind = f"What it does could not be seen{live(case, f': {unseen}')}." if unseen else ""
     if case.job.parent is not None:
         blind = "Its process took it, and has not said that it began it."
-    if case.last.span is not case.job.span:
-        return join(f"The span {case.last.span.name} has been {open_for(case)}.", stands_at(case), blind)
-    moves = _MOVES.get(case.verdict.state, "")
-    does = repeats.sentence(case) or stands_at(case)
-    return join(f"The job itself has been {open_for(case)}{moves}.", does, blind)
-
-
-_MOVES = {State.OVERDUE: ", but it moves", State.STUCK: ", and it does not move"}
+    if case.verdict.state is State.OVERDUE:
+        where = repeats.sentence(case) or (f"It is at {place(case)}." if place(case) else "")
+        age_ns, may = case.known.now_ns - case.job.span.start_ns, allowed(case.verdict)
+        since = live(case, f"It has been open for {took(age_ns)}{may}.")
+        return join("It runs longer than it may, but it moves.", where, since, blind)
+    inside = case.last.span is not case.job.span
+    fact = f"The span {short(case.last.span.name)} does not end" if inside else "It does nothing new"
+    return join(f"{fact}; why is not known.", stopped(case, case.last.age_ns, more=allowed(case.last)), blind)
 
 
 def _advice(case: Case) -> str:
     if place(case):
-        return "Look at the code line and the stack. If it works on something long, progress() would tell so."
-    return "Look at the process with py-spy. If it works on something long, progress() would tell so."
+        return "Look at the code line and the stack. If it works on something long, call progress() in it."
+    return "Look at the process with py-spy. If it works on something long, call progress() in it."

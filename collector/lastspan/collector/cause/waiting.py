@@ -6,37 +6,37 @@ from typing import NamedTuple
 
 from ..blockers import blocker
 from .case import Case, Cause
-from .words import at_place, holder, join, place, short, took
+from .words import holder, join, live, place, short, stopped, took
 
 
 class _Kind(NamedTuple):
     """How a kind of wait is said."""
 
     what: str
-    """Behind "It has"; {}: its name, if that is known."""
+    """Behind "It"; {}: its name, if that is known."""
     advice: str
 
 
 _KINDS = {
-    "sleep": _Kind("slept, or polled and slept,", "See what it polls for, or why it sleeps so long inside a job."),
-    "queue": _Kind("waited at the queue {}", "See who should put something in (or take something out)."),
-    "event": _Kind("waited for the event {}", "Find the code that should set it, and whether it still can."),
-    "condition": _Kind("waited for the condition {}", "Find the code that should notify it, and whether it still can."),
-    "barrier": _Kind("waited at the barrier {}", "See which party does not come; give the barrier a timeout."),
-    "thread": _Kind("waited for the thread {} to end", "Look at where that thread stands; give the wait a timeout."),
-    "task": _Kind("waited for the task {} to end", "Look at where that task stands; give the wait a timeout."),
+    "sleep": _Kind("sleeps, or polls and sleeps", "See what it polls for, or why it sleeps so long inside a job."),
+    "queue": _Kind("waits at the queue {}", "See who should put something in (or take something out)."),
+    "event": _Kind("waits for the event {}", "Find the code that should set it, and whether it still can."),
+    "condition": _Kind("waits for the condition {}", "Find the code that should notify it, and whether it still can."),
+    "barrier": _Kind("waits at the barrier {}", "See which party does not come; give the barrier a timeout."),
+    "thread": _Kind("waits for the thread {} to end", "Look at where that thread is; give the wait a timeout."),
+    "task": _Kind("waits for the task {} to end", "Look at where that task is; give the wait a timeout."),
     "future": _Kind(
-        "waited for the result of the future {}", "Find who should set it: code, or a pool with no free worker."
+        "waits for the result of the future {}", "Find who should set it: code, or a pool with no free worker."
     ),
-    "process": _Kind("waited for the process {}", "See what that process does; give the wait a timeout."),
-    "pipe": _Kind("waited for the pipe {}", "See who holds the other end, and whether it still reads or writes."),
+    "process": _Kind("waits for the process {}", "See what that process does; give the wait a timeout."),
+    "pipe": _Kind("waits for the pipe {}", "See who holds the other end, and whether it still reads or writes."),
     "pool": _Kind(
-        "waited for a free connection of the pool {}",
+        "waits for a free connection of the pool {}",
         "See who keeps connections and gives none back; only then raise it.",
     ),
-    "signal": _Kind("waited for a signal {}", "See who should send it."),
-    "input": _Kind("waited for input {}", "Nobody will type: give the command its answers, or stdin=DEVNULL."),
-    "disk": _Kind("waited for the disk or network file system {}", "Look at the mounts and disks of its host (dmesg)."),
+    "signal": _Kind("waits for a signal {}", "See who should send it."),
+    "input": _Kind("waits for input {}", "Nobody will type: give the command its answers, or stdin=DEVNULL."),
+    "disk": _Kind("waits for the disk or network file system {}", "Look at the mounts and disks of its host (dmesg)."),
 }
 
 
@@ -60,15 +60,16 @@ def _words(case: Case) -> str:
     name = (lock.holder_thread if wait.kind in _WORKS else lock.name) or wait.target or lock.name or wait.peer or ""
     noun = wait.kind or ""
     what = _KINDS[noun].what.replace("{}", short(name.removeprefix("pid ").removeprefix(f"{noun} ")))
-    call = f"in {wait.call}" if wait.call else ""
-    said = f"{join('It has', *what.split(), f'for {took(case.stood_ns)}', call, at_place(case))}."
-    return join(said, _works_at(case), _kept_by(case), _bound(case))
+    call = live(case, wait.call or "")
+    bound = "and has no timeout" if wait.unbounded and noun != "sleep" else ""
+    fact = f"{join('It', *what.split(), call and f'({call})', bound)}."
+    return join(fact, _works_at(case), _kept_by(case), stopped(case, case.stood_ns), _bound(case))
 
 
 def _kept_by(case: Case) -> str:
     """Say who has what a pool has lent."""
     step = blocker(case.job, case.last, case.known) if case.wait.kind == "pool" else None
-    by = "" if step is None or step.job is None else holder(step, case.known)
+    by = "" if step is None or step.job is None else holder(step, case.known, stable=case.stable)
     return f"A connection of it is {by}." if by else ""
 
 
@@ -77,17 +78,15 @@ def _works_at(case: Case) -> str:
     lock = case.lock
     if case.wait.kind not in _WORKS or not lock.holder_code:
         return ""
-    who = f"thread {lock.holder_thread}" if case.wait.kind == "future" and lock.holder_thread else "that one"
-    return f"{who[0].upper()}{who[1:]} stands at {lock.holder_code}."
+    who = f"Thread {lock.holder_thread}" if case.wait.kind == "future" and lock.holder_thread else "That one"
+    return f"{who} is at {lock.holder_code}."
 
 
 def _bound(case: Case) -> str:
     wait = case.wait
     if wait.kind == "sleep":
         return f"It sleeps for {took(wait.timeout_ns)}." if wait.timeout_ns else ""
-    if wait.unbounded:
-        return "It has no timeout."
-    return f"Its timeout is {took(wait.timeout_ns)}." if wait.timeout_ns else ""
+    return f"The timeout is {took(wait.timeout_ns)}." if wait.timeout_ns else ""
 
 
 def _advice(case: Case) -> str:

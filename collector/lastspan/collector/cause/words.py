@@ -2,52 +2,61 @@
 
 from __future__ import annotations
 
+from ..judge import Leaf, Verdict
 from ..model import Basis
 from ..words import certain, file_line, holder, join, look_at, process, session, short, stands, state_of, took, who
 from .case import Case
 
 __all__ = [
+    "allowed",
     "at_place",
     "certain",
     "file_line",
     "holder",
     "join",
+    "live",
     "look_at",
-    "open_for",
     "place",
     "process",
     "session",
     "short",
     "stands",
-    "stands_at",
     "state_of",
+    "stopped",
     "took",
     "who",
 ]
 
 
+def live(case: Case, text: str) -> str:
+    """Write what changes by itself, or is more than a name, where it may."""
+    return "" if case.stable else text
+
+
 def place(case: Case) -> str:
-    """Write where the code stands; empty: not known."""
+    """Write where the code is; empty: not known."""
     evidence = case.evidence
     if not evidence.file:
         return ""
-    return file_line(evidence.file, evidence.line) + (f" ({evidence.function})" if evidence.function else "")
+    line = None if case.stable and case.is_moving else evidence.line
+    return file_line(evidence.file, line) + (f" ({evidence.function})" if evidence.function else "")
 
 
 def at_place(case: Case) -> str:
-    """Write "at …", if it is known where the code stands."""
+    """Write "at …", if it is known where the code is."""
     where = place(case)
     return f"at {where}" if where else ""
 
 
-def stands_at(case: Case) -> str:
-    """Write a sentence that says where the code stands; empty: not known."""
-    where = place(case)
-    return f"It stands at {where}." if where else ""
+def stopped(case: Case, ns: int, *, more: str = "") -> str:
+    """Write the sentence that says where the job stopped, and *ns* ago; *more* comes behind the number."""
+    if not (where := at_place(case)) and case.stable:
+        return ""
+    return join("The job stopped", where, live(case, f"{took(ns)} ago{more}")) + "."
 
 
-def open_for(case: Case) -> str:
-    """Write for how long the last span is open, against what it may."""
-    leaf = case.last
-    why = leaf.allowance.rule if leaf.allowance.basis is not Basis.DECLARED else "declared"
-    return f"open for {took(leaf.age_ns)}; {took(leaf.allowance.allowed_ns)} are allowed ({why})"
+def allowed(of: Leaf | Verdict) -> str:
+    """Write what a span, or what decided, may take, behind "4 min ago"."""
+    allowance = of.allowance
+    why = allowance.rule if allowance.basis is not Basis.DECLARED else "declared"
+    return f"; allowed: {took(allowance.allowed_ns)} ({why})"

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from lastspan.semconv import metrics as m
 
+from ..cause import Brief
 from ..model import DURATION_BOUNDS, SUSPECT, Severity
 from ..pipeline import Pipeline
 from ..track import OPEN_STATES, JobRow, Series
@@ -36,6 +37,8 @@ _IN_A_THREAD = 5000
 
 STARTED_S = time.time()
 """When this process loaded it: the collector's start, near enough."""
+
+NOTHING = Brief("", "", "", "", "")
 
 Wall = Callable[[], float]
 
@@ -181,13 +184,9 @@ def code_line(job: JobView) -> str:
     return "" if job.code is None else f"{job.code.function} {job.code.file}:{job.code.line}"
 
 
-def lock_holder(job: JobView) -> str:
-    """Return who has what a job waits for; empty: nobody, or not known."""
-    return "" if job.blocked_by is None else job.blocked_by.holder_job_id or job.blocked_by.holder_thread or ""
-
-
 def _info(job: JobView) -> Labels:
-    return as_labels(
+    brief = job.brief or NOTHING
+    facts = as_labels(
         job.system,
         job.state,
         job.trace_id,
@@ -195,14 +194,17 @@ def _info(job: JobView) -> Labels:
         job.last_span.kind,
         job.cause,
         code_line(job),
-        lock_holder(job),
+        brief.lock_holder,
         job.host,
         job.pod,
         job.namespace,
         job.pid,
         job.instance_id,
         job.service_version,
+        brief.stopped_at,
+        brief.waits_for,
     )
+    return (*facts, brief.why, brief.first_step)
 
 
 # --- who waits for whom, and what will hang one day -----------------------------------------------------------------

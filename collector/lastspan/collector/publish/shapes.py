@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ..cause import Brief
 from ..lint import Finding
 
 
@@ -138,9 +139,13 @@ class JobView(msgspec.Struct):
     cause: str | None
     cause_text: str | None
     advice: str | None
+    brief: Brief | None
+    """Cause and advice as labels and pages have them: without what changes by itself."""
     confidence: float | None
     incident: str | None
     started_at: str
+    moved_at: str
+    """When it last did something new; else when it started."""
     age_s: float
     allowed_s: float
     """By `basis`: the strongest of all that is exceeded; the job's if nothing is."""
