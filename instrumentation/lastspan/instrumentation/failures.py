@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator
+from types import FrameType
 from typing import Final
 
 _LINES_MAX: Final = 8
@@ -21,8 +22,21 @@ def told_of(error: BaseException) -> str:
         for code, line in ((frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__))
     ]
     for one in _chain(error):
-        traceback.clear_frames(one.__traceback__)
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            _let_go(frame)
     return " < ".join([_kind(error), *reversed(lines[-_LINES_MAX:])])
+
+
+_OURS: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def _let_go(frame: FrameType) -> None:
+    """Clear a frame of ours that is over. Never one of the host's: a suspended generator would be closed by that."""
+    if frame.f_code.co_filename.startswith(_OURS):
+        try:
+            frame.clear()
+        except RuntimeError:  # it still runs
+            return
 
 
 def _kind(error: BaseException) -> str:

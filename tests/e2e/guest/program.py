@@ -32,18 +32,20 @@ _PAUSE: Final = 0.002
 
 
 class Stress:
-    """Jobs in threads, two that look, and one that collects garbage."""
+    """Jobs in threads, one that looks, and one that collects garbage.
+
+    One only, as in a worker: two would see each other's frames, and in them what the other one sees, a cycle.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
         self._bodies: Iterator[Callable[[bytes, float], int]] = itertools.cycle(BODIES.values())
         self.counts: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
-        self._idents: set[int] = set()
 
     def run(self) -> None:
         """Run until the time is over."""
-        ours = [self._watch, self._watch, self._collect]
+        ours = [self._watch, self._collect]
         threads = [threading.Thread(target=self._guarded, args=(one,)) for one in [*([self._work] * THREADS), *ours]]
         for thread in threads:
             thread.start()
@@ -63,7 +65,6 @@ class Stress:
 
     def _work(self) -> None:
         """One job in this thread."""
-        self._idents.add(threading.get_ident())
         body = next(self._bodies)
         data = os.urandom(SIZE)
         with job(body.__name__):
@@ -93,8 +94,6 @@ class Stress:
 def main() -> None:
     """Run, and say what came of it."""
     stress = Stress(float(sys.argv[1]))
-    with job("first"):  # it starts the watcher
-        pass
     stress.run()
     left: list[Any] = [one for one in gc.get_objects() if type(one).__name__ == "frame"]
     bodies = {body.__code__ for body in BODIES.values()}
