@@ -25,6 +25,7 @@ from lastspan.instrumentation.family import Death
 from lastspan.instrumentation.records import Record
 from lastspan.semconv import EVENTS, events, peers
 from lastspan.semconv import attributes as a
+from lastspan.semconv.vocabulary import FRAMEWORKS
 
 OPEN, CLOSED, STATE, DURATIONS = (
     events.SPAN_OPEN,
@@ -640,6 +641,8 @@ def test_one_odd_span_does_not_silence_the_others() -> None:
 
 def test_job_frameworks_that_are_loaded_and_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process tells which; a framework that only a client imports, or that we see, is none."""
+    for module in FRAMEWORKS.values():  # other tests have loaded some
+        monkeypatch.delitem(sys.modules, module, raising=False)
     for module in ("rq.worker", "huey", "celery.worker"):
         monkeypatch.setitem(sys.modules, module, sys)
     with worker() as made:

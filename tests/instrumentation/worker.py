@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -54,14 +56,22 @@ class Worker:
         self.kept: dict[int, Any] = {}
         """Spans that their owner holds, by id: all that are open, unless a test lets one go."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="job")
+        self._ident = self._thread.submit(threading.get_ident).result()
         self.announcer.begin(self.now)
 
     def close(self) -> None:
         self._thread.shutdown()
 
     def on_thread(self, function: Callable[[], _T]) -> _T:
-        """Do something on the jobs' thread."""
-        return self._thread.submit(function).result()
+        """Do something on the jobs' thread; it waits for work again when this returns, so that its stack stands."""
+        result = self._thread.submit(function).result()
+        while not self._is_idle():
+            pass
+        return result
+
+    def _is_idle(self) -> bool:
+        frame = sys._current_frames()[self._ident]
+        return "work_queue.get(block=True)" in linecache.getline(frame.f_code.co_filename, frame.f_lineno)
 
     @contextmanager
     def stopped_in(self, wait: Callable[[], object], release: Callable[[], object]) -> Iterator[None]:

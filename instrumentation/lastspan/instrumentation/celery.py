@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import celery
 from celery import signals, states
+from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
@@ -367,10 +368,8 @@ def _assignment(request: Any) -> Assignment:
 
 def _facts(job: Assignment) -> Run | None:
     """What the parent knows of a job that a child runs: as much as the child would; asked by the watcher's thread."""
-    from celery.app.task import Context
-    from celery.worker import state
-
-    request = state.requests.get(job.job_id)
+    state = sys.modules.get("celery.worker.state")  # it imports nothing
+    request = None if state is None else state.requests.get(job.job_id)
     if request is None:
         return None
     context = Context(request.request_dict)
