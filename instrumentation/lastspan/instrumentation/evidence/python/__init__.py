@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import futures
 from . import bytecode, running
-from .bytecode import Span, gets_next, has_columns, line_at, span_of, stored
+from .bytecode import Span, gets_next, has_columns, line_at, method_called, span_of, stored
 from .known import EXECUTORS, TASKS, WITH, understands, unknown
 from .running import exited_by, is_executor, unreadable
 
@@ -34,6 +34,7 @@ __all__ = [
     "is_work_item",
     "line_at",
     "managers_of",
+    "method_called",
     "running_task",
     "span_of",
     "stored",
