@@ -119,8 +119,12 @@ def _oldest(wanted: Environment) -> list[str]:
     return [
         f"{name}=={OLDEST_SDK if now.startswith('1.') else OLDEST_INSTRUMENTATION}"
         for name, _, now in names
-        if f'"{name}' in declared
+        if f'"{name}' in declared and name not in _YOUNGER
     ]
+
+
+_YOUNGER: Final = frozenset({"opentelemetry-configuration"})
+"""There was none of it then."""
 
 
 def _run(
