@@ -7,6 +7,7 @@ nothing is told here.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
@@ -42,6 +43,9 @@ __all__ = [
     "unknown",
     "unreadable",
 ]
+
+ast.unparse(ast.Pass())
+"""Since 3.14 its first call imports a module: let that be now, not while a job is looked at."""
 
 
 def has_blocks(code: CodeType) -> bool:
