@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 from tests.pythons import compatibility
-from tests.pythons.compatibility import PAGE, Row
+from tests.pythons.compatibility import Row
 from tests.pythons.environments import VERSIONS, Environment, NotHereError, environment, here
 
 CHECKS = ("evidence", "conformance", "demo", "causes", "span")
@@ -34,11 +34,12 @@ def main(
     """Run the checks on these VERSIONS of Python; on 3.10 … 3.15 by default."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     environments = _newest(console) if newest else _each(console, versions or VERSIONS, opentelemetry)
-    rows = [_check(console, one, only or CHECKS, logs) for one in environments]
+    rows = []
+    for one in environments:
+        rows.append(_check(console, one, only or CHECKS, logs))
+        if write:
+            compatibility.note(rows[-1:])
     console.print(_table(rows))
-    if write:
-        compatibility.note(rows)
-        console.print(f"written: {PAGE.name}")
     sys.exit(0 if all(row.is_good for row in rows) else 1)
 
 

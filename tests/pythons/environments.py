@@ -112,10 +112,19 @@ def _make(wanted: Environment, python: str, until: float) -> None:
 
 
 def _oldest(wanted: Environment) -> list[str]:
-    """Return what is installed of OpenTelemetry, in the oldest version that is supported."""
+    """Return what lastspan asks of OpenTelemetry, in the oldest version that is supported; pip brings the rest."""
+    declared = (ROOT / "pyproject.toml").read_text()
     listed = wanted.run("python", "-m", "pip", "list", "--format=freeze", seconds=60).stdout
     names = [line.partition("==") for line in listed.splitlines() if line.startswith("opentelemetry-")]
-    return [f"{name}=={OLDEST_SDK if now.startswith('1.') else OLDEST_INSTRUMENTATION}" for name, _, now in names]
+    return [
+        f"{name}=={OLDEST_SDK if now.startswith('1.') else OLDEST_INSTRUMENTATION}"
+        for name, _, now in names
+        if f'"{name}' in declared and name not in _YOUNGER
+    ]
+
+
+_YOUNGER: Final = frozenset({"opentelemetry-configuration"})
+"""There was none of it then."""
 
 
 def _run(

@@ -380,8 +380,10 @@ def test_a_holder_that_is_gone_is_not_kept_by_those_who_waited_for_it() -> None:
     assert holder.party is None
 
 
-def test_a_task_that_nobody_will_wake_is_free_to_go(live: Live) -> None:
+def test_a_task_that_nobody_will_wake_is_free_to_go(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its span is open for ever, and is in the task's own context: the registry keeps neither."""
+    # The API logs that the context is another's when the task is ended; the record, with its frames, would be kept.
+    monkeypatch.setattr(logging.getLogger("opentelemetry.context"), "disabled", True)
     gone: list[weakref.ref[Any]] = []
 
     async def main() -> None:

@@ -6,7 +6,6 @@ Where columns are not known (Python 3.10, `-X no_debug_ranges`) a line tells, if
 from __future__ import annotations
 
 import ast
-import dis
 import linecache
 import os
 import re
@@ -431,12 +430,11 @@ def _inside(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _call_in_line(code: CodeType, place: int) -> Expr | None:
-    """Return the call of the method whose name was loaded last, if the line has only one of that name."""
+    """Return the call of the method that is called here, if the line has only one of that name."""
     tree, line = _tree(code), python.line_at(code, place)
     if tree is None:
         return None
-    before = [one for one in dis.get_instructions(code) if one.offset < place]
-    loaded = next((one.argval for one in reversed(before) if one.opname in ("LOAD_METHOD", "LOAD_ATTR")), None)
+    loaded = python.method_called(code, place)
     found = [
         node
         for node in _inside(tree)

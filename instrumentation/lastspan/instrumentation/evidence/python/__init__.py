@@ -7,6 +7,7 @@ nothing is told here.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
@@ -14,7 +15,7 @@ from typing import Any
 
 from .. import futures
 from . import bytecode, running
-from .bytecode import Span, gets_next, has_columns, line_at, span_of, stored
+from .bytecode import Span, gets_next, has_columns, line_at, method_called, span_of, stored
 from .known import EXECUTORS, TASKS, WITH, understands, unknown
 from .running import exited_by, is_executor, unreadable
 
@@ -34,6 +35,7 @@ __all__ = [
     "is_work_item",
     "line_at",
     "managers_of",
+    "method_called",
     "running_task",
     "span_of",
     "stored",
@@ -41,6 +43,9 @@ __all__ = [
     "unknown",
     "unreadable",
 ]
+
+ast.unparse(ast.Pass())
+"""Since 3.14 its first call imports a module: let that be now, not while a job is looked at."""
 
 
 def has_blocks(code: CodeType) -> bool:

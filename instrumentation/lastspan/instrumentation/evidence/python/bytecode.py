@@ -74,6 +74,24 @@ def line_at(code: CodeType, place: int) -> int:
     return 0
 
 
+def method_called(code: CodeType, place: int) -> str | None:
+    """Return the name of the method that is called here, or else of the attribute that was loaded last.
+
+    Of 3.10 the instructions are a pair, with those of the arguments between them.
+    """
+    steps = [one for one in dis.get_instructions(code) if one.offset <= place]
+    is_paired = bool(steps) and steps[-1].opname == "CALL_METHOD"
+    depth = 0
+    for one in reversed(steps[:-1]):
+        if one.opname == "LOAD_METHOD" and depth:
+            depth -= 1
+        elif one.opname == "LOAD_METHOD" or (one.opname == "LOAD_ATTR" and not is_paired):
+            return str(one.argval)
+        elif one.opname == "CALL_METHOD":
+            depth += 1
+    return None
+
+
 def gets_next(code: CodeType, place: int) -> bool:
     """Say whether a `for` gets its first item here: up to 3.12 this stands for the whole statement."""
     operations = code.co_code
@@ -88,7 +106,10 @@ def has_blocks(code: CodeType) -> bool:
 def enters(code: CodeType) -> list[int]:
     """Return where `with` blocks are entered, in the order of the code."""
     operations = code.co_code
-    return [place for place in range(0, len(operations), 2) if _is_entry(operations, place)]
+    places = range(0, len(operations), 2)
+    if _SETUP:
+        return [place for place in places if operations[place] in _SETUP]
+    return [place for place in places if _is_entry(operations, place)]
 
 
 def _is_entry(operations: bytes, place: int) -> bool:
