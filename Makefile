@@ -48,6 +48,7 @@ layouts: install ## long: a job that hangs, built by pex, PyInstaller, pip: whos
 	$(BIN)/python -m pytest -m layouts $(ARGS)
 
 redelivery: install servers ## what a queue does when its job dies, on a real Redis and RabbitMQ: docs/redelivery.md
+	@sh deploy/install-servers.sh rabbitmq
 	$(BIN)/python -m tests.e2e.redelivery $(ARGS)
 
 causes: install ## every labelled way to hang, with client instrumentation and without: the confusion table

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the servers that the tests run against: PostgreSQL, PgBouncer, Redis, RabbitMQ, MariaDB, Prometheus,
-# Alertmanager; and the browser, Chromium. Called by `make test`.
+# Installs the servers that the tests run against: PostgreSQL, PgBouncer, Redis, MariaDB, Prometheus,
+# Alertmanager; and the browser, Chromium. Called by `make test`. `rabbitmq` as its argument: RabbitMQ too.
 # Only what is missing, as Debian packages, and never as a service: nothing is started now or at the next boot.
 # The tests start them themselves, each with its own data directory and port (tests/servers.py).
 set -eu
@@ -29,11 +29,13 @@ here postgres || packages="$packages postgresql"
 here mariadbd || packages="$packages mariadb-server-core"  # the programs alone: no service
 here my_print_defaults || packages="$packages mariadb-client-core"  # mariadb-install-db calls it
 here redis-server || { packages="$packages redis-server"; services="$services redis-server"; }
-here rabbitmq-server || { packages="$packages rabbitmq-server"; services="$services rabbitmq-server"; }
 here pgbouncer || { packages="$packages pgbouncer"; services="$services pgbouncer"; }
 here prometheus || { packages="$packages prometheus"; services="$services prometheus"; }
 here prometheus-alertmanager || { packages="$packages prometheus-alertmanager"; services="$services prometheus-alertmanager"; }
 here chromium || packages="$packages chromium"  # looks at the collector's pages, without a screen
+case " $* " in *" rabbitmq "*)
+    here rabbitmq-server || { packages="$packages rabbitmq-server"; services="$services rabbitmq-server"; } ;;
+esac
 [ -n "$packages" ] || exit 0
 
 command -v apt-get >/dev/null 2>&1 || give_up "no apt-get here; install by hand:$packages"
