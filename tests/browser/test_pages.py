@@ -56,7 +56,7 @@ def test_one_screen_tells_it_all(look: Open, shown: Shown, name: str) -> None:
     assert job["last_span"]["name"] in page.locator("#last").inner_text()
     assert f"shop.py:{job['code']['line']}" in page.locator("#code").inner_text()
     assert page.locator("#stack .own").first.is_visible()
-    words = {"charge_card": "no timeout", "rebuild_index": "core", "transfer": "eadlock"}.get(name, "slept")
+    words = {"charge_card": "no timeout", "rebuild_index": "core", "transfer": "eadlock"}.get(name, "sleeps")
     assert words in page.locator("#cause").inner_text()
 
 
