@@ -9,8 +9,7 @@ from importlib.metadata import version
 
 def main() -> None:
     """Print it."""
-    system = platform.freedesktop_os_release()
-    name = " ".join(filter(None, (system["NAME"].removesuffix(" GNU/Linux"), system.get("VERSION_CODENAME"))))
+    name = platform.freedesktop_os_release()["PRETTY_NAME"].replace(" GNU/Linux", "")
     about = {
         "python": platform.python_version(),
         "sdk": version("opentelemetry-sdk"),

@@ -131,12 +131,12 @@ class Providers:
             attached = _Attached(self._spans)
             if not hasattr(provider, "add_span_processor") or not _claim(provider, attached):
                 return
-            attached.tracer = _tracer(provider)
             if (sampler := getattr(provider, "sampler", None)) is not None:
                 wrapped = RecordJobs(sampler, self._spans, record_all=self._record_all)
                 provider.sampler = wrapped
                 for tracer in list(getattr(provider, "_tracers", {}).values()):  # each keeps a copy from its making
                     tracer.sampler = wrapped
+            attached.tracer = _tracer(provider)  # after that: an SDK before 1.40 does not know its tracers
             provider.add_span_processor(self._spans)
             self._latest = provider
         except Exception:  # a guest never raises: a provider that we do not understand stays without us

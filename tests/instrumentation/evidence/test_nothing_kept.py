@@ -399,7 +399,8 @@ def test_a_task_that_nobody_will_wake_is_free_to_go(live: Live, monkeypatch: pyt
         gone.append(weakref.ref(task))
         await asyncio.sleep(0)
         del task
-        gc.collect()
+        for _ in range(2):  # the first ends its coroutine, which runs code: on 3.15 the task may outlive that one
+            gc.collect()
         assert [one() for one in gone] == [None, None]
 
     asyncio.run(main())

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.instrumentation.evidence.standing import standing
+import uvloop
+from tests.instrumentation.evidence.standing import soon, standing
 
 from lastspan.instrumentation.evidence import look, python
+from lastspan.instrumentation.evidence.graph import all_tasks
 from lastspan.instrumentation.evidence.locks import find
 from lastspan.instrumentation.spans import Where
 
@@ -111,3 +114,46 @@ def _waiting() -> Iterator[Where]:
     go = threading.Event()
     with standing(lambda: go.wait(20), go.set) as where:
         yield where
+
+
+class Runs:
+    """An event loop in a thread, and a task that waits on it until it is let go."""
+
+    def __init__(self, make: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self.make = make
+        self.go: asyncio.Event
+        self.task: asyncio.Task[None] | None = None
+        self.loop: asyncio.AbstractEventLoop
+
+    async def waits(self) -> None:
+        self.go = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        self.task = asyncio.current_task()
+        await self.go.wait()
+
+    def by_runner(self) -> None:
+        if sys.version_info >= (3, 11):
+            with asyncio.Runner(loop_factory=self.make) as runner:
+                runner.run(self.waits())
+        else:
+            self.by_attribute()
+
+    def by_attribute(self) -> None:
+        self.loop = self.make()
+        self.loop.run_until_complete(self.waits())
+        self.loop.close()
+
+    def by_module(self) -> None:
+        """As a script does it: the names are a module's."""
+        exec("loop = runs.make()\nloop.run_until_complete(runs.waits())\nloop.close()", {"runs": self})
+
+
+@pytest.mark.parametrize("how", [Runs.by_runner, Runs.by_attribute, Runs.by_module])
+@pytest.mark.parametrize("make", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_tasks_are_found_whoever_runs_their_loop(
+    make: Callable[[], asyncio.AbstractEventLoop], how: Callable[[Runs], None]
+) -> None:
+    """uvloop has no frames of its own: whoever called it has."""
+    runs = Runs(make)
+    with standing(lambda: how(runs), lambda: runs.loop.call_soon_threadsafe(runs.go.set)):
+        assert soon(lambda: runs.task is not None and any(one is runs.task for one in all_tasks()), bool)

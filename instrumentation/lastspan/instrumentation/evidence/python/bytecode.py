@@ -87,7 +87,7 @@ def method_called(code: CodeType, place: int) -> str | None:
             depth -= 1
         elif one.opname == "LOAD_METHOD" or (one.opname == "LOAD_ATTR" and not is_paired):
             return str(one.argval)
-        elif one.opname == "CALL_METHOD":
+        elif one.opname == "CALL_METHOD" and is_paired:
             depth += 1
     return None
 
