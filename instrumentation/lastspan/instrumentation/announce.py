@@ -261,7 +261,7 @@ class Announcer:
     def _accepted_jobs(self, now: float, wall_ns: int) -> Iterator[Record]:
         """The jobs that children took a while ago: the child may be kept from telling of them."""
         for taken in self._accepted.due(self.family.running, now, again=self._resend):
-            run = self.family.facts(taken.job)
+            run = self.family.facts_of(taken.job)
             if run is None:  # it ended while we looked
                 continue
             facts = _job_facts(run)
