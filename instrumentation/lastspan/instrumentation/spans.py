@@ -143,7 +143,7 @@ class OpenSpans(SpanProcessor):
             is_job = run is not None and run.span_id == span_id
             if is_job:
                 self.runs.pop(span_id, None)
-            if len(self.ended) < (_JOBS_ENDED_MAX if is_job else _ENDED_MAX):
+            if len(self.ended) < _ENDED_MAX or (is_job and len(self.ended) < _JOBS_ENDED_MAX):
                 name, start_ns, end_ns, status = span._name, span._start_time, span._end_time, span._status
                 if span._kind is _CLIENT:
                     try:
