@@ -82,3 +82,12 @@ def test_it_is_bounded() -> None:
     running = [job(number) for number in range(2 * ACCEPTED_MAX)]
     assert len(told(accepted, *running, now=1.0)) == ACCEPTED_MAX
     assert len(accepted.span_ids) == ACCEPTED_MAX
+
+
+def test_those_that_were_told_are_told_again_whatever_came_since() -> None:
+    """The framework names them in no order: one too many may come before them."""
+    accepted = Accepted(after=0.0, refresh=60.0)
+    running = [job(number) for number in range(ACCEPTED_MAX)]
+    told(accepted, *running, now=1.0)
+    again = told(accepted, job(ACCEPTED_MAX), *running, now=61.0)
+    assert [taken.job for taken in again] == running

@@ -671,6 +671,16 @@ def test_one_odd_stack_does_not_silence_the_others(said: Callable[[], list[loggi
         assert len([record for record in said() if "cannot be read" in record.message]) == 1
 
 
+def test_an_odd_stack_of_the_oldest_job_after_a_pause() -> None:
+    """The watcher has slept too long: where the oldest job stood cannot be read, that it slept is told."""
+    with worker() as made:
+        made.run_of(made.job("odd")).package = Unreadable()  # type: ignore[assignment]
+        made.announcer.lag = 7.0
+        [state] = of(made.look(after=7), STATE)
+        assert state.attributes[a.PROCESS_OVERSLEPT] == 7.0
+        assert state.attributes[a.PROCESS_OVERSLEPT_CODE] is None
+
+
 # --- properties ---------------------------------------------------------------------------------------------------
 
 moves = st.lists(

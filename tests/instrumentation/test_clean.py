@@ -262,3 +262,33 @@ def test_nothing_else_leaves(live: dict[str, object]) -> None:
         assert name in CALL_ATTRIBUTES
         if isinstance(value, str):
             assert len(value.encode("utf-8")) <= 4 * clean.STATEMENT_MAX
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("api.example:8000/v1/orders/17/line_items", "api.example:8000/v1/orders/17/line_items"),
+        ("api.example/apis/apps/v1beta1/batchGet.json", "api.example/apis/apps/v1beta1/batchGet.json"),
+        ("api.example/users/{user_id}/…", "api.example/users/{user_id}/…"),
+        ("api.example/", "api.example/"),
+        ("…", "…"),
+        ("", ""),
+        # What may be a key, or a person.
+        (
+            "hooks.slack.com/services/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",
+            "hooks.slack.com/services/{id}/{id}/{id}",
+        ),
+        ("api.telegram.org/bot123456:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/send", "api.telegram.org/{id}/send"),
+        ("a/cafe1234beef/x", "a/{id}/x"),
+        ("a/3f2504e0-4f89-11d3-9a0c-0305e82c3301", "a/{id}"),
+        ("a/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "a/{id}"),
+        ("a/QmFzZTY0dXJs-X19fLS0tLQ_", "a/{id}"),
+        ("a/bob@example.com", "a/{id}"),
+        ("a/4915112345678", "a/{id}"),
+        ("a/%41%42/ü", "a/{id}/{id}"),
+        ("a/" + "x" * 100_000, "a/{id}"),
+        ("a/" + "x-" * 100_000, "a/{id}"),
+    ],
+)
+def test_a_route_has_words_and_numbers_alone(target: str, expected: str) -> None:
+    assert clean.route(target) == expected

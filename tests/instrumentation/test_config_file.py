@@ -118,6 +118,27 @@ def test_a_file_that_cannot_be_read_is_named(
     assert warning.getMessage().startswith("lastspan ignores OTEL_CONFIG_FILE=")
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            HTTP.format(section="tracer_provider", kind="batch", told="{endpoint: 'http://x', headers: hunter2}"),
+            "ValidationError at tracer_provider → processors → 0 → batch → exporter → otlp_http → headers",
+        ),
+        ("file_format: '1.0'\nx: *hunter2\n", "ComposerError at line 2"),
+        ("file_format: hunter2\n", "ConfigurationError"),
+    ],
+)
+def test_what_stands_in_a_file_is_not_quoted(
+    text: str, why: str, destination: Callable[..., Destination], said: Callable[[], list[logging.LogRecord]]
+) -> None:
+    """It may be a token; the line says where to look."""
+    destination(text)
+    [warning] = said()
+    assert f"({why})" in warning.getMessage()
+    assert "hunter2" not in warning.getMessage()
+
+
 def test_a_file_that_is_not_there(said: Callable[[], list[logging.LogRecord]], tmp_path: Path) -> None:
     assert config_file.read({"OTEL_CONFIG_FILE": str(tmp_path / "none.yaml")}) is None
     assert len(said()) == 1

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -442,3 +443,16 @@ def test_the_name_of_a_wait(kernel: Kernel, state: str, name: str, is_frozen: bo
     """The kernel's own, or that the control group is frozen."""
     kernel.freeze(is_frozen)
     assert waits_named(state, name, group_of(kernel.pid, kernel.mounts, str(kernel.proc))) == wait
+
+
+def test_a_framework_that_cannot_be_asked(child: Running) -> None:
+    """What was known of the children stays; nothing is raised, for the jobs of this process are told after them."""
+    parent = family(child.assignment())
+    parent.look()
+
+    def fails(*_: object) -> Any:
+        raise LookupError
+
+    parent.assignments = parent.facts = fails
+    assert [seen.pid for seen in parent.look()[0]] == [child.pid]
+    assert parent.facts_of(child.assignment()) is None

@@ -75,6 +75,49 @@ def test_a_handler_that_is_stuck_is_not_waited_for(gate: Gate, ours: log.Log) ->
     assert gate.lines == ["first", *map(str, range(900, 1000))]
 
 
+def test_a_handler_that_raises_takes_one_line_along(gate: Gate, ours: log.Log) -> None:
+    """Nothing is raised where lastspan is loaded, and the next line is said."""
+    gate.opened.set()
+
+    def odd(record: logging.LogRecord) -> bool:
+        if record.getMessage() == "odd":
+            raise LookupError
+        return True
+
+    gate.addFilter(odd)
+    for _ in range(2):
+        ours.info("odd")
+        ours.info("plain")
+        log.speak_now()
+    assert gate.lines == ["plain", "plain"]
+
+
+def test_what_comes_as_the_thread_is_about_to_end_is_said_at_the_exit(gate: Gate, ours: log.Log) -> None:
+    """The thread has seen that there is nothing more; it has not yet left its place."""
+    gate.opened.set()
+    leaves = log._speaking
+    assert leaves.enter()
+    ours.info("last")
+    ends = threading.Timer(0.05, leaves.leave)
+    ends.start()
+    log.finish(20)
+    ends.join()
+    assert gate.lines == ["last"]
+
+
+def test_what_a_stuck_handler_keeps_from_being_said_is_on_standard_error(
+    gate: Gate, ours: log.Log, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At the exit: what somebody should read."""
+    ours.info("stuck")
+    assert log.speak()
+    assert gate.entered.wait(20)
+    ours.info("for the curious")
+    ours.warning("for everybody")
+    log.finish(0)
+    assert capfd.readouterr().err == "for everybody\n"
+
+
 def test_our_thread_is_not_in_the_hosts_list(gate: Gate, ours: log.Log) -> None:
     """`logging` makes it known to `threading`; it is taken out again when it ends."""
     gate.opened.set()

@@ -90,6 +90,13 @@ def test_the_path_is_what_its_examples_have_in_common(urls: list[str], target: s
     assert made.attributes(22.0)[a.REPEAT_CALL] == f"GET {target}"
 
 
+def test_a_key_in_a_path_stays_here() -> None:
+    """It would stand in the sentence on the page, which goes to chat rooms."""
+    made = repeats("GET")
+    made.example(example(url="https://api.telegram.org/bot123456:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/getUpdates"), 20.0)
+    assert made.attributes(20.0)[a.REPEAT_CALL] == "GET api.telegram.org/{id}/getUpdates"
+
+
 def test_of_two_calls_in_one_loop_the_one_that_fails_is_told() -> None:
     """BEGIN goes well each time; the SELECT does not."""
     made = Repeats(0.0)

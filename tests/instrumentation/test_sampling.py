@@ -86,6 +86,34 @@ def test_a_pool_thread_works_for_the_job_that_awaits_it() -> None:
     assert told[-1][a.LOCK_HOLDER_SPAN_ID] == f"{span_id(holder):016x}"
 
 
+def test_an_odd_job_takes_no_others_evidence_along() -> None:
+    """Who searches for a lock's holder asks all jobs whether they wait for that one; one of them cannot be read."""
+    lock, taken, go = threading.Lock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            taken.set()
+            go.wait(30)
+
+    def want() -> None:
+        with lock:
+            pass
+
+    with worker() as made, ThreadPoolExecutor(1, thread_name_prefix="holder") as pool:
+        odd = span_id(made.job("odd"))
+        entry = made.spans.open[odd]
+        made.spans.open[odd] = (entry[0], [], *entry[2:])  # type: ignore[assignment, arg-type]
+        made.job()
+        holding = pool.submit(hold)
+        assert taken.wait(20)
+        with made.stopped_in(want, go.set):
+            made.watch(10)
+            told = {r.attributes[a.SPAN_NAME]: r.attributes for r in of(made.said, events.SPAN_OPEN)}
+        holding.result(20)
+    assert told["nightly"][a.LOCK_HOLDER_THREAD] == "holder_0"
+    assert a.CODE_STACKTRACE not in told["odd"]
+
+
 def test_whom_a_job_waits_for_is_not_the_job() -> None:
     """The thread whose result it awaits works for it; it does not hold the job up as another one would."""
     go = threading.Event()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -192,6 +194,53 @@ def test_ended_rows_are_bounded_but_jobs_always_count() -> None:
     assert len(rows) == 1025
     assert rows[-1] == "nightly"
     assert tracing.registry.dropped == 5000 - 1024
+
+
+def test_rows_of_jobs_are_bounded_too_where_nobody_looks() -> None:
+    """The watcher is off, or no thread could be started."""
+    tracing = Tracing()
+    for _ in range(10_100):
+        tracing.job().end()
+    assert (len(tracing.registry.ended), tracing.registry.dropped) == (10_000, 100)
+    assert tracing.registry.runs == {}
+
+
+def test_a_call_whose_attributes_cannot_be_read_has_ended_all_the_same() -> None:
+    """It is counted, and closed; whom it called is not known."""
+    tracing = Tracing()
+    job = tracing.job()
+    woken: list[bool] = []
+    tracing.registry.wake = lambda: woken.append(True)
+    call = tracing.start(parent=job, kind=SpanKind.CLIENT, attributes={"server.address": "api.example"})
+    tracing.registry.announced = {call.context.span_id}
+    call._attributes = SimpleNamespace()
+    call.end()
+    [row] = tracing.registry.ended
+    assert (row[1], row[6:]) == ("GET", (None, None))
+    assert woken == [True]
+
+
+class _Slotted:
+    """A task of another kind, which cannot be referred to weakly."""
+
+    __slots__ = ()
+
+
+def test_a_job_in_a_task_that_cannot_be_referred_to_weakly() -> None:
+    """It counts as its thread's, and leaves nothing behind."""
+    tracing = Tracing()
+    loop, task = asyncio.new_event_loop(), _Slotted()
+    asyncio._set_running_loop(loop)
+    asyncio.tasks._enter_task(loop, task)  # type: ignore[arg-type]
+    try:
+        job = tracing.job()
+        assert tracing.registry.open[job.context.span_id][1:3] == (threading.get_ident(), None)
+        job.end()
+    finally:
+        asyncio.tasks._leave_task(loop, task)  # type: ignore[arg-type]
+        asyncio._set_running_loop(None)
+        loop.close()
+    assert (tracing.registry.open, tracing.registry.runs) == ({}, {})
 
 
 def test_the_end_of_an_announced_span_wakes_the_watcher() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -74,6 +75,24 @@ def test_it_looks_at_each_tick_and_when_woken(watcher: Watchers) -> None:
     for woken in range(1, 4):
         asleep.wake()
         sleeping.wait_for(lambda woken=woken: sleeping.count >= woken)  # type: ignore[misc]
+
+
+class _Unlistable(list[str]):
+    """In the place of `sys.path`."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise LookupError
+
+
+def test_it_watches_though_it_cannot_learn_what_is_installed(
+    watcher: Watchers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks()
+    watching = watcher(looks, tick=0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "path", _Unlistable(sys.path))
+        watching.start()
+        looks.wait_for(lambda: looks.count >= 2)
 
 
 def test_goodbye_is_said_and_waited_for(sink: Sink, watcher: Watchers) -> None:

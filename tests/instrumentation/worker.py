@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from opentelemetry.context import Context
@@ -57,6 +58,7 @@ class Worker:
         """Spans that their owner holds, by id: all that are open, unless a test lets one go."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="job")
         self._ident = self._thread.submit(threading.get_ident).result()
+        self._native_id = self._thread.submit(threading.get_native_id).result()
         self.announcer.begin(self.now)
 
     def close(self) -> None:
@@ -70,8 +72,10 @@ class Worker:
         return result
 
     def _is_idle(self) -> bool:
+        """On a busy machine it may have come to the line and have no core to go to sleep: then it will have run."""
         frame = sys._current_frames()[self._ident]
-        return "work_queue.get(block=True)" in linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        is_there = "work_queue.get(block=True)" in linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        return is_there and _sleeps(self._native_id)
 
     @contextmanager
     def stopped_in(self, wait: Callable[[], object], release: Callable[[], object]) -> Iterator[None]:
@@ -152,6 +156,19 @@ class Worker:
         span = self.tracer.start_span(name, context, kind, attributes=attributes, start_time=self.wall_ns)
         self.kept[span.get_span_context().span_id] = span
         return span
+
+
+def _sleeps(native_id: int) -> bool:
+    """Say whether a thread waits in the kernel without end, so not for the interpreter; True where that is not told."""
+    try:
+        call = Path(f"/proc/self/task/{native_id}/syscall").read_text().split()
+    except OSError:
+        return True
+    return len(call) > _TIMEOUT and int(call[_TIMEOUT], 16) == 0
+
+
+_TIMEOUT = 4
+"""Of the number and the arguments of futex(2)."""
 
 
 def _has_stopped_in(wait: Any, where: Where) -> bool:

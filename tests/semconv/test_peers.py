@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,3 +59,12 @@ def test_whom_a_call_is_for(attributes: dict[str, object], expected: str) -> Non
 def test_whatever_the_host_it_is_short(host: str, system: str) -> None:
     told = peer({"db.system": system, "http.url": host, "server.address": host})
     assert len(told) <= 300
+
+
+def test_long_names_are_not_kept() -> None:
+    """What was once named is kept, to be named fast; a name of a megabyte, a thousand times, would be a gigabyte."""
+    long = "x" * 1_000_000
+    before = sys.getrefcount(long)
+    peer({"db.system": long, "server.address": long})
+    template(long)
+    assert sys.getrefcount(long) == before

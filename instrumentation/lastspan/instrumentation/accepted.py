@@ -69,7 +69,7 @@ class Accepted:
             taken, told_at = self._told.get(key, (None, 0.0))
             if taken is None:
                 if len(self._told) >= ACCEPTED_MAX:
-                    return
+                    continue
                 taken = Taken(job, started, _trace_of(job), int.from_bytes(os.urandom(8), "big") or 1)
             elif not again and now - told_at < self._refresh:
                 continue

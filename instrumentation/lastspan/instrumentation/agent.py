@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind
 
@@ -285,14 +285,21 @@ def _at_exit() -> None:
 def _can_read(spans: OpenSpans) -> bool:
     """Try the registry on a span of a provider of its own."""
     provider = TracerProvider(
-        sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False, id_generator=OwnIds()
+        sampler=ALWAYS_ON,
+        resource=Resource.get_empty(),
+        shutdown_on_exit=False,
+        id_generator=OwnIds(),
+        span_limits=SpanLimits(max_span_attributes=1, max_span_attribute_length=SpanLimits.UNSET),  # whatever is set
     )
     provider.add_span_processor(spans)
     run = Run("self-check")
     spans.claim(run)
-    span = provider.get_tracer("lastspan").start_span("self-check", kind=SpanKind.CONSUMER)
-    is_known = run.span_id in spans.open and hasattr(getattr(span, "_attributes", None), "_dict")
+    tracer, peer = provider.get_tracer("lastspan"), {"server.address": "self-check"}
+    span = tracer.start_span("self-check", kind=SpanKind.CONSUMER)
+    call = tracer.start_span("self-check", trace.set_span_in_context(span), SpanKind.CLIENT, attributes=peer)
+    is_known = run.span_id in spans.open and len(spans.open) == 2
+    call.end()
     span.end()
-    is_known = is_known and not spans.open and len(spans.ended) == 1
+    is_known = is_known and not spans.open and [row[6:] for row in spans.ended] == [(None, "self-check"), ()]
     spans.clear()
     return is_known

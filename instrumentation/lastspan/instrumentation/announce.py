@@ -19,7 +19,7 @@ from lastspan.semconv import attributes as a
 from lastspan.semconv.peers import named
 from lastspan.semconv.vocabulary import FRAMEWORKS, SUPPORTED_FRAMEWORKS
 
-from . import clean
+from . import clean, log
 from .accepted import Accepted
 from .calls_seen import CallsSeen
 from .durations import Durations, Key, Sketch
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .run import Run
     from .settings import Settings
     from .spans import Entry, OpenSpans
+
+_log = log.Log(__name__)
 
 ANNOUNCED_MAX: Final = 2000
 """Announced spans of one process; jobs come before what they call. More are counted, not sent."""
@@ -168,8 +170,11 @@ class Announcer:
         """The whole process stood still, or native code held the interpreter: what ran is still where it was."""
         oldest = next((entry for entry in list(self._spans.open.values()) if entry[3] is not None), None)
         step = None
-        if oldest is not None and oldest[3] is not None:
-            step = look(self._spans.where(oldest)).place(oldest[3].package)
+        try:
+            if oldest is not None and oldest[3] is not None:
+                step = look(self._spans.where(oldest)).place(oldest[3].package)
+        except Exception as error:  # what one job's code looks like must not silence what is told of all others
+            _log.fault("lastspan: where the oldest job stands cannot be read", error)
         self._overslept = (self.lag, "" if step is None else code_text(*step), now)
         self._state_due, self.lag = True, 0.0
 
@@ -261,7 +266,7 @@ class Announcer:
     def _accepted_jobs(self, now: float, wall_ns: int) -> Iterator[Record]:
         """The jobs that children took a while ago: the child may be kept from telling of them."""
         for taken in self._accepted.due(self.family.running, now, again=self._resend):
-            run = self.family.facts(taken.job)
+            run = self.family.facts_of(taken.job)
             if run is None:  # it ended while we looked
                 continue
             facts = _job_facts(run)

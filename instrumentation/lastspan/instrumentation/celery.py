@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import celery
@@ -40,6 +40,7 @@ _ENFORCES_HARD_LIMIT: Final = ("prefork", "gevent", "eventlet")
 _VERSION: Final = tuple(int(part) for part in celery.__version__.split(".")[:2])
 _VISIBILITY_TIMEOUT: Final = {"redis": 3600.0, "rediss": 3600.0, "sentinel": 3600.0, "sqs": 1800.0}
 """kombu's defaults, by transport, s."""
+_SECONDS_MAX: Final = 1e9
 
 
 class CeleryJobsInstrumentor(BaseInstrumentor):
@@ -161,7 +162,7 @@ def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **
         return
     agent = lastspan.agent()
     if agent is not None and _is_prefork_parent():
-        attempt = (getattr(getattr(sender, "request", None), "retries", 0) or 0) + 1
+        attempt = _attempt(getattr(getattr(sender, "request", None), "retries", 0))
         agent.report(Death(SYSTEM, task_id, getattr(sender, "name", ""), attempt, outcome, str(exception)))
 
 
@@ -172,7 +173,7 @@ def _on_revoked(
     agent = lastspan.agent()
     if agent is None or not terminated or request is None:
         return
-    attempt = (getattr(request, "retries", 0) or 0) + 1
+    attempt = _attempt(getattr(request, "retries", 0))
     reason = f"revoked and terminated by {signum}"
     agent.report(Death(SYSTEM, request.id, getattr(sender, "name", ""), attempt, "revoked", reason))
 
@@ -206,16 +207,16 @@ def _uid(receiver: Callable[..., None]) -> str:
 
 
 def _run(task: Any, task_id: str, request: Any) -> Run:
-    delivery = getattr(request, "delivery_info", None) or {}
+    delivery = getattr(request, "delivery_info", None)
     retries = getattr(task, "max_retries", None)
     acks_late = bool(getattr(task, "acks_late", False))
-    attempt = (getattr(request, "retries", 0) or 0) + 1
+    attempt = _attempt(getattr(request, "retries", 0))
     broker = _broker(task.app)
     return Run(
         task.name,
         system=SYSTEM,
         id=task_id,
-        queue=str(delivery.get("routing_key") or ""),
+        queue=str(delivery.get("routing_key") or "") if isinstance(delivery, Mapping) else "",
         attempt=attempt,
         expected=_expected(task),
         timeout=_limit(task, request),
@@ -242,9 +243,19 @@ def _limit(task: Any, request: Any) -> float | None:
     """The hard limit, where the pool enforces one: the message's, the task's, or the worker's."""
     if _pool not in _ENFORCES_HARD_LIMIT:
         return None
-    limits = getattr(request, "timelimit", None) or (None, None)
-    limit = limits[0] or getattr(task, "time_limit", None) or task.app.conf.task_time_limit
-    return float(limit) if limit else None
+    limits = getattr(request, "timelimit", None)
+    own = limits[0] if isinstance(limits, list | tuple) and limits else None
+    limit = _number(own) or getattr(task, "time_limit", None) or task.app.conf.task_time_limit
+    return _number(limit) or None
+
+
+def _attempt(retries: object) -> int:
+    """From 1; what a message says may be anything."""
+    return retries + 1 if isinstance(retries, int) and retries > 0 else 1
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value < _SECONDS_MAX else None
 
 
 def _on_lost(task: Any, attempt: int) -> str:
@@ -285,7 +296,7 @@ def _broker(app: Any) -> str:
 def _redelivery_after(app: Any, broker: str) -> float | None:
     default = _VISIBILITY_TIMEOUT.get(broker)
     options = app.conf.broker_transport_options or {}
-    return float(options.get("visibility_timeout", default)) if default is not None else None
+    return _number(options.get("visibility_timeout", default)) if default is not None else None
 
 
 def _interrupted(task_id: str) -> str:
@@ -354,15 +365,16 @@ def _assignments() -> Sequence[Assignment]:
 
 def _assignment(request: Any) -> Assignment:
     pid, started = request.worker_pid, getattr(request, "time_start", None)
+    message = getattr(request, "request_dict", None) or {}
     return Assignment(
         pid,
         SYSTEM,
         request.id,
         request.name,
-        _attempt(request),
+        _attempt(message.get("retries")),
         _returncode(pid),
         max(time.time() - started, 0.0) if started else 0.0,
-        str((getattr(request, "request_dict", None) or {}).get("traceparent") or ""),
+        str(message.get("traceparent") or ""),
     )
 
 
@@ -386,7 +398,3 @@ def _remember_children(wanted: set[int]) -> None:
 
 def _returncode(pid: int) -> int | None:
     return getattr(getattr(_children.get(pid), "_popen", None), "returncode", None)
-
-
-def _attempt(request: Any) -> int:
-    return int((getattr(request, "request_dict", None) or {}).get("retries") or 0) + 1

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from lastspan.semconv import attributes as a
 from lastspan.semconv.attributes import CALL_ATTRIBUTES, STABLE_NAMES
+from lastspan.semconv.peers import ID
 
 Value: TypeAlias = "str | int | float | bool"
 
@@ -24,6 +25,11 @@ _STATEMENT_READ_MAX: Final = 8 * STATEMENT_MAX
 _URL_READ_MAX: Final = 4 * URL_MAX
 _SENT: Final = CALL_ATTRIBUTES | {a.LOCK_NAME, a.LOCK_KIND, a.LOCK_KEY, a.CALL_TIMEOUT, a.CALL_UNBOUNDED}
 """Also what our own spans of lock libraries say of the wait; application code may say it of its own locks."""
+_PLAIN: Final = (
+    r"(?:v\d{1,2}(?:alpha|beta)\d{0,2}|(?:[a-z]{1,24}|[A-Z]{1,24}|(?:[A-Z]?[a-z]{2,12}){1,4})\d{0,3}|\d{1,9})"
+)
+_WORDS: Final = re.compile(rf"(?:\{{\w{{1,40}}\}}|…|{_PLAIN}(?:[-_.]{_PLAIN}){{0,5}})?", re.ASCII)
+"""A part of a path: words, numbers, a name in a template; random text is none, for it has digits amid letters."""
 _PATH_END: Final = re.compile(";|://")
 """A session's id, or a URL inside of a URL."""
 
@@ -112,6 +118,15 @@ def url(value: object) -> str | None:
     host = f"[{host}]" if ":" in host else host
     path = _PATH_END.split(parts.path, maxsplit=1)[0]
     return text(f"{parts.scheme}://{host}{f':{port}' if port else ''}{path}", URL_MAX)
+
+
+def route(target: str) -> str:
+    """Return host and path, with `{id}` for each part of the path that is no plain word or number.
+
+    It may be a key to the service (`/bot123:AAHdq/send`), and stands on pages that many see.
+    """
+    host, *parts = target.split("/")
+    return "/".join([host, *(part if _WORDS.fullmatch(part) else ID for part in parts)])
 
 
 def statement(value: object, system: str) -> str:

@@ -65,8 +65,17 @@ def read(environ: Mapping[str, str]) -> ConfigFile | None:
     try:
         return _of(parser.load_config_file(path))
     except Exception as error:  # it may say anything, or be no file
-        _ignored(path, f"{type(error).__name__}: {error}".partition("\n")[0][:200])
+        _ignored(path, _fault(error))
         return None
+
+
+def _fault(error: Exception) -> str:
+    """Say what is wrong, and where, but not what stands there: a message of the parser's quotes it, tokens included."""
+    cause = error.__cause__
+    line = getattr(getattr(cause, "problem_mark", None), "line", None)
+    path = [str(step) for step in getattr(cause, "absolute_path", None) or ()]
+    at = f"line {line + 1}" if isinstance(line, int) else " → ".join(path)
+    return f"{type(cause).__name__} at {at}"[:200] if at else type(error).__name__
 
 
 def _ignored(path: str, why: str) -> None:

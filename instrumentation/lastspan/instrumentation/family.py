@@ -14,10 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from . import log
 from .cgroup import Group, Kills, Mounts, group_of, read_mounts
 
 if TYPE_CHECKING:
     from .run import Run
+
+_log = log.Log(__name__)
 
 GONE: Final = "X"
 
@@ -128,6 +131,14 @@ class Family:
         """Take a death from the framework's own signals; any thread."""
         self._reported.append(death)
 
+    def facts_of(self, job: Assignment) -> Run | None:
+        """Return what is known of a job that a child runs; None: it has ended, or cannot be read."""
+        try:
+            return self.facts(job)
+        except Exception as error:
+            _log.fault("lastspan: a job of a child cannot be read", error)
+            return None
+
     @property
     def running(self) -> Sequence[Assignment]:
         """What the children ran when we last looked."""
@@ -143,7 +154,12 @@ class Family:
         deaths = self._take_reported(now)
         if self.assignments is None:  # one process for all of its jobs, as with gevent: nobody to look at
             return [], deaths
-        self._running = self.assignments()
+        try:
+            self._running = self.assignments()
+        except (
+            Exception
+        ) as error:  # what a framework keeps may be anything: the jobs of this process are told all the same
+            _log.fault("lastspan: which jobs the children run cannot be read", error)
         children = self._look_at({job.pid for job in self._running}, now)
         for job in self._running:
             if children[job.pid].state in {"Z", GONE} and (death := _killed(job)) is not None:

@@ -39,8 +39,11 @@ class LastspanInstrumentor(BaseInstrumentor):
     def _uninstrument(self, **kwargs: Any) -> None:
         brought, self._brought = self._brought, ()
         for instrumentor in brought:
-            if instrumentor.is_instrumented_by_opentelemetry:
-                instrumentor.uninstrument()
+            try:
+                if instrumentor.is_instrumented_by_opentelemetry:
+                    instrumentor.uninstrument()
+            except Exception as error:  # one that cannot be taken out leaves the others to be
+                _log.warning("lastspan: %s was not taken out: %s", type(instrumentor).__name__, told_of(error))
         agent.stop()
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -126,18 +127,21 @@ def speak_now() -> None:
             line = _lines.popleft()
         except IndexError:  # the thread has taken it
             return
-        logging.getLogger(line.logger).log(line.level, "%s", line.text)
+        with contextlib.suppress(Exception):  # filters and handlers may raise what they like; the next line may pass
+            logging.getLogger(line.logger).log(line.level, "%s", line.text)
 
 
 def finish(seconds: float) -> None:
     """The process ends: wait for the lines to be said, at most *seconds*; what cannot be goes to standard error."""
-    if speak():
-        if _speaking.enter(seconds):
-            _speaking.leave()
-        return
-    while _lines and _is_writable(2):
-        line = _lines.popleft()
-        if line.level >= logging.WARNING:
+    until = time.monotonic() + seconds
+    while speak():
+        if not _speaking.enter(max(until - time.monotonic(), 0.0)):
+            break  # a handler is stuck
+        _speaking.leave()
+        if not _lines:  # else they came while the thread was about to end
+            return
+    for line in _lines.copy():
+        if line.level >= logging.WARNING and _is_writable(2):
             os.write(2, f"{line.text}\n".encode()[: select.PIPE_BUF])
 
 
@@ -150,8 +154,7 @@ def forget() -> None:
 
 def _speak(speaking: OneAtATime) -> None:
     try:
-        # Handlers may raise what they like. A new thread: its context is empty.
-        with contextlib.suppress(Exception), suppress_instrumentation():
+        with suppress_instrumentation():  # a new thread: its context is empty
             speak_now()
     finally:
         # `logging` asks `threading` for our name, which then lists us: for good, before Python 3.13.

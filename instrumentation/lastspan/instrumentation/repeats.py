@@ -66,7 +66,7 @@ class _Calls:
     """All that they took."""
     is_caller: bool = False
     target: str = ""
-    """host:port/path, if examples said so: what their paths have in common."""
+    """host:port/path, if examples said so: what their paths have in common; it may hold a key to the service."""
     peer: str = ""
     error: str = ""
     example_at: float | None = None
@@ -188,7 +188,7 @@ class Repeats:
             return self._by_looks()
         calls = self._calls[name]
         return {
-            a.REPEAT_CALL: clean.text(f"{name} {calls.target}" if calls.target else name, 512),
+            a.REPEAT_CALL: clean.text(f"{name} {clean.route(calls.target)}" if calls.target else name, 512),
             a.REPEAT_PEER: calls.peer or None,
             a.REPEAT_COUNT: calls.count,
             a.REPEAT_WINDOW: now - calls.began,

@@ -314,17 +314,25 @@ class Sampling:
             yield
         if sampled.kind not in _SEARCHED and sampled.kind != "pool":
             return
-        if sampled.searched_at is None or now >= sampled.searched_next:
-            waited = self._settings.interval if sampled.searched_at is None else 2 * (now - sampled.searched_at)
-            sampled.searched_at = now if sampled.searched_at is None else sampled.searched_at
-            sampled.searched_next = now + min(max(waited, self._settings.interval), _SEARCH_PAUSE_MAX)
-            if sampled.kind == "pool":
-                sampled.lock = yield from self._search_pool(where, run)
-                return
-            greenlets = self._greenlets() if where.greenlet is not None else ()
-            sampled.lock = yield from find(where, self._describe, greenlets)
-            yield
-            sampled.holder_run = self._run_behind(sampled.lock)
+        if sampled.searched_at is not None and now < sampled.searched_next:
+            return
+        try:
+            yield from self._search(sampled, where, run, now)
+        except Exception as error:  # it looks at all other jobs, threads and tasks: an odd one is not this job's fault
+            _log.fault("lastspan: who holds a lock cannot be found", error)
+
+    def _search(self, sampled: Sampled, where: Where, run: Run, now: float) -> Iterator[None]:
+        """Find who holds what it waits for; next time after twice as long."""
+        waited = self._settings.interval if sampled.searched_at is None else 2 * (now - sampled.searched_at)
+        sampled.searched_at = now if sampled.searched_at is None else sampled.searched_at
+        sampled.searched_next = now + min(max(waited, self._settings.interval), _SEARCH_PAUSE_MAX)
+        if sampled.kind == "pool":
+            sampled.lock = yield from self._search_pool(where, run)
+            return
+        greenlets = self._greenlets() if where.greenlet is not None else ()
+        sampled.lock = yield from find(where, self._describe, greenlets)
+        yield
+        sampled.holder_run = self._run_behind(sampled.lock)
 
     def _greenlets(self) -> list[Any]:
         places = (self._spans.where(entry) for entry in list(self._spans.open.values()))

@@ -32,6 +32,8 @@ RUN_KEY: Final = otel_context.create_key("lastspan-run")
 
 _ENDED_MAX: Final = 1024
 """Rows between two looks of the watcher; above 1,000 spans a second not each one is counted."""
+_JOBS_ENDED_MAX: Final = 10_000
+"""The same, of jobs: each one is counted as long as somebody looks."""
 _STRAY_MAX: Final = 10_000
 _EVENTS_MAX: Final = 8
 _CLIENT: Final = SpanKind.CLIENT
@@ -118,9 +120,14 @@ class OpenSpans(SpanProcessor):
                     run = None  # what outlives its job is no part of it
                 if run is None and not self._all_spans:
                     return
-            loop = _running_loop()
-            fiber = self._greenlet() if loop is None else _current_task(loop)
-            known = None if fiber is None else ref(fiber)
+            try:
+                loop = _running_loop()
+                fiber = self._greenlet() if loop is None else _current_task(loop)
+                known = None if fiber is None else ref(fiber)
+            except (
+                Exception
+            ):  # a loop of another kind, a task that cannot be referred to weakly: it counts as its thread
+                known = None
             self.open[span._context[1]] = (ref(span), get_ident(), known, run)  # type: ignore[index]
         except Exception:  # a guest never raises
             return
@@ -136,12 +143,15 @@ class OpenSpans(SpanProcessor):
             is_job = run is not None and run.span_id == span_id
             if is_job:
                 self.runs.pop(span_id, None)
-            if is_job or len(self.ended) < _ENDED_MAX:
+            if len(self.ended) < _ENDED_MAX or (is_job and len(self.ended) < _JOBS_ENDED_MAX):
                 name, start_ns, end_ns, status = span._name, span._start_time, span._end_time, span._status
                 if span._kind is _CLIENT:
-                    of = span._attributes._dict.get  # type: ignore[union-attr]
-                    host = of("server.address") or of("net.peer.name") or of("url.full") or of("http.url")
-                    system = of("db.system.name") or of("db.system") or of("rpc.system")
+                    try:
+                        of = span._attributes._dict.get  # type: ignore[union-attr]
+                        host = of("server.address") or of("net.peer.name") or of("url.full") or of("http.url")
+                        system = of("db.system.name") or of("db.system") or of("rpc.system")
+                    except Exception:  # attributes of another kind: whom it called is not known, but it has ended
+                        host = system = None
                     self.ended.append((span_id, name, start_ns, end_ns, status, run, system, host))
                 else:
                     self.ended.append((span_id, name, start_ns, end_ns, status, run))
@@ -174,7 +184,7 @@ class OpenSpans(SpanProcessor):
         run = entry[3] if entry is not None else None
         if run is None or run.span_id == span_id or run.span_id not in self._wanted or run.span_id in self.examples:
             return
-        attributes = dict(span._attributes or {})
+        attributes = span._attributes.copy()  # type: ignore[union-attr]  # its lock may be held: a copy without it
         self.examples[run.span_id] = Example(span._name, span._kind, attributes, _error_of(span))
 
     def shutdown(self) -> None:

@@ -96,22 +96,25 @@ class Watcher:
 
     def _watch(self) -> None:
         with log.quiet_thread(), suppress_instrumentation():  # a new thread: its context is empty
-            installed.learn()  # while the disk answers: a job that hangs later may hang for that
+            self._guarded(installed.learn)  # while the disk answers: a job that hangs later may hang for that
             while self._failures < _FAILURES_MAX:
                 self._sleep()
                 is_over = self._is_over
                 farewell = self._farewell
-                try:
-                    self._look()
-                    self._failures = 0
-                except Exception as error:  # the one boundary: whatever goes wrong here stays here
-                    self._failed(told_of(error))
+                self._guarded(self._look)
                 log.speak()
                 if farewell is not None:
                     self._farewell = None
                     farewell.set()
                 if is_over:
                     return
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+            self._failures = 0
+        except Exception as error:  # the one boundary: whatever goes wrong here stays here
+            self._failed(told_of(error))
 
     def _sleep(self) -> None:
         due = time.monotonic() + self._tick

@@ -71,7 +71,9 @@ JOB_PROGRESS_MESSAGE = attribute("lastspan.job.progress.message", "string", "as 
 JOB_PROGRESS_AGE = attribute("lastspan.job.progress.age", "double", "since progress() was last called", unit="s")
 
 REPEAT_CALL = attribute(
-    "lastspan.repeat.call", "string", "the call that the job makes again and again: span name, host and path"
+    "lastspan.repeat.call",
+    "string",
+    "the call that the job makes again and again: span name, host and path, without what may be a key in it",
 )
 REPEAT_PEER = attribute("lastspan.repeat.peer", "string", "host:port that it calls")
 REPEAT_COUNT = attribute(

@@ -26,10 +26,14 @@ _LONG: Final = 20
 _IP: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|\[?[0-9a-f]*:[0-9a-f:.]*\]?(?::\d+)?", re.IGNORECASE)
 
 
-@lru_cache(_KEPT)
 def template(text: str) -> str:
     """Return a name with `{id}` for each number, UUID, digest or token in it; at most 120 characters."""
-    return _WORD.sub(_word, text[: 4 * _MAX])[:_MAX]
+    return _template(text[: 4 * _MAX])
+
+
+@lru_cache(_KEPT)
+def _template(text: str) -> str:
+    return _WORD.sub(_word, text)[:_MAX]
 
 
 def _word(match: re.Match[str]) -> str:
@@ -54,7 +58,8 @@ def named(system: object, host: object) -> str:
     if not system and not host:
         return ""
     address = str(host or "")  # of a URL no more is kept, for its path has ids and its user may have a password
-    return _named(str(system or ""), _host(address) if "://" in address else address)
+    host = _host(address) if "://" in address else address
+    return _named(str(system or "")[:_HOST_MAX], host[: 2 * _HOST_MAX])  # short: they are kept
 
 
 def _host(url: str) -> str:
@@ -67,4 +72,4 @@ def _named(system: str, host: str) -> str:
     host = host.partition(":")[0] if host.count(":") == 1 else host
     known = _ADDRESS if _IP.fullmatch(host) else template(host[:_HOST_MAX].lower())
     kind = "http" if not system else "rpc" if system in _RPC else "db"
-    return " ".join(part for part in (kind, system[:_HOST_MAX], known) if part)
+    return " ".join(part for part in (kind, system, known) if part)

@@ -37,6 +37,7 @@ _TASKS_MAX: Final = 32
 _FRAMES_MAX: Final = 128
 _AWAITS_MAX: Final = 1000
 _CHILDREN_MAX: Final = 1000
+_DIGITS_MAX: Final = 19
 _OPAQUE: Final = frozenset({"async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper"})
 """What the interpreter wraps around a coroutine or generator, with no attribute that leads to it."""
 _Gathering: Final = getattr(asyncio.tasks, "_GatheringFuture", None)
@@ -316,7 +317,7 @@ def first(several: Iterable[Any]) -> Any:
 def _number(future: asyncio.Future[Any]) -> int:
     """Tasks are numbered in their default names; a set of them knows no other order."""
     digits = futures.name_of(future).rpartition("-")[2] if futures.is_task(future) else ""
-    return int(digits) if digits.isdecimal() else sys.maxsize
+    return int(digits) if digits.isdecimal() and len(digits) < _DIGITS_MAX else sys.maxsize
 
 
 def _some(several: object) -> list[Any] | tuple[Any, ...] | None:
