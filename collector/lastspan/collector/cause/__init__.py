@@ -12,10 +12,10 @@ import hashlib
 
 import msgspec
 
-from ..judge import Verdict, inside
+from ..judge import Verdict, inside, is_told_around
 from ..known import Known
 from ..model import SUSPECT, Severity, State
-from ..track import JobRow, Trouble
+from ..track import JobRow
 from . import brief as briefs
 from . import (
     broker,
@@ -141,9 +141,10 @@ def _in_the_way(cause: Explanation) -> Explanation:
     return cause
 
 
-def raise_severity(verdict: Verdict, cause: Cause, trouble: Trouble | None = None) -> Verdict:
+def raise_severity(job: JobRow, verdict: Verdict, cause: Cause) -> Verdict:
     """Return the verdict, a page if the evidence alone proves that something is wrong, and if it was one before."""
-    is_proven = cause.proven and verdict.state is State.STUCK
+    is_proven = cause.proven and verdict.state is State.STUCK and not is_told_around(job)
+    trouble = job.trouble
     was_a_page = trouble is not None and verdict.state in SUSPECT and trouble.severity is Severity.PAGE
     if verdict.severity is Severity.PAGE or not (is_proven or was_a_page):
         return verdict
