@@ -34,6 +34,7 @@ from . import (
 )
 from .brief import Brief
 from .case import Case, Cause, Finder, case
+from .case import stable as as_label
 from .words import join
 
 GONE = process.GONE
@@ -81,12 +82,12 @@ class Explanation(Cause, frozen=True):
     def brief(self) -> Brief:
         """The same for a page: without what changes by itself."""
         assert self.of is not None
-        return briefs.brief(msgspec.structs.replace(self.of, stable=True), *self.said(stable=True))
+        return briefs.brief(as_label(self.of), *self.said(stable=True))
 
     def said(self, *, stable: bool = False) -> tuple[str, str]:
         """Return the sentence and the first thing to do."""
         assert self.of is not None
-        of = msgspec.structs.replace(self.of, stable=stable)
+        of = as_label(self.of) if stable else self.of
         return join(self.words(of), _redelivery(self, of)), self.advice(of)
 
 
