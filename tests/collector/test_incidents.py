@@ -149,6 +149,18 @@ def test_what_each_job_has_of_its_own(
     assert (first == second) is are_same
 
 
+@pytest.mark.parametrize("is_probed", [False, True])
+def test_a_query_waits_for_no_probe_where_there_is_none(floor: Floor, is_probed: bool) -> None:
+    """Ten seconds are ten seconds, at night: its page goes out at once if nobody will know more."""
+    if is_probed:
+        floor.held.pipeline.database_facts("other:5432", [])
+    floor.job(1, age=30.0, span_expected_duration=20.0)
+    floor.held.tell(floor.processes[101], floor.processes[101].span(2, 1, age=25.0, wait_kind="db", **PG))
+    before, after = floor.incidents(1, after=1.0), floor.incidents(1)
+    assert before == ([None] if is_probed else after)
+    assert after != [None]
+
+
 # --- jobs ---------------------------------------------------------------------------------------------------------
 
 
