@@ -185,6 +185,14 @@ def test_a_record_that_lacks_what_matters_is_refused(held: Held, missing: str) -
     assert held.states() == {}
 
 
+def test_a_parent_that_never_lists_what_is_open_keeps_nothing_of_what_is_over(held: Held) -> None:
+    parent, _ = parent_and_child()
+    for number in range(1, 200):
+        held.tell(parent, parent.accepted(number, pid=11), parent.job_ended(number, pid=11, exit_signal=9))
+    assert len(held.tracker.processes.rows[parent.id].accepted) <= 64
+    assert not held.tracker.spans
+
+
 def test_there_is_room_for_so_many() -> None:
     """Beyond the cap it is refused and counted, as a span is."""
     held = Held(max_open_spans=1)

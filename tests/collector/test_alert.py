@@ -124,7 +124,7 @@ def test_a_lost_worker(held: Held) -> None:
     held.tell(worker, worker.job(1), worker.job(3))
     held.wait(46)
     (alert,) = alerts(held)[LOST]
-    assert alert.annotations["summary"] == "a worker of billing on host-1 is gone and left 2 jobs open"
+    assert alert.annotations["summary"] == "a worker of billing on host-1 is lost, with 2 jobs open"
     assert dict(alert.labels)["severity"] == "page"
 
 

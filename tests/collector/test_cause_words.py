@@ -78,6 +78,8 @@ class Scene:
             return values
         more = {name: value + 1.7 for name, value in values.items() if name in COUNTS}
         more |= {name: 2 * value for name, value in values.items() if name in ("repeat_count", "repeat_errors")}
+        more |= {name: value.replace("py:9", "py:11") for name, value in values.items() if name == "loop_code"}
+        more |= {name: value.replace(", S)", ", R)") for name, value in values.items() if name == "wait_target"}
         return values | more | {name: value * 0.97 for name, value in values.items() if name.endswith("_ratio")}
 
 
@@ -604,7 +606,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "task": {"wait_target": "Task-9"},
     "future": {"wait_call": "Future.result"},
     "process": {"wait_call": "Popen.wait", "wait_target": "pid 4711"},
-    "pipe": {"wait_target": "pid 4711"},
+    "pipe": {"wait_target": "gzip (pid 4711, S)"},
     "pool": {"wait_call": "ConnectionPool.getconn", "wait_timeout": 3600.0},
     "signal": {"wait_call": "signal.pause", "wait_unbounded": True},
     "input": {"wait_call": "input"},

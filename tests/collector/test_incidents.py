@@ -126,6 +126,41 @@ def test_a_guess_at_the_first_look_does_not_make_a_second_incident(floor: Floor)
     assert first == second
 
 
+@pytest.mark.parametrize(
+    ("kind", "names", "lines", "are_same"),
+    [
+        # Each has its own: what they share is the code.
+        ("process", ("pid 4711", "pid 4712"), (7, 7), True),
+        ("process", ("gzip (pid 4711, S)", "gzip (pid 4712, R)"), (7, 7), True),
+        ("process", ("pid 4711", "pid 4712"), (7, 8), False),
+        ("task", ("Task-9", "Task-10"), (7, 7), True),
+        # One of its own name is the same for all, wherever it is waited for.
+        ("thread", ("uploader", "uploader"), (7, 8), True),
+        ("thread", ("uploader", "flusher"), (7, 7), False),
+    ],
+)
+def test_what_each_job_has_of_its_own(
+    floor: Floor, kind: str, names: tuple[str, str], lines: tuple[int, int], are_same: bool
+) -> None:
+    """A hundred jobs, each with a child of its own that hangs at one line, are one incident."""
+    for number, name, line in zip((1, 2), names, lines, strict=True):
+        floor.job(number, wait_kind=kind, wait_target=name, code_file_path="a.py", code_line_number=line)
+    first, second = floor.incidents(1, 2)
+    assert (first == second) is are_same
+
+
+@pytest.mark.parametrize("is_probed", [False, True])
+def test_a_query_waits_for_no_probe_where_there_is_none(floor: Floor, is_probed: bool) -> None:
+    """Ten seconds are ten seconds, at night: its page goes out at once if nobody will know more."""
+    if is_probed:
+        floor.held.pipeline.database_facts("other:5432", [])
+    floor.job(1, age=30.0, span_expected_duration=20.0)
+    floor.held.tell(floor.processes[101], floor.processes[101].span(2, 1, age=25.0, wait_kind="db", **PG))
+    before, after = floor.incidents(1, after=1.0), floor.incidents(1)
+    assert before == ([None] if is_probed else after)
+    assert after != [None]
+
+
 # --- jobs ---------------------------------------------------------------------------------------------------------
 
 

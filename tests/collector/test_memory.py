@@ -20,6 +20,7 @@ from tests.collector.test_properties import ACTIONS, History
 
 from lastspan.collector.config import ConfigError
 from lastspan.collector.memory import Memory
+from lastspan.collector.model import Severity
 from lastspan.collector.publish.shapes import JobView
 from lastspan.collector.publish.views import list_jobs
 
@@ -179,6 +180,21 @@ def test_silence_counts_anew_and_the_lost_stay_lost(folder: Path) -> None:
     assert restored.job("id-9").state == "stuck", "it was heard again, and is late"
     restored.wait(50)
     assert restored.job("id-1").state == "lost"
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_an_incident_stays_a_page_without_the_job_that_paged(folder: Path, snapshot: bool) -> None:
+    """Nobody is told of it again as a warning, because the collector was started again."""
+    kept, worker = Kept(folder), Process()
+    for number, expected in ((1, 20.0), (3, None)):
+        kept.tell(worker, worker.job(number, age=80.0, span_expected_duration=expected))
+        kept.tell(worker, worker.http(number + 1, number, age=70.0))
+    kept.tick()
+    kept.tell(worker, worker.closed(2), worker.closed(1))
+    kept.flush(snapshot)
+    for held in (kept, again(kept, folder)):
+        assert [incident.severity for incident in held.tracker.counts.incidents.values()] == [Severity.PAGE]
+        assert held.job("id-3").severity == "warning"
 
 
 def test_jobs_that_were_given_up_are_no_ghosts(folder: Path) -> None:

@@ -14,6 +14,7 @@ from tests.collector.served import lastspan
 from lastspan.collector.config import ConfigError, check, show
 from lastspan.collector.probe import masked, parse
 from lastspan.collector.probe.dsn import tls_context
+from lastspan.collector.server import Collector
 
 SECRET = "hunter2"
 URL = f"postgresql://probe:{SECRET}@db.internal:5433/orders"
@@ -204,3 +205,10 @@ def test_a_base_install_says_what_to_install(tmp_path: Path) -> None:
     assert shown.stderr == (
         "lastspan: lastspan.yaml: postgres[0]: needs pip install 'lastspan[probes]' (asyncpg is missing)\n"
     )
+
+
+@pytest.mark.parametrize("url", [None, URL])
+def test_whether_a_probe_may_know_more_is_known(url: str | None) -> None:
+    """By that a late query waits for what it has to say, or for nobody."""
+    settings = check({} if url is None else {"postgres": [{"dsn": url}]}, "test")
+    assert Collector(settings).pipeline.databases.is_asked is (url is not None)

@@ -71,6 +71,27 @@ def test_what_a_stranger_writes_of_its_session_is_no_label() -> None:
     assert SECRET not in held.metrics()
 
 
+def test_a_token_in_the_path_of_a_call_is_no_label() -> None:
+    held, worker = Held(), Process()
+    token = "11AAbbCC22ddEEff33GGhh44"
+    call = {"repeat_call": f"GET hooks.example/services/{token}", "repeat_peer": "hooks.example:443"}
+    held.tell(worker, worker.job(1, age=9000.0, repeat_count=80, repeat_window=90.0, **call))
+    assert held.job("id-1").cause == "call_loop"
+    assert token in (held.job("id-1").cause_text or "")
+    assert token not in held.metrics()
+    assert "It repeats GET hooks.example/services/{id}." in held.metrics()
+
+
+@pytest.mark.parametrize("url", ["https://user:hunter2@api/x", "https://api?key=hunter2", "https://hunter2@api"])
+def test_a_password_in_a_url_is_no_label(url: str) -> None:
+    """Workers of ours take it out; others may not."""
+    held, worker = Held(), Process()
+    held.tell(worker, worker.job(1, age=500.0))
+    held.tell(worker, worker.span(2, 1, age=400.0, http_request_method="GET", url_full=url))
+    assert "The HTTP call GET api does not end" in held.metrics()
+    assert SECRET not in held.metrics()
+
+
 def test_labels_are_cut() -> None:
     """A name of a megabyte is no label of one."""
     held, worker = Held(), Process()

@@ -171,6 +171,57 @@ def test_of_two_jobs_one_in_the_other_the_inner_one_pages() -> None:
     assert held.metrics().count('severity="page"') == held.metrics().count('lastspan_job_stuck{basis="declared"') == 2
 
 
+def pages(held: Held, *numbers: int) -> list[int]:
+    return [number for number in numbers if held.job(f"id-{number}").severity == "page"]
+
+
+INSIDE: dict[str, Any] = {"job_outer_span_id": span_id(1).hex(), "span_parent_id": span_id(1).hex()}
+
+
+def test_an_outer_job_that_paged_first_is_the_one_that_pages() -> None:
+    """The inner one is late later, by its own declared time: it is told in the page that went out."""
+    held, worker = Held(), Process()
+    held.tell(worker, worker.job(1, age=50.0, span_expected_duration=40.0))
+    held.tell(worker, worker.job(2, age=10.0, span_expected_duration=20.0, wait_kind="sleep", **INSIDE))
+    assert pages(held, 1, 2) == [1]
+    held.wait(11)
+    assert held.job("id-2").state == "stuck"
+    assert pages(held, 1, 2) == [1]
+    assert held.job("id-1").incident == held.job("id-2").incident
+
+
+def test_the_inner_one_pages_when_the_outer_one_does_so_no_more() -> None:
+    held, worker = Held(), Process()
+    held.tell(worker, worker.job(1, age=50.0, span_expected_duration=40.0))
+    held.tell(worker, worker.job(2, age=10.0, span_expected_duration=20.0, **INSIDE))
+    held.wait(11)
+    assert pages(held, 1, 2) == [1]
+    held.tell(worker, worker.closed(1))
+    held.tick()
+    assert pages(held, 2) == [2]
+
+
+@pytest.mark.parametrize(("expected", "one"), [(40.0, 1), (5010.0, 2)])
+def test_a_proof_in_the_inner_job_is_no_second_page(expected: float, one: int) -> None:
+    """A lock that nobody holds any more: whichever of the two is late first."""
+    held, worker = Held(), Process()
+    held.tell(worker, worker.job(1, age=5000.0, span_expected_duration=expected))
+    leaked: dict[str, Any] = {"wait_kind": "lock", "lock_name": "x", "lock_holder_certainty": "nobody"}
+    held.tell(worker, worker.job(2, age=4900.0, **leaked, **INSIDE))
+    for _ in range(4):
+        assert pages(held, 1, 2) == [one]
+        held.wait(5)
+        held.tell(worker, worker.state(1, 2))
+
+
+def test_of_three_jobs_in_each_other_one_pages() -> None:
+    held, worker = Held(), Process()
+    for number in (1, 2, 3):
+        outer = {} if number == 1 else {"job_outer_span_id": span_id(number - 1).hex()}
+        held.tell(worker, worker.job(number, age=60.0 - number, span_expected_duration=20.0, **outer))
+    assert pages(held, 1, 2, 3) == [3]
+
+
 def test_an_outer_job_pages_where_the_inner_one_does_not() -> None:
     held, worker = Held(), Process()
     inside = {"job_outer_span_id": span_id(1).hex(), "span_parent_id": span_id(1).hex()}

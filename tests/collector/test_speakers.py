@@ -94,11 +94,24 @@ def test_other_languages_have_no_jobs_for_us() -> None:
 
 
 def test_it_is_bounded() -> None:
-    """100 services; whoever comes then is not told."""
+    """1000 services are known, 100 are told: those first that should tell of jobs, whenever they came."""
     held = Held()
-    for number in range(300):
+    for number in range(1200):
         held.spans(spans(f"service-{number}"))
+    held.spans(spans("worker", scope="opentelemetry.instrumentation.celery"))
+    assert len(list(held.pipeline.speakers)) == 1000
     assert len(without_jobs(held)) == 100
+    assert without_jobs(held)[0].service == "worker"
+
+
+def test_services_whose_jobs_are_told_take_nobodys_place() -> None:
+    held = Held()
+    for number in range(120):
+        process = Process(id=f"{number:016x}", service=f"fine-{number}")
+        held.spans(spans(process.service, **{a.ENVIRONMENT: "test"}))
+        held.tell(process, process.job(number + 1))
+    held.spans(spans("worker", scope="opentelemetry.instrumentation.celery"))
+    assert [one.service for one in without_jobs(held)] == ["worker"]
 
 
 def test_a_resource_that_is_none_is_nobody() -> None:

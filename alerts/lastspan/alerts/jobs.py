@@ -58,9 +58,9 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
     yield Alert(
         name="LastspanWorkerLost",
         expr=f"count {_by(settings, *lost)} ({_told('state', '=', 'lost')}) > 0",
-        summary=f"a worker of {facts.cut('$labels.service', 25)} on {facts.cut('$labels.host', 40)} is gone and left "
+        summary=f"a worker of {facts.cut('$labels.service', 25)} on {facts.cut('$labels.host', 40)} is lost, with "
         f"{facts.counted('job', 'jobs')} open",
-        plain="a worker of {{ $labels.service }} on {{ $labels.host }} is gone and left jobs open",
+        plain="a worker of {{ $labels.service }} on {{ $labels.host }} is lost, with jobs open",
         severity="page",
         keep_firing_for=keep,
         annotations=links,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from lastspan.semconv.vocabulary import LOCK_WAITS
@@ -12,6 +14,7 @@ from .known import Known, evidence_of, server_of
 from .model import Session
 from .track import JobRow
 
+_PID = re.compile(r"(?:^|\bpid )([0-9]{1,11})(?![0-9])")
 FAR = 10
 """Steps of a chain that are followed."""
 
@@ -205,11 +208,8 @@ def _step(
 
 
 def _pid(wait: Wait) -> int | None:
-    """The process that is waited for, where what is told of it is a number ("31", "pid 31")."""
+    """The process that is waited for, where its number is told: `31`, `pid 31`, `gzip (pid 31, S)`."""
     if wait.kind not in ("process", "pipe"):
         return None
-    for text in (wait.target, wait.peer):
-        digits = (text or "").rpartition(" ")[2]
-        if digits.isdecimal() and len(digits) < 12:
-            return int(digits)
-    return None
+    found = next(filter(None, (_PID.search(text or "") for text in (wait.target, wait.peer))), None)
+    return None if found is None else int(found[1])

@@ -27,9 +27,12 @@ class DatabaseFacts:
     def __init__(self) -> None:
         self._servers: dict[str, _Server] = {}
         self._by_client: dict[str, Session] = {}
+        self.is_asked = False
+        """There are probes: who blocks whom may be known in a moment."""
 
     def take(self, server: str, sessions: Iterable[Session], now_ns: int) -> None:
         """Remember what was seen at *server*, now; no sessions: none is of interest."""
+        self.is_asked = True
         self.forget(now_ns)
         self._servers.pop(server, None)
         by_id = {session.id: session for session, _ in zip(sessions, range(_SESSIONS), strict=False)}

@@ -55,6 +55,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """When the verdict may change by the passing of time; None: it will not."""
     is_held: bool = False
     """It was stuck, and what has been seen since may be the same loop or wait."""
+    is_told: bool = False
+    """It pages, or a job inside of it does: those around it need not."""
 
     @property
     def allowance(self) -> Allowed:
@@ -85,12 +87,14 @@ def judge(job: JobRow, policy: Policy, now_ns: int, depth: int = 0) -> Verdict:
     state = State.STUCK if is_held else state
     strongest = min(exceeded, key=lambda leaf: _STRENGTH[leaf.allowance.basis], default=itself)
     severity = _severity(state, strongest, last)
-    if inner is not None and inner.severity is Severity.PAGE and severity is Severity.PAGE:
-        severity = Severity.WARNING  # the one that knows why pages
+    told_inside = inner is not None and inner.is_told
+    if severity is Severity.PAGE and (told_inside or is_told_around(job)):
+        severity = Severity.WARNING  # of jobs inside of each other one pages: the inner one, if none did before
+    is_told = severity is Severity.PAGE or told_inside or _is_a_page(job)
     due_ns = _due(now_ns, (*spans, itself), moving_until_ns)
     if inner is not None and inner.due_ns is not None:
         due_ns = _earlier(due_ns, inner.due_ns, now_ns)
-    return Verdict(state, strongest, itself, last, severity, due_ns, is_held)
+    return Verdict(state, strongest, itself, last, severity, due_ns, is_held, is_told)
 
 
 def _itself(job: JobRow, policy: Policy, now_ns: int) -> Leaf:
@@ -124,6 +128,22 @@ def inside(job: JobRow, last: Leaf) -> JobRow | None:
     """Return the job that runs inside of *job*, and in which that one is."""
     inner = last.span.job
     return inner if inner is not None and inner is not job and inner.span is last.span and inner.end is None else None
+
+
+def is_told_around(job: JobRow) -> bool:
+    """Whether a job pages already because it is in this one, or in one around this one."""
+    for _ in range(_NESTED_MAX):
+        outer = job.outer
+        if outer is None:
+            break
+        if outer.trouble is not None and outer.trouble.span == job.span.key and _is_a_page(outer):
+            return True
+        job = outer
+    return False
+
+
+def _is_a_page(job: JobRow) -> bool:
+    return job.trouble is not None and job.trouble.severity is Severity.PAGE
 
 
 def _has_stopped(last: Leaf, itself: Leaf, inner: Verdict | None) -> bool:

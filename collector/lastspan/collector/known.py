@@ -67,6 +67,11 @@ class Known:
     # --- databases ------------------------------------------------------------------------------------------------
 
     @property
+    def is_probed(self) -> bool:
+        """Whether probes ask databases."""
+        return self._databases.is_asked
+
+    @property
     def has_databases(self) -> bool:
         """Whether a probe has seen anything lately."""
         return len(self._databases) > 0

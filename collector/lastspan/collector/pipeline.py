@@ -27,7 +27,7 @@ from .judge import Verdict, is_elsewhere, judge, place
 from .known import Known, evidence_of, server_of
 from .learn import Key
 from .lint import Finding, Lint, is_unbounded
-from .model import SUSPECT, CallSeen, DatabaseWait, Kind, Session, Signal, SpanFinished, State
+from .model import SUSPECT, CallSeen, DatabaseWait, Kind, Session, Severity, Signal, SpanFinished, State
 from .policy import Policy
 from .speakers import Speakers
 from .track import (
@@ -251,7 +251,7 @@ class Pipeline:
         if verdict.state is State.RUNNING or (job.end is not None and job.end.outcome not in GONE):
             return verdict, None
         cause = explain(job, verdict, known)
-        return raise_severity(verdict, cause, job.trouble), cause
+        return raise_severity(job, verdict, cause), cause
 
     def findings(self) -> list[Finding]:
         """Return what will hang one day."""
@@ -312,6 +312,8 @@ class Pipeline:
             if is_elsewhere(job.stood, where):
                 job.stood, is_changed = (*job.stood, where)[-_STOOD:], True
         self.tracker.settle(job, verdict.state, trouble)
+        if _pages(old) is not _pages(trouble):
+            self._touch_nested(job, old)
         if is_new and trouble is not None:
             self.tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
         if is_changed and self.memory is not None:
@@ -322,9 +324,16 @@ class Pipeline:
         if self._changes <= _TOLD:
             _tell(job, verdict, before, trouble)
 
+    def _touch_nested(self, job: JobRow, old: Trouble | None) -> None:
+        """Of jobs inside of each other one pages: if it does so no more, another one may have to."""
+        inner = self.tracker.spans.get(old.span) if old is not None else None
+        for other in (job.outer, None if inner is None else inner.job):
+            if other is not None and other is not job:
+                self.tracker.touch(other)
+
     def _trouble(self, job: JobRow, verdict: Verdict, known: Known) -> Trouble:
         cause, old = explain(job, verdict, known), job.trouble
-        severity = raise_severity(verdict, cause, old).severity
+        severity = raise_severity(job, verdict, cause).severity
         assert severity is not None  # a suspect has one
         since_ns = known.now_ns if old is None else old.since_ns
         was_stuck = verdict.state is State.STUCK or (old is not None and old.was_stuck)
@@ -381,6 +390,10 @@ def _name(job: JobRow, verdict: Verdict, cause: Explanation, old: Trouble | None
     if is_guess(cause) and not is_lost and now_ns < _named_at(job, now_ns if old is None else old.since_ns):
         return ""
     return incident(job, cause)
+
+
+def _pages(trouble: Trouble | None) -> bool:
+    return trouble is not None and trouble.severity is Severity.PAGE
 
 
 def _left_behind(verdict: Verdict, old: Trouble | None, trouble: Trouble | None) -> Iterator[str]:

@@ -57,8 +57,10 @@ class Collector:
             clock=lambda: began_ns + time.monotonic_ns(),
         )
         self.memory = self._memory()
+        probes = settings.probes()
+        self.pipeline.databases.is_asked = bool(probes)
         self._probes = Probes(
-            settings.probes(),
+            probes,
             connector=connector,
             waits=self.pipeline.late_database_waits,
             tell=self.pipeline.database_facts,

@@ -9,8 +9,8 @@ from lastspan.semconv.vocabulary import FRAMEWORKS
 
 from .model import Speaker
 
-_MOST = 100
-"""Services; those that come later are not told."""
+_MOST = 1000
+"""Services, with those whose jobs are told; beyond it the one that has been silent for longest makes room."""
 _NAME_MAX = 200
 """Of a scope: a longer name is nobody's."""
 
@@ -25,12 +25,10 @@ class Speakers:
         """Note who has spoken."""
         for one in heard:
             key = (one.service, one.environment)
-            known = self._known.get(key)
-            if known is None and len(self._known) < _MOST:
-                self._known[key] = one
-            elif known is not None and not (one.frameworks <= known.frameworks and one.consumes <= known.consumes):
-                frameworks = known.frameworks | one.frameworks
-                self._known[key] = Speaker(*key, frameworks, known.consumes or one.consumes)
+            known = self._known.pop(key, one)
+            self._known[key] = Speaker(*key, known.frameworks | one.frameworks, known.consumes or one.consumes)
+            if len(self._known) > _MOST:
+                del self._known[next(iter(self._known))]
 
     def __iter__(self) -> Iterator[Speaker]:
         return iter(sorted(self._known.values(), key=lambda one: (one.environment, one.service)))

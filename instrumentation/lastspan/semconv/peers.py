@@ -58,11 +58,12 @@ def named(system: object, host: object) -> str:
     if not system and not host:
         return ""
     address = str(host or "")  # of a URL no more is kept, for its path has ids and its user may have a password
-    host = _host(address) if "://" in address else address
+    host = host_of(address) if "://" in address else address
     return _named(str(system or "")[:_HOST_MAX], host[: 2 * _HOST_MAX])  # short: they are kept
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """Return host and port of a URL, without its user and password."""
     authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
     return authority.rpartition("@")[2]
 

@@ -73,7 +73,7 @@ def _lost(name: str, suspects: Sequence[Suspect], settings: Settings) -> Iterato
     names = ("environment", "service", "host", "pod", "instance_id")
     for worker, left in by_worker.items():
         _, service, host, *_ = map(cut, worker)
-        summary = f"a worker of {short(service, 25)} on {short(host, 40)} is gone and left {jobs(len(left))} open"
+        summary = f"a worker of {short(service, 25)} on {short(host, 40)} is lost, with {jobs(len(left))} open"
         told = texts.of_incident(summary, len(left), suspects, settings)
         where = {**dict(zip(names, worker, strict=True)), "incident": name}
         yield _alert(ALERTS[2], "page", where, told, settings, _since(left))

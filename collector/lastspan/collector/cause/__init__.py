@@ -12,10 +12,10 @@ import hashlib
 
 import msgspec
 
-from ..judge import Verdict, inside
+from ..judge import Verdict, inside, is_told_around
 from ..known import Known
 from ..model import SUSPECT, Severity, State
-from ..track import JobRow, Trouble
+from ..track import JobRow
 from . import brief as briefs
 from . import (
     broker,
@@ -34,6 +34,7 @@ from . import (
 )
 from .brief import Brief
 from .case import Case, Cause, Finder, case
+from .case import stable as as_label
 from .words import join
 
 GONE = process.GONE
@@ -81,12 +82,12 @@ class Explanation(Cause, frozen=True):
     def brief(self) -> Brief:
         """The same for a page: without what changes by itself."""
         assert self.of is not None
-        return briefs.brief(msgspec.structs.replace(self.of, stable=True), *self.said(stable=True))
+        return briefs.brief(as_label(self.of), *self.said(stable=True))
 
     def said(self, *, stable: bool = False) -> tuple[str, str]:
         """Return the sentence and the first thing to do."""
         assert self.of is not None
-        of = msgspec.structs.replace(self.of, stable=stable)
+        of = as_label(self.of) if stable else self.of
         return join(self.words(of), _redelivery(self, of)), self.advice(of)
 
 
@@ -141,9 +142,10 @@ def _in_the_way(cause: Explanation) -> Explanation:
     return cause
 
 
-def raise_severity(verdict: Verdict, cause: Cause, trouble: Trouble | None = None) -> Verdict:
+def raise_severity(job: JobRow, verdict: Verdict, cause: Cause) -> Verdict:
     """Return the verdict, a page if the evidence alone proves that something is wrong, and if it was one before."""
-    is_proven = cause.proven and verdict.state is State.STUCK
+    is_proven = cause.proven and verdict.state is State.STUCK and not is_told_around(job)
+    trouble = job.trouble
     was_a_page = trouble is not None and verdict.state in SUSPECT and trouble.severity is Severity.PAGE
     if verdict.severity is Severity.PAGE or not (is_proven or was_a_page):
         return verdict

@@ -15,8 +15,9 @@ from lastspan.semconv.vocabulary import LOCK_WAITS
 from ..blockers import Blocker, blocker
 from ..model import State
 from ..words import one_line
-from . import repeats
+from . import broker, repeats
 from .case import Case
+from .waiting import of_kind
 from .words import place, process, short
 
 WHY: Final = 300
@@ -88,9 +89,11 @@ def _thing(case: Case) -> str:
         return f"lock on {seen.locks}"
     if wait.job_id:
         return f"job {wait.job_id}"
+    if wait.target in broker.DOES:
+        return wait.target if case.is_database or not case.peer else f"{wait.target} at {case.peer}"
     kind = wait.kind or ("lock" if lock.name else "")
     name = lock.name or wait.target or (wait.peer or lock.key if kind in LOCK_WAITS else "")
     if not name or not kind or name in case.last.span.name:
         return ""
-    name, noun = name.removeprefix("pid "), _KINDS.get(kind, kind)
-    return name if name.startswith(noun) else f"{noun} {name}"
+    noun = _KINDS.get(kind, kind)
+    return name if name.startswith(noun) else f"{noun} {of_kind(kind, name)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .case import Case, Cause
 from .words import join, stopped
 
-_DOES = {"broker": "to send a message", "result backend": "to store the result of the job"}
+DOES = {"broker": "to send a message", "result backend": "to store the result of the job"}
 """By what the worker says is waited for: what the job does there."""
 _NETWORK = frozenset({"socket", "connect", "dns"})
 
@@ -13,7 +13,7 @@ _NETWORK = frozenset({"socket", "connect", "dns"})
 def find(case: Case) -> Cause | None:
     """By the call that waits: the protocol below it is the library's own business."""
     what = case.wait.target
-    if what not in _DOES or case.wait.kind not in _NETWORK:
+    if what not in DOES or case.wait.kind not in _NETWORK:
         return None
     name = "db_query" if case.is_database else "socket_wait"
     return Cause(name, 0.9, "broker", join(what, case.peer), _words, _advice)
@@ -24,7 +24,7 @@ def _who(case: Case) -> str:
 
 
 def _words(case: Case) -> str:
-    does = _DOES[case.wait.target or ""]
+    does = DOES[case.wait.target or ""]
     return join(f"The {_who(case)} does not answer: the job waits {does}.", stopped(case, case.stood_ns))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
 
-from lastspan.semconv.peers import template
+from lastspan.semconv.peers import host_of, template
 
 from ..evidence import Evidence, Lock, Wait
 from ..judge import Leaf, Verdict
@@ -16,6 +17,9 @@ from ..track import JobRow
 
 _NO_WAIT, _NO_LOCK = Wait(), Lock()
 _MOVES_NS = 3_000_000_000
+_CHILD_STATE = re.compile(r"(\(pid \d+), \w\)")
+"""As a worker names a child process: `gzip (pid 4711, S)`."""
+_LINE = re.compile(r":\d+$")
 _BUSY_CPU, _BUSY = 0.02, 0.05
 """A thread that uses so much of a core, and with the time that it waits for one so much, computes; others wait."""
 
@@ -113,6 +117,22 @@ class Case(msgspec.Struct, gc=False):
         return self.stood_ns if self.wait.idle_ns is None else self.wait.idle_ns
 
 
+def stable(case: Case) -> Case:
+    """Return the case for labels: what the worker names is named without the part that changes by itself."""
+    wait, evidence = case.wait, case.evidence
+    if wait.target:
+        wait = msgspec.structs.replace(wait, target=lasting(wait.target))
+    if evidence.loop is not None and evidence.loop.code:  # what keeps a loop from running runs itself
+        loop = msgspec.structs.replace(evidence.loop, code=_LINE.sub("", evidence.loop.code))
+        evidence = msgspec.structs.replace(evidence, loop=loop)
+    return msgspec.structs.replace(case, stable=True, wait=wait, evidence=evidence)
+
+
+def lasting(name: str) -> str:
+    """Return the name of a process without the state that it is in."""
+    return _CHILD_STATE.sub(r"\1)", name)
+
+
 def case(job: JobRow, verdict: Verdict, known: Known) -> Case:
     """Return the case of a job."""
     evidence = evidence_of(job, verdict.last)
@@ -151,4 +171,4 @@ def _of_url(call: Call) -> str:
     if address is not None:
         port = call.attribute("network.peer.port")
         return f"{address}:{port}" if port is not None else str(address)
-    return str(call.attribute("url.full") or "").partition("://")[2].partition("/")[0]
+    return host_of(str(call.attribute("url.full") or ""))

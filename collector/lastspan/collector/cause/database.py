@@ -44,7 +44,7 @@ def find(case: Case) -> Cause | None:
     if (listens := _find_idle(case) or _find_blocking(case)) is not None:
         return listens
     target = join(system, case.peer)
-    return Cause("db_query", _sure(case), "db", target, _query_words, _query_advice, is_guess=_may_be_a_lock(case))
+    return Cause("db_query", _sure(case), "db", target, _query_words, _query_advice, is_guess=_may_be_told(case))
 
 
 def _find_idle(case: Case) -> Cause | None:
@@ -106,6 +106,11 @@ def _may_be_a_lock(case: Case) -> bool:
     if case.wait.kind in ("connect", "dns") or (system and system not in _WITH_LOCKS):
         return False
     return case.known.session(case.job, case.last) is None
+
+
+def _may_be_told(case: Case) -> bool:
+    """Whether a probe, or a second look of the worker, may soon say that it waits for a lock."""
+    return _may_be_a_lock(case) and (case.known.is_probed or case.wait.kind is None)
 
 
 def _seen_words(case: Case) -> str:

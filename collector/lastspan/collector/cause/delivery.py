@@ -101,7 +101,7 @@ def outlook(job: JobRow, death: Death, now_ns: int, *, is_sure: bool = True, sta
     without the time that is left.
     """
     type = job.type
-    by_hand = ", enqueue it by hand" if is_sure else "; enqueue it by hand once its process is known to be gone"
+    by_hand = "; enqueue it by hand" + ("" if is_sure else " once its process is known to be gone")
     match fate(terms(type), death):
         case Fate.ACKED_EARLY if death is Death.NONE:
             if type.on_lost == "retry":

@@ -42,7 +42,7 @@ def sentence(case: Case) -> str:
 def called(case: Case) -> str:
     """Name the call that a job's loop repeats; empty: it is in no such loop."""
     repeat = of(case)
-    return "" if repeat is None or _stands(case, repeat) else short(join(repeat.call, _to(repeat)))
+    return "" if repeat is None or _stands(case, repeat) else short(join(_call(case, repeat), _to(repeat)))
 
 
 def _evidence(case: Case) -> Evidence:
@@ -73,7 +73,12 @@ def _words(case: Case) -> str:
 
 def _what(case: Case, repeat: Repeat) -> str:
     where = _place(case)
-    return join("It repeats", short(repeat.call), _to(repeat), f"at {where}" if where else "")
+    return join("It repeats", short(_call(case, repeat)), _to(repeat), f"at {where}" if where else "")
+
+
+def _call(case: Case, repeat: Repeat) -> str:
+    """Name the call; in a label without the ids and tokens that a path may have."""
+    return template(repeat.call) if case.stable else repeat.call
 
 
 def _to(repeat: Repeat) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lastspan.semconv.peers import template
+
 from ..blockers import blocker
-from .case import Case, Cause
+from .case import Case, Cause, lasting
 from .words import holder, join, live, place, short, stopped, took
 
 
@@ -42,6 +44,8 @@ _KINDS = {
 
 _WORKS = frozenset({"thread", "task", "future"})
 """Waits for somebody's work in the same process."""
+_OWN = _WORKS | {"process", "pipe"}
+"""Waits for what a job may have started for itself: `Task-9`, `gzip (pid 4711, S)`."""
 
 
 def find(case: Case) -> Cause | None:
@@ -51,15 +55,26 @@ def find(case: Case) -> Cause | None:
         return None
     named = case.wait.target if case.wait.kind in _WORKS else case.lock.name or case.wait.target
     target = named or case.wait.peer or place(case) or case.wait.call or ""
+    if (
+        case.wait.kind in _OWN and (kin := template(lasting(target))) != target
+    ):  # each has its own: the code is what they share
+        target = join(kin, place(case))
     target = join(case.job.type.service, target)
     return Cause("waiting", 0.85, f"waiting_{case.wait.kind}", target, _words, _advice)
+
+
+def of_kind(kind: str, name: str) -> str:
+    """Write a name behind the word for its kind: `(the process) 4711`, `(the pipe) of process 4711`."""
+    if kind == "pipe":
+        return f"of {name.replace('pid ', 'process ', 1)}" if name.startswith("pid ") else name and f"of {name}"
+    return name.removeprefix("pid ").removeprefix(f"{kind} ")
 
 
 def _words(case: Case) -> str:
     wait, lock = case.wait, case.lock
     name = (lock.holder_thread if wait.kind in _WORKS else lock.name) or wait.target or lock.name or wait.peer or ""
     noun = wait.kind or ""
-    what = _KINDS[noun].what.replace("{}", short(name.removeprefix("pid ").removeprefix(f"{noun} ")))
+    what = _KINDS[noun].what.replace("{}", short(of_kind(noun, name)))
     call = live(case, wait.call or "")
     bound = "and has no timeout" if wait.unbounded and noun != "sleep" else ""
     fact = f"{join('It', *what.split(), call and f'({call})', bound)}."

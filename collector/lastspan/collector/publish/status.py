@@ -96,8 +96,6 @@ def _without_jobs(pipeline: Pipeline) -> list[Speaks]:
     known = {(row.resource.service, row.resource.environment) for row in tracker.processes.rows.values()}
     types = (series.type for series in tracker.counts.series.values())
     known |= {(type.service, type.environment) for type in types if type is not None}
-    return [
-        Speaks(one.service, one.environment, sorted(one.frameworks), one.consumes)
-        for one in pipeline.speakers
-        if (one.service, one.environment) not in known
-    ]
+    found = [one for one in pipeline.speakers if (one.service, one.environment) not in known]
+    found.sort(key=lambda one: not (one.frameworks or one.consumes))  # if not all are told, these are
+    return [Speaks(one.service, one.environment, sorted(one.frameworks), one.consumes) for one in found[:_SERVICES]]

@@ -41,7 +41,10 @@ class Accepted:
         row = self._spans.add(opened, process, now_ns)
         job = self._jobs.make(row, opened, now_ns)
         job.parent = parent
-        parent.accepted = [*(old for old in parent.accepted if old.open), row]
+        parent.accepted.append(row)
+        count = len(parent.accepted)
+        if count & (count - 1) == 0:  # when it has doubled: no complete list may come to tidy up
+            parent.accepted = [old for old in parent.accepted if old.open]
         return True
 
     def close_absent(self, parent: ProcessRow, sequence: int, span_ids: bytes, now_ns: int) -> None:

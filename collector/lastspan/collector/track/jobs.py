@@ -185,6 +185,8 @@ class Jobs:
         inner.outer = None
         if killed and inner.span.process is span.process:
             self.end(inner, end, now_ns, killed=True)
+        else:  # it may have been left to the one around it to page
+            self.touch(inner)
 
     def show(self, job: JobRow) -> None:
         """Show a job that has ended."""

@@ -22,6 +22,7 @@ from ..model import (
     Origin,
     Overslept,
     Resource,
+    Severity,
     Signal,
     SpanOpen,
     State,
@@ -50,6 +51,8 @@ class Settled(msgspec.Struct, frozen=True):
     """It counts as one more that became stuck."""
     outer: bytes | None = None
     stood: tuple[str, ...] = ()
+    incident_pages: bool = False
+    """Its incident is a page, if only by a job that is gone."""
 
 
 class Silent(msgspec.Struct, frozen=True):
@@ -193,7 +196,7 @@ def save(tracker: Tracker, clock: Callable[[], int]) -> Iterator[tuple[int, list
         yield now_ns, [_said(row, now_ns) for row in found if row is not None and row.sequence != UNSEEN]
     for keys in _chunks(tracker.jobs):
         now_ns, jobs = clock(), (tracker.jobs.get(key) for key in keys)
-        yield now_ns, [settled(job, now_ns) for job in jobs if job is not None and _is_settled(job)]
+        yield now_ns, [_settled(tracker, job, now_ns) for job in jobs if job is not None and _is_settled(job)]
     for ids in _chunks(tracker.processes.rows):
         now_ns, processes = clock(), (tracker.processes.rows.get(id) for id in ids)
         yield now_ns, [_process(row, now_ns) for row in processes if row is not None]
@@ -211,6 +214,12 @@ def settled(job: JobRow, now_ns: int, *, counted: bool = False) -> Settled:
     if trouble is not None:
         trouble = _aged(trouble, now_ns)
     return Settled(job.span.key, job.state, trouble, counted, None if outer is None else outer.span.key, job.stood)
+
+
+def _settled(tracker: Tracker, job: JobRow, now_ns: int) -> Settled:
+    incident = None if job.trouble is None else tracker.counts.incidents.get(job.trouble.incident)
+    is_page = incident is not None and incident.severity is Severity.PAGE
+    return msgspec.structs.replace(settled(job, now_ns), incident_pages=is_page)
 
 
 def _aged(trouble: Trouble, now_ns: int) -> Trouble:
@@ -413,6 +422,9 @@ def _settle(tracker: Tracker, saved: Settled, now_ns: int) -> None:
         trouble = _aged(trouble, now_ns)
     job.stood = tuple(saved.stood)
     tracker.settle(job, saved.state, trouble)
+    incident = None if trouble is None else tracker.counts.incidents.get(trouble.incident)
+    if incident is not None and saved.incident_pages:
+        incident.severity = Severity.PAGE
     if saved.counted and trouble is not None:
         tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
     outer = None if saved.outer is None else tracker.jobs.get(saved.outer)
