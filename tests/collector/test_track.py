@@ -236,6 +236,70 @@ def test_a_child_and_its_parent_speak_of_one_end(held: Held, parent_first: bool)
     assert held.job("id-1").outcome == "revoked"
 
 
+def ends(held: Held) -> dict[str, float]:
+    """What is counted as ended, by outcome."""
+    found = {}
+    for line in held.metrics().splitlines():
+        if line.startswith("lastspan_jobs_ended_total{"):
+            found[line.split('outcome="')[1].split('"')[0]] = float(line.split()[-1])
+    return found
+
+
+def test_each_end_is_counted_once_under_the_word_that_is_shown(held: Held) -> None:
+    """The parent's word counts where the child counts nothing: also of a job of which it was known that it ended."""
+    parent, child = Process(id="00000000000000a0", pid=10), Process(pid=11)
+    held.tell(child, *(child.job(number) for number in (1, 2, 3, 4)))
+    held.tell(child, child.closed(4, "ok"), child.durations("ok", 1))  # it was quicker than its parent's word
+    held.tell(child, child.state(1, 3))  # job 2 is absent
+    held.spans(finished(3))
+    for _ in range(2):  # told twice
+        held.tell(parent, *(parent.job_ended(number, "revoked", pid=11) for number in (1, 2, 3, 4)))
+    assert [held.job(f"id-{number}").outcome for number in (1, 2, 3, 4)] == ["revoked"] * 4
+    assert ends(held) == {"ok": 1, "revoked": 3}
+
+
+def test_a_job_whose_process_is_being_ended_is_not_judged_by_its_span(held: Held) -> None:
+    """A span that ends as its stack unwinds may look like any other; the parent's word, or silence, is the first."""
+    parent, child = Process(id="00000000000000a0", pid=10), Process(pid=11)
+    held.tell(child, child.job(1), child.job(2))
+    held.tell(child, child.state(1, 2, status="stopping"))
+    held.spans(finished(1, 2))
+    assert held.states() == {"running": 2}
+    held.tell(parent, parent.job_ended(1, "revoked", pid=11))
+    assert held.job("id-1").outcome == "revoked"
+    held.wait(60)
+    assert held.job("id-2").outcome == "shutdown"
+    assert ends(held) == {"revoked": 1, "shutdown": 1}
+
+
+@pytest.mark.parametrize(("status", "outcome"), [("running", "killed"), ("stopping", "shutdown")])
+def test_the_silence_of_a_child_that_was_being_ended(held: Held, status: str, outcome: str) -> None:
+    """Its parent says nothing of it for long, though it may still see a process that hangs in its last moments."""
+    parent, child = Process(id="00000000000000a0", pid=10), Process(pid=11, parent_pid=10)
+    held.tell(child, child.job(1), child.state(1, status="stopping"))
+    for _ in range(4):
+        held.tell(parent, parent.state(status=status, process_child_pids=[11], process_child_states=["S"]))
+        held.wait(14)
+    assert held.job("id-1").outcome == outcome
+    assert ends(held) == {outcome: 1}
+
+
+def test_a_parent_that_has_stopped_leaves_no_job_that_was_being_ended(held: Held) -> None:
+    """A cold shutdown ends the children in the middle of their jobs, and then nobody is left to tell: it was that."""
+    parent = Process(id="00000000000000a0", pid=10)
+    ended, running, other = (
+        Process(id="00000000000000a1", pid=11, parent_pid=10),
+        Process(id="00000000000000a2", pid=12, parent_pid=10),
+        Process(id="00000000000000a3", pid=13, parent_pid=99),
+    )
+    held.tell(ended, ended.job(1), ended.state(1, status="stopping"))
+    held.tell(running, running.job(2), running.state(2))
+    held.tell(other, other.job(3), other.state(3, status="stopping"))
+    held.tell(parent, parent.state(status="stopped"))
+    assert [held.job(f"id-{number}").outcome for number in (1, 2, 3)] == ["shutdown", None, None]
+    assert ends(held) == {"shutdown": 1}
+
+
 # --- limits -------------------------------------------------------------------------------------------------------
 
 

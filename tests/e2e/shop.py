@@ -27,6 +27,21 @@ class Shop:
         self._app.control.revoke(job_id, terminate=True)
 
 
+def wait_for_end(collector: Collector, job_id: str, *, seconds: float = 30) -> str:
+    """Return the first outcome that the collector shows; no later one is to differ."""
+    return str(wait_for_job(collector, job_id, lambda job: bool(job["state"] == "ended"), seconds=seconds)["outcome"])
+
+
+def ends(collector: Collector) -> dict[str, int]:
+    """Return how many jobs are counted as ended, by outcome."""
+    found: dict[str, int] = {}
+    for line in collector.metrics().splitlines():
+        if line.startswith("lastspan_jobs_ended_total{"):
+            outcome = line.split('outcome="')[1].split('"')[0]
+            found[outcome] = found.get(outcome, 0) + round(float(line.split()[-1]))
+    return found
+
+
 def wait_for_job(
     collector: Collector, job_id: str, fits: Callable[[Job], bool] = lambda job: True, *, seconds: float = 30
 ) -> Job:

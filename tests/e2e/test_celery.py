@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
-from tests.e2e.shop import Job, Shop, wait_for_job
+from tests.e2e.shop import Job, Shop, ends, wait_for_end, wait_for_job
 
 from lastspan.examples.running import Collector, Running, end
 
@@ -143,6 +144,16 @@ def test_a_worker_that_shuts_down_is_never_lost(running: Running, collector: Col
     raise AssertionError(f"never ended: {job}")
 
 
+def test_a_cold_shutdown_ends_its_jobs(running: Running, collector: Collector, shop: Shop) -> None:
+    """SIGQUIT kills the children in the middle of their jobs: that was the shutdown, and nothing else is ever said."""
+    worker = running.celery(collector.otlp, concurrency=2)
+    job_id = shop.enqueue("send_newsletter")
+    wait_for_job(collector, job_id)
+    os.kill(worker.pid, signal.SIGQUIT)
+    assert wait_for_end(collector, job_id) == "shutdown"
+    assert ends(collector) == {"shutdown": 1}
+
+
 def test_a_new_collector_learns_what_is_open(running: Running, rules: str, shop: Shop) -> None:
     """The collector dies and another takes its address: within a refresh it knows the stuck job again."""
     first = running.collector("--config", rules)
@@ -158,7 +169,7 @@ def test_a_new_collector_learns_what_is_open(running: Running, rules: str, shop:
 def test_every_end_has_its_outcome(running: Running, collector: Collector, shop: Shop, pool: str) -> None:
     """How a job ended is what the framework says, not what its span's status says."""
     running.celery(collector.otlp, pool=pool)
-    ends: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
+    ways: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
         ("resize_image", (2.0,), {}, "ok"),
         ("fail_later", (2.0,), {}, "error"),
         ("retry_later", (2.0,), {}, "retry"),
@@ -166,19 +177,24 @@ def test_every_end_has_its_outcome(running: Running, collector: Collector, shop:
         ("sync_orders", (), {"time_limit": 2}, "timeout"),
     ]
     if pool == "prefork":  # gevent has no soft limit
-        ends += [
+        ways += [
             ("sync_orders", (), {"soft_time_limit": 2}, "timeout"),
             # A job that swallows the soft limit is killed by the hard one.
             ("ignore_limits", (), {"time_limit": 3, "soft_time_limit": 2}, "timeout"),
         ]
-    jobs = [(shop.enqueue(task, *arguments, **options), wanted) for task, arguments, options, wanted in ends]
+    jobs = [(shop.enqueue(task, *arguments, **options), wanted) for task, arguments, options, wanted in ways]
     revoked = shop.enqueue("sync_orders")
     wait_for_job(collector, revoked)
     shop.revoke(revoked)  # which kills the process, or the greenlet: that is how, not why
-    for job_id, wanted in [*jobs, (revoked, "revoked")]:
-        # A child that is killed may say so first, and knows no more: its parent knows why, and has the last word.
-        job = wait_for_job(collector, job_id, lambda job: job["outcome"] not in {None, "", "killed"})
-        assert job["outcome"] == wanted, job
+    jobs.append((revoked, "revoked"))
+    if pool == "prefork":  # a signal from outside; SIGKILL has a test of its own
+        killed = shop.enqueue("sync_orders")
+        os.kill(wait_for_job(collector, killed)["pid"], signal.SIGTERM)
+        jobs.append((killed, "killed"))
+    assert [wait_for_end(collector, job_id) for job_id, _ in jobs] == [wanted for _, wanted in jobs]
+    time.sleep(2)  # a child that is killed says its last words for a second, and reports each second
+    assert [wait_for_end(collector, job_id) for job_id, _ in jobs] == [wanted for _, wanted in jobs]
+    assert ends(collector) == Counter(wanted for _, wanted in jobs)
 
 
 def test_without_the_official_instrumentation_the_job_span_is_ours(

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
 
 import pytest
-from tests.e2e.shop import Job, Shop, wait_for_job
+from tests.e2e.shop import Job, Shop, ends, wait_for_job
 
 from lastspan.examples.running import Running
 
@@ -65,5 +66,7 @@ def test_deaths(running: Running, rules: str, shop: Shop, environment: Path) -> 
     assert wait_for_job(collector, limited, is_ended)["outcome"] == "timeout"
     wait_for_job(collector, revoked)
     shop.revoke(revoked)
-    wait_for_job(collector, revoked, lambda job: bool(job["outcome"] == "revoked"))  # its parent has the last word
-    assert len(collector.jobs()) == 3
+    assert wait_for_job(collector, revoked, is_ended)["outcome"] == "revoked"
+    time.sleep(2)
+    assert sorted(job["outcome"] for job in collector.jobs()) == ["killed", "revoked", "timeout"]
+    assert ends(collector) == {"killed": 1, "revoked": 1, "timeout": 1}

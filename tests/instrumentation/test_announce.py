@@ -308,6 +308,21 @@ def test_the_end_of_what_was_announced(status: Status | None, outcome: str | Non
         assert of(made.watch(100), CLOSED) == []
 
 
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_a_job_whose_process_is_ended_under_way_is_left_to_its_parent(is_announced: bool) -> None:
+    """Its span ends as its stack unwinds, but why, only the parent knows: no end is told or counted here."""
+    with worker() as made:
+        job = made.job()
+        made.watch(3 if is_announced else 0)
+        made.spans.left.add(span_id(job))
+        made.end(job)
+        made.announcer.say("stopping")
+        said = made.watch(100)
+        assert of(said, CLOSED) == []
+        assert [ids(state) for state in of(said, STATE)][-1] == ({span_id(job)} if is_announced else set())
+        assert counts(made.said) == {("nightly", None, None): 1}
+
+
 def test_a_death_told_by_the_parent() -> None:
     """`lastspan.job.ended`: one attempt, in the framework's words, kept until it is sent."""
     with worker() as made:

@@ -175,6 +175,17 @@ def test_no_goodbye_in_the_middle_of_a_job(sink: Sink) -> None:
     assert {r["lastspan.process.status"] for r in sink.of("lastspan.process.state")} == {"running"}
 
 
+def test_no_goodbye_of_a_process_that_is_ended_under_way(sink: Sink) -> None:
+    """Its span ends as the stack unwinds, but the job's end is its parent's to tell: open, in a process that stops."""
+    with program("hard_exits", "left to its parent", sink=sink) as running:
+        job = sink.wait_for_event("lastspan.span.open", job_name="nightly")
+        running.finish()
+    assert sink.of("lastspan.span.closed") == []
+    assert {r.get("lastspan.outcome") for r in sink.of("lastspan.process.durations")} == {None}
+    last = sink.of("lastspan.process.state")[-1]
+    assert (last["lastspan.process.status"], last.body.hex()) == ("stopping", job.span_id)
+
+
 @pytest.mark.parametrize("how", ["nobody listens", "black hole", "503"])
 def test_a_dead_collector_does_not_hold_up_the_exit(how: str, sink: Sink) -> None:
     """At most half a second by design; the bound here only tells that from an exporter's ten."""

@@ -156,6 +156,11 @@ class Agent:
         if self._watcher is not None:
             self._watcher.wake()
 
+    def leave(self, run: Run) -> None:
+        """The process is being ended in the middle of a job, which stays open: the parent tells of its end."""
+        self.spans.left.add(run.span_id)
+        self.say_stopping()
+
     def say_stopping(self) -> None:
         """The process was asked to stop and still runs jobs: its silence, later, is no loss."""
         self._announcer.say("stopping")
@@ -169,6 +174,8 @@ class Agent:
         until = time.monotonic() + GOODBYE
         if self._watcher is None:
             self._starting.enter()  # for good: whoever comes now comes too late
+        elif self.spans.left:  # it has not stopped in good order; its silence decides, where its parent tells nothing
+            self._watcher.flush(GOODBYE, is_over=True)
         else:
             self._watcher.goodbye(GOODBYE)
         log.finish(max(until - time.monotonic(), 0.0))

@@ -196,6 +196,10 @@ class Announcer:
             outcome = "error" if is_error else "ok"
             if run is None or span_id in waits:
                 pass
+            elif span_id in self._spans.left:  # its parent tells the end, and it is counted by that
+                if span_id not in self._seen:
+                    self.durations.start(_key(run, None, None))
+                continue
             elif run.span_id == span_id:
                 outcome = run.outcome or outcome
                 self._count_job(run, seconds, outcome, is_met=span_id in self._seen)
@@ -315,7 +319,7 @@ class Announcer:
             if entry[0]() is None:
                 self._spans.open.pop(span_id, None)
                 self._spans.runs.pop(span_id, None)
-        gone = {span_id for span_id in self._seen if span_id not in self._spans.open}
+        gone = {span_id for span_id in self._seen if span_id not in self._spans.open} - self._spans.left
         for span_id in gone & self._gone:  # gone before this look began: its row, if there is one, was read
             self._announced.discard(span_id)  # its absence from the next state record closes it
             self._drop(span_id)

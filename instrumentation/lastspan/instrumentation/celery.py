@@ -36,6 +36,8 @@ _log = log.Log(__name__)
 
 SYSTEM: Final = "celery"
 _OUTCOMES: Final = {states.SUCCESS: "ok", states.RETRY: "retry", states.REVOKED: "revoked", states.IGNORED: "ok"}
+_SIGNALS: Final = 64
+"""As many as there are."""
 _ENFORCES_HARD_LIMIT: Final = ("prefork", "gevent", "eventlet")
 _VERSION: Final = tuple(int(part) for part in celery.__version__.split(".")[:2])
 _VISIBILITY_TIMEOUT: Final = {"redis": 3600.0, "rediss": 3600.0, "sentinel": 3600.0, "sqs": 1800.0}
@@ -134,7 +136,10 @@ def _on_postrun(task_id: str = "", task: Any = None, state: str | None = None, r
     if agent is None or run is None:
         return
     agent.spans.release()  # the official instrumentation opened no span after all
-    if run.outcome is None:
+    if state is None and _is_ended_by_signal():
+        agent.leave(run)
+        run.outcome = "killed"  # for the span alone
+    elif run.outcome is None:
         run.outcome = _interrupted(task_id) if state is None else _outcome(state, retval)
     if own is not None:
         if run.outcome in {"error", "timeout", "killed"}:
@@ -307,6 +312,17 @@ def _interrupted(task_id: str) -> str:
     # Revoked ones are known where they are revoked: in this process, unless it is a child of a prefork pool.
     revoked = getattr(sys.modules.get("celery.worker.state"), "revoked", ())
     return "revoked" if task_id in revoked else "killed"
+
+
+def _is_ended_by_signal() -> bool:
+    """Say whether a signal ends this child of a prefork pool in the middle of its job: revoked, late, shut down …
+
+    Celery's children raise SystemExit then, with the signal in its code (billiard/common.py, `_shutdown_cleanup`), and
+    end by it for sure. The parent sent the signal, or sees the child go: it knows why, and tells (family.py).
+    """
+    error = sys.exc_info()[1]
+    code = error.code if isinstance(error, SystemExit) else None
+    return _pool == "prefork" and os.getpid() != _parent_pid and type(code) is int and -256 < code <= -256 + _SIGNALS
 
 
 def _outcome(state: str, retval: Any) -> str:

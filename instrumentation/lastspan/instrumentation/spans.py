@@ -93,6 +93,8 @@ class OpenSpans(SpanProcessor):
         """By thread: the run whose span is about to start there."""
         self.runs: dict[int, Run] = {}
         """Open runs by the span id of their span."""
+        self.left: set[int] = set()
+        """Jobs whose process is being ended under way: they stay open here, for its parent knows why and tells."""
         self.announced: Container[int] = frozenset()
         """Owned by the watcher."""
         self.wake: Callable[[], None] = _nothing
@@ -237,6 +239,7 @@ class OpenSpans(SpanProcessor):
         self.ended = deque()
         self.claims = {}
         self.runs = {}
+        self.left = set()
         self.dropped = 0
         self.examples = {}
         self.want_examples(frozenset())

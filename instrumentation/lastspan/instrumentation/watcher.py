@@ -73,13 +73,13 @@ class Watcher:
         The thread ends with it.
         """
         self._announcer.say("stopped")
-        return self._flush(seconds, is_over=True)
+        return self.flush(seconds, is_over=True)
 
-    def flush(self, seconds: float) -> bool:
-        """Wait until all that is known is said, at most *seconds*; not at all if nobody listens."""
-        return self._flush(seconds, is_over=False)
+    def flush(self, seconds: float, *, is_over: bool = False) -> bool:
+        """Wait until all that is known is said, at most *seconds*; not at all if nobody listens.
 
-    def _flush(self, seconds: float, *, is_over: bool) -> bool:
+        *is_over*: the thread ends with it, so that the process is silent from then on.
+        """
         exporter, done = self._exporter, Signal()
         listens = not self._has_ended and (exporter is None or exporter.is_open(time.monotonic()))
         if listens:

@@ -5,6 +5,7 @@ import os
 import sys
 
 from lastspan.instrumentation import job
+from lastspan.instrumentation.agent import agent
 
 
 @job("nightly")
@@ -26,6 +27,13 @@ elif "in the middle" in sys.argv:
     with job("nightly"):
         os.read(0, 1)
         os._exit(0)
+elif "left to its parent" in sys.argv:
+    worker = agent()
+    assert worker is not None
+    with job("nightly"):
+        os.read(0, 1)
+        worker.leave(*worker.spans.runs.values())
+    os._exit(0)
 else:
     nightly()
     os._exit(0)

@@ -96,6 +96,15 @@ class Processes:
         found = [row for row in found if row.status is not Status.STOPPED]
         return max(found, key=lambda row: row.heard_ns, default=None)
 
+    def left_behind(self, parent: ProcessRow) -> list[ProcessRow]:
+        """Return the children of a parent that has stopped which were being ended themselves: nobody else tells."""
+        return [row for row in self._family(parent) if row.status is Status.STOPPING and _is_parent(parent, row)]
+
+    def is_ended_alone(self, row: ProcessRow) -> bool:
+        """Whether a process is being ended while its parent runs on: somebody killed it, nothing is shut down."""
+        parents = [other for other in self._family(row) if _is_parent(other, row)]
+        return any(other.status is Status.RUNNING and other.silence is Silence.NONE for other in parents)
+
     def expect(self, parent: ProcessRow, pid: int, since_ns: int, now_ns: int) -> ProcessRow | None:
         """Return a row for a child that has not spoken since *since_ns*, nor ever; None: there are too many."""
         id = f"{parent.id}/{pid}"

@@ -106,7 +106,7 @@ class Tracker:
         self._jobs.correct(told.key, told.outcome)
 
     def _span_finished(self, told: SpanFinished, now_ns: int) -> None:
-        if self.wants(told):
+        if self.wants(told) and not self._is_left(told.key):
             self._bury(told.key, End(told.outcome, "", now_ns, is_inferred=True), now_ns)
 
     def wants(self, told: SpanFinished) -> bool:
@@ -125,7 +125,8 @@ class Tracker:
             process.state_sequence = sequence
             self.processes.told(process, told, now_ns)
             if told.status is Status.STOPPED:
-                self.end_process(process, "shutdown", now_ns)
+                for one in (process, *self.processes.left_behind(process)):
+                    self.end_process(one, "shutdown", now_ns)
         return None
 
     def _durations(self, told: Durations, now_ns: int) -> str | None:
@@ -158,7 +159,9 @@ class Tracker:
                 self._jobs.show_unknown(told, end, now_ns)
         elif job.end is None:
             self._jobs.end(job, end, now_ns, killed=True)
-        else:  # the child said that it ended; its parent knows how
+        else:  # the child said that it ended, which it has counted, or it is known from absence; its parent knows how
+            if job.end.is_inferred:
+                self.counts.ended(job, end.outcome)
             job.end = msgspec.structs.replace(end, at_ns=job.end.at_ns)
 
     # --- spans --------------------------------------------------------------------------------------------------
@@ -295,7 +298,7 @@ class Tracker:
         """Draw the consequences of a process's silence; return the outcome if its jobs ended by it."""
         outcome = None
         if process.silence is Silence.SHUTDOWN:
-            outcome = "shutdown"
+            outcome = "killed" if self.processes.is_ended_alone(process) else "shutdown"
         elif process.silence is Silence.LOST and self._is_given_up(process, now_ns):
             outcome = "lost"
         if outcome is not None:
@@ -324,6 +327,13 @@ class Tracker:
     def others(self, job: JobRow) -> list[JobRow]:
         """Return the other attempts of a job, open or ended lately."""
         return self._jobs.index.others(job)
+
+    def _is_left(self, key: bytes) -> bool:
+        """Whether it is a job of a process that is being ended: how the job ends, its span does not know."""
+        row = self.spans.get(key)
+        if row is None or row.job is None or row.job.span is not row or row.process is None:
+            return False
+        return row.process.status is Status.STOPPING
 
     def _is_over(self, told: SpanOpen, process: ProcessRow | None) -> bool:
         """Whether its job was killed, or a parent said that this attempt has ended, in this process."""
