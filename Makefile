@@ -26,8 +26,9 @@ check: install ## format, lint, types, generated files
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: install servers ## the tests (ARGS="-k name" to choose)
-	$(BIN)/python -m pytest $(ARGS)
+# Two at a time: many only wait. A worker that has none left takes over half of another's.
+test: install servers ## the tests (ARGS="-k name" to choose, ARGS="-n 0" one at a time)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 demo: install ## a real Celery worker with jobs that hang; --once prints the table and ends
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lastspan demo $(ARGS)

@@ -32,6 +32,8 @@ import redis
 import requests
 from typing_extensions import Self
 
+from lastspan.examples.running import reserve_port
+
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 _FOLDERS: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin")
@@ -66,7 +68,8 @@ class Server(ABC):
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self._held: list[socket.socket] = []
+        self.port = self._reserved()
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix=f"lastspan-{self.name}-"))
         try:
@@ -74,7 +77,7 @@ class Server(ABC):
                 shutil.chown(self.folder, "nobody", "nogroup")
             self._prepare()
         except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.close()
             raise
 
     @property
@@ -155,6 +158,8 @@ class Server(ABC):
     def close(self) -> None:
         """End it and remove everything."""
         self.stop()
+        for held in self._held:
+            held.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -177,6 +182,12 @@ class Server(ABC):
         if not self.log_path.exists():
             return ""
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+    def _reserved(self) -> int:
+        """Return a free port of this server's own until it is closed: also while it is stopped."""
+        self._held.append(reserve_port())
+        port: int = self._held[-1].getsockname()[1]
+        return port
 
     def _wait(self) -> None:
         assert self._process is not None
@@ -360,8 +371,8 @@ class RabbitMQ(Server):
 
     def __init__(self, *, consumer_timeout: float | None = None) -> None:
         self._consumer_timeout = consumer_timeout
-        self._epmd_port, self._node_port = _free_port(), _free_port()
         super().__init__()
+        self._epmd_port, self._node_port = self._reserved(), self._reserved()
 
     def dsn_of(self, user: str, password: str) -> str:
         """Return how *user* connects."""
@@ -633,10 +644,3 @@ def _unprivileged(command: Sequence[str]) -> list[str]:
 def _environ() -> dict[str, str]:
     """The least: settings of the person's own clients (PGHOST, PGOPTIONS, …) are not for these servers."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

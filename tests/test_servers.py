@@ -50,6 +50,8 @@ def test_a_server_keeps_its_data_and_its_address_when_it_is_restarted(postgres: 
         server.stop()
         with pytest.raises(psycopg.OperationalError):
             server.execute("select 1")
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):  # nobody took it meanwhile
+            other.bind((server.host, server.port))
         server.start()
         assert server.address == address != postgres.address
         assert server.execute("select n from kept") == [(7,)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import socket
 import threading
 import time
 from pathlib import Path
@@ -13,6 +12,8 @@ import requests
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from tests.collector.records import Process, job_key
 from tests.collector.served import Served
+
+from lastspan.examples.running import reserve_port
 
 _LAST_SECOND = 1.0
 _WORKERS = 4
@@ -96,7 +97,8 @@ class Ordeal:
         self._folder = folder
         self._chance = random.Random(seed)
         self._workers = [Worker(number, seed) for number in range(1, _WORKERS + 1)]
-        self._port = _free_port()
+        self._held = reserve_port()
+        self._port = self._held.getsockname()[1]
         self._served = self._serve()
 
     def run(self, kills: int) -> None:
@@ -113,6 +115,7 @@ class Ordeal:
     def end(self) -> None:
         """Leave nothing behind."""
         self._served.stop(signal.SIGKILL)
+        self._held.close()
 
     def _load_and_kill(self, after_s: float) -> float:
         stop = threading.Event()
@@ -170,9 +173,3 @@ def _session() -> requests.Session:
     http = requests.Session()
     http.trust_env = False
     return http
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

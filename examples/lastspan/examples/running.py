@@ -28,6 +28,18 @@ class StartError(Exception):
     """A process did not start; the message says which, and ends with what it printed."""
 
 
+def reserve_port() -> socket.socket:
+    """Return a socket that holds a free port of loopback for a server that is about to start there.
+
+    While it is open, the kernel gives the port to nobody who asks for any. It does not listen, so a server that sets
+    SO_REUSEADDR, as servers do, may.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
 class SilentServer:
     """Accepts connections and never answers: the peer of every call without a timeout."""
 
@@ -57,6 +69,7 @@ class Running:
         self.folder = Path(tempfile.mkdtemp(prefix="lastspan-"))
         self._processes: list[subprocess.Popen[bytes]] = []
         self._servers: list[SilentServer] = []
+        self._held: list[socket.socket] = []
         self.silent = self._silent_server()
 
     def __enter__(self) -> Running:
@@ -67,6 +80,8 @@ class Running:
             end(process, signal.SIGKILL)
         for server in self._servers:
             server.close()
+        for held in self._held:
+            held.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def collector(self, *arguments: str, grpc: str = "off", http: str = "127.0.0.1:0") -> Collector:
@@ -119,6 +134,11 @@ class Running:
                 raise StartError(f"{name} does not start:\n{_read(log)[-2000:]}")
             time.sleep(0.05)
         return process
+
+    def address(self) -> str:
+        """Return a free HOST:PORT for a server, kept for it until the end."""
+        self._held.append(reserve_port())
+        return f"127.0.0.1:{self._held[-1].getsockname()[1]}"
 
     def worker_environ(self, collector_url: str) -> dict[str, str]:
         """Return the environment of a worker that reports quickly, to people who wait."""

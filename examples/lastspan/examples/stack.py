@@ -13,7 +13,6 @@ import os
 import queue
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -76,7 +75,7 @@ class Stack:
         return folder
 
     def _alertmanager(self, path: str, rules: Path) -> str:
-        address = _free_address()
+        address = self._running.address()
         command = [
             path,
             f"--config.file={rules}/alertmanager.yml",
@@ -88,7 +87,7 @@ class Stack:
         return address
 
     def _prometheus(self, path: str, rules: Path, alertmanager: str) -> None:
-        folder, address = self._running.folder / "prometheus", _free_address()
+        folder, address = self._running.folder / "prometheus", self._running.address()
         scraped = self._demo.collector.addresses["web"]
         settings(folder, rules, {"lastspan": [scraped], "alertmanager": [alertmanager], "workers": []})
         command = [path, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
@@ -156,12 +155,6 @@ def _executable(*names: str) -> str:
         if (found := shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))) is not None:
             return found
     raise StartError(f"{names[0]} is not installed (Debian: apt-get install -y prometheus prometheus-alertmanager)")
-
-
-def _free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 if __name__ == "__main__":
