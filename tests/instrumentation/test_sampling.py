@@ -102,7 +102,7 @@ def test_an_odd_job_takes_no_others_evidence_along() -> None:
     with worker() as made, ThreadPoolExecutor(1, thread_name_prefix="holder") as pool:
         odd = span_id(made.job("odd"))
         entry = made.spans.open[odd]
-        made.spans.open[odd] = (entry[0], [], *entry[2:])  # type: ignore[assignment, arg-type]
+        made.spans.open[odd] = (entry[0], [], *entry[2:])  # type: ignore[assignment]
         made.job()
         holding = pool.submit(hold)
         assert taken.wait(20)
