@@ -307,6 +307,6 @@ def _can_read(spans: OpenSpans) -> bool:
     is_known = run.span_id in spans.open and len(spans.open) == 2
     call.end()
     span.end()
-    is_known = is_known and not spans.open and [row[6:] for row in spans.ended] == [(None, "self-check"), ()]
+    is_known = is_known and not spans.open and [row[6:] for row in spans.ended] == [(None, "self-check"), (None, None)]
     spans.clear()
     return is_known

@@ -190,7 +190,7 @@ class Announcer:
         ended = self._spans.ended
         sketches: dict[tuple[Run, str, str, bool], Sketch | None] = {}  # what rows of one name share: found once a look
         for row in range(len(ended)):
-            span_id, name, start_ns, end_ns, status, run, *call = ended.popleft()
+            span_id, name, start_ns, end_ns, status, run, system, host = ended.popleft()
             seconds = max(end_ns - start_ns, 0) / 1e9
             is_error = status.status_code is StatusCode.ERROR
             outcome = "error" if is_error else "ok"
@@ -204,7 +204,7 @@ class Announcer:
                 outcome = run.outcome or outcome
                 self._count_job(run, seconds, outcome, is_met=span_id in self._seen)
             else:
-                called = named(*call) if call else ""
+                called = named(system, host)
                 kind = (run, name, called, is_error)
                 if kind not in sketches:
                     sketches[kind] = self._sketch_of(run, name, called, outcome, now)
