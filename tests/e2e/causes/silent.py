@@ -22,13 +22,13 @@ class Listener:
     def __init__(self, serve: Callable[[socket.socket], None]) -> None:
         self._serve = serve
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self._taken: list[socket.socket] = []
+        self._taken: set[socket.socket] = set()
         self.address = _address(self._socket)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         """Hang up."""
-        for connection in (self._socket, *self._taken):
+        for connection in (self._socket, *list(self._taken)):
             connection.close()
 
     def _accept(self) -> None:
@@ -37,12 +37,13 @@ class Listener:
                 connection = self._socket.accept()[0]
             except OSError:  # closed
                 return
-            self._taken.append(connection)
+            self._taken.add(connection)
             threading.Thread(target=self._safely, args=(connection,), daemon=True).start()
 
     def _safely(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # its caller is gone, or we are
+        with connection, contextlib.suppress(OSError):  # its caller is gone, or we are
             self._serve(connection)
+        self._taken.discard(connection)
 
 
 def silent() -> Listener:
