@@ -30,6 +30,7 @@ def make_app(broker: str | None, folder: str | None) -> Celery:
         root = Path(folder or Path(tempfile.gettempdir()) / "lastspan-shop")
         for name in ("queue", "control", "processed"):
             (root / name).mkdir(parents=True, exist_ok=True)
+        app.conf.broker_transport = "lastspan.examples.files:Transport"
         app.conf.broker_transport_options = {
             "data_folder_in": str(root / "queue"),
             "data_folder_out": str(root / "queue"),
