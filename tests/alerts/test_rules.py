@@ -175,7 +175,7 @@ def test_annotations_read_as_agreed(tmp_path: Path) -> None:
 def test_one_is_not_many() -> None:
     """Where promtool's stories have one job, the texts say `1 job`."""
     text = GOLDEN.read_text()
-    assert "left 1 job open" in text
+    assert "with 1 job open" in text
     assert not re.findall(r"\b1 (?:jobs|suspects|times)\b", text)
 
 

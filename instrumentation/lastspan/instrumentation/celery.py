@@ -7,6 +7,7 @@ Parent of a prefork pool: task_received, task_failure (hard limit, worker lost),
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -29,6 +30,7 @@ from lastspan.semconv.duration import parse
 from . import agent as lastspan
 from . import log
 from .family import Assignment, Death
+from .patches import Patches
 from .run import Run
 from .spans import RUN_KEY
 
@@ -48,6 +50,8 @@ _SECONDS_MAX: Final = 1e9
 class CeleryJobsInstrumentor(BaseInstrumentor):
     """Marks Celery's tasks as jobs."""
 
+    _patches = Patches()
+
     def instrumentation_dependencies(self) -> Collection[str]:
         """Celery 5.3 and later."""
         return ("celery >= 5.3, < 6",)
@@ -63,10 +67,17 @@ class CeleryJobsInstrumentor(BaseInstrumentor):
             with signal.lock:
                 signal.receivers.insert(0, signal.receivers.pop())
                 signal.sender_receivers_cache.clear()
+        self._patches.when_imported("celery.worker.request", self._patch)
+
+    def _patch(self, module: Any) -> None:
+        self._patches.wrap(module.Request, {"on_failure": _watched_failure})
+        if hasattr(module.Request, "_success_was_stored"):
+            self._patches.wrap(module.Request, {"_success_was_stored": _watched_success})
 
     def _uninstrument(self, **kwargs: Any) -> None:
         for signal, receiver in _RECEIVERS:
             signal.disconnect(receiver, dispatch_uid=_uid(receiver))
+        self._patches.restore()
 
 
 class _OwnSpan:
@@ -169,6 +180,56 @@ def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **
     if agent is not None and _is_prefork_parent():
         attempt = _attempt(getattr(getattr(sender, "request", None), "retries", 0))
         agent.report(Death(SYSTEM, task_id, getattr(sender, "name", ""), attempt, outcome, str(exception)))
+
+
+def _watched_failure(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Celery sends no signal for a job whose process is lost where it gives the job back, or tries it again."""
+
+    @functools.wraps(original)
+    def on_failure(self: Any, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(self, exc_info, *args, **kwargs)
+        finally:
+            _on_lost_process(request=self, exc_info=exc_info)
+
+    return on_failure
+
+
+def _watched_success(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A process that is lost after it has stored its result has not lost its job."""
+
+    @functools.wraps(original)
+    def _success_was_stored(self: Any) -> Any:
+        found = original(self)
+        if found:
+            _stored.add(str(self.id))
+        return found
+
+    return _success_was_stored
+
+
+@_guarded
+def _on_lost_process(request: Any, exc_info: Any) -> None:
+    job_id = str(request.id)
+    was_stored = job_id in _stored
+    _stored.discard(job_id)
+    agent = lastspan.agent()
+    if agent is None or was_stored or not _is_prefork_parent() or not _is_loss(request, exc_info.exception):
+        return
+    attempt = _attempt((getattr(request, "request_dict", None) or {}).get("retries"))
+    agent.report(Death(SYSTEM, job_id, str(request.name), attempt, "killed", str(exc_info.exception)))
+
+
+def _is_loss(request: Any, exception: Any) -> bool:
+    """Say whether an attempt failed because its process did; newer billiards tell of one that exits by SystemExit."""
+    exception = getattr(exception, "exc", exception)  # with its traceback as text, as it comes from the pool
+    if isinstance(exception, (SystemExit, KeyboardInterrupt)):
+        return not (getattr(request, "_already_revoked", False) or getattr(request, "_already_cancelled", False))
+    return isinstance(exception, WorkerLostError)
+
+
+_stored: set[str] = set()
+"""Of lost processes: the jobs whose results are there."""
 
 
 @_guarded
