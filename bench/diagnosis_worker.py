@@ -20,15 +20,15 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
+from lastspan.instrumentation.announce.sampling import Sampling
+from lastspan.instrumentation.config.settings import Settings
 from lastspan.instrumentation.evidence import look
 from lastspan.instrumentation.evidence.diagnosis import Subject, diagnose
-from lastspan.instrumentation.evidence.frames import _current_frames, live
-from lastspan.instrumentation.evidence.locks import find
-from lastspan.instrumentation.evidence.sessions import sessions_in_reach
-from lastspan.instrumentation.run import Run
-from lastspan.instrumentation.sampling import Sampling
-from lastspan.instrumentation.settings import Settings
-from lastspan.instrumentation.spans import Entry, OpenSpans
+from lastspan.instrumentation.evidence.locks.find import find
+from lastspan.instrumentation.evidence.stack.frames import _current_frames, live
+from lastspan.instrumentation.evidence.waits.sessions import sessions_in_reach
+from lastspan.instrumentation.registry.run import Run
+from lastspan.instrumentation.registry.spans import Entry, OpenSpans
 
 _DEPTH: Final = 20
 _HELD: Final = threading.Lock()

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from lastspan.collector.learn import Key, Learner
+from lastspan.collector.track.learn import Key, Learner
 from lastspan.instrumentation import job
 from lastspan.instrumentation.agent import start, stop
-from lastspan.instrumentation.spans import OpenSpans
+from lastspan.instrumentation.registry.spans import OpenSpans
 
 from .report import Bound, Column, Options, Progress, Report
 from .span import other_threads_ns, settle

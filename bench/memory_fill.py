@@ -11,8 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-from lastspan.collector.pipeline import TICK_NS, Pipeline
-from lastspan.collector.policy import Policy
+from lastspan.collector.judge.policy import Policy
+from lastspan.collector.serve.pipeline import TICK_NS, Pipeline
 from lastspan.collector.track import Limits
 
 from .workload import Workload, requests

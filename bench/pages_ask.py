@@ -17,12 +17,12 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from lastspan.collector.model import Call, Kind
-from lastspan.collector.pipeline import Pipeline
-from lastspan.collector.policy import Match, Policy, Rule
+from lastspan.collector.judge.policy import Match, Policy, Rule
+from lastspan.collector.model.records import Call, Kind
 from lastspan.collector.publish.blocked import key_text
 from lastspan.collector.publish.views import count_states
 from lastspan.collector.publish.web import web_app
+from lastspan.collector.serve.pipeline import Pipeline
 from lastspan.collector.track import JobRow
 
 from .memory_fill import SPANS_A_PROCESS, HeldClock, pipeline_of, tick

@@ -16,13 +16,13 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
     add_LogsServiceServicer_to_server,
 )
 
-from lastspan.collector.calls import call
-from lastspan.collector.config import Settings
-from lastspan.collector.decode import Batch
-from lastspan.collector.evidence import Evidence
-from lastspan.collector.model import NO_CALL, Call, JobType, Origin, Resource, SpanOpen
+from lastspan.collector.decode.calls import call
+from lastspan.collector.decode.decoder import Batch
+from lastspan.collector.model.evidence import Evidence
+from lastspan.collector.model.records import NO_CALL, Call, JobType, Origin, Resource, SpanOpen
 from lastspan.collector.receive.http import logs_response
-from lastspan.collector.server import Collector, run
+from lastspan.collector.serve.config import Settings
+from lastspan.collector.serve.server import Collector, run
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 
@@ -193,7 +193,7 @@ def _evidence(found: dict[str, Any]) -> Evidence | None:
 
 
 def main() -> None:
-    import lastspan.collector.server as server
+    import lastspan.collector.serve.server as server
 
     server.Collector = _NaiveCollector  # type: ignore[misc]
     settings = Settings(otlp_grpc="127.0.0.1:0", otlp_http="127.0.0.1:0", web="off", log_level="error")

@@ -8,8 +8,8 @@ import tempfile
 
 import msgspec
 
-from lastspan.collector.config import Settings
-from lastspan.collector.server import run
+from lastspan.collector.serve.config import Settings
+from lastspan.collector.serve.server import run
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from lastspan.collector.memory import Memory
-from lastspan.collector.pipeline import Pipeline
+from lastspan.collector.memory.disk import Memory
+from lastspan.collector.serve.pipeline import Pipeline
 
 from .memory_fill import SPANS_A_PROCESS, HeldClock, pipeline_of
 from .workload import Workload, requests

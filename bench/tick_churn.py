@@ -12,10 +12,10 @@ import sys
 import time
 from typing import Final
 
-from lastspan.collector.model import Kind
-from lastspan.collector.pipeline import TICK_NS, Pipeline
-from lastspan.collector.policy import Defaults, Match, Policy, Rule
-from lastspan.instrumentation.records import Record, encode
+from lastspan.collector.judge.policy import Defaults, Match, Policy, Rule
+from lastspan.collector.model.records import Kind
+from lastspan.collector.serve.pipeline import TICK_NS, Pipeline
+from lastspan.instrumentation.send.records import Record, encode
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from lastspan.instrumentation.records import Record, encode
+from lastspan.instrumentation.send.records import Record, encode
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 

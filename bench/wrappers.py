@@ -20,9 +20,9 @@ from tests.servers import MissingProgramError, Redis
 
 from lastspan.instrumentation import job
 from lastspan.instrumentation.agent import start, stop
-from lastspan.instrumentation.db_sessions import DbSessionsInstrumentor
-from lastspan.instrumentation.file_locks import FileLocksInstrumentor
-from lastspan.instrumentation.redis_locks import RedisLocksInstrumentor
+from lastspan.instrumentation.libraries.db_sessions import DbSessionsInstrumentor
+from lastspan.instrumentation.libraries.file_locks import FileLocksInstrumentor
+from lastspan.instrumentation.libraries.redis_locks import RedisLocksInstrumentor
 
 from .report import Bound, Column, Options, Progress, Report
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from lastspan.collector.learn import Learning
+from lastspan.collector.track.learn import Learning
 
 from .parameters import LONG, SENSITIVITY, SMALL, WORLDS, Parameters
 from .score import Score, replay, simulate, table

@@ -10,8 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from lastspan.collector.config import check
-from lastspan.collector.pipeline import Pipeline
+from lastspan.collector.serve.config import check
+from lastspan.collector.serve.pipeline import Pipeline
 
 from .parameters import SILENT, WEEK, Parameters
 from .world import Run

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import count
 
-from lastspan.instrumentation.durations import Durations, Key
-from lastspan.instrumentation.records import Record, encode
+from lastspan.instrumentation.announce.durations import Durations, Key
+from lastspan.instrumentation.send.records import Record, encode
 from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
 

@@ -10,11 +10,11 @@ import heapq
 import math
 from itertools import count
 
-from lastspan.collector.config import check
-from lastspan.collector.learn import Key
-from lastspan.collector.model import JobType, Kind
-from lastspan.collector.policy import Allowed
-from lastspan.instrumentation.durations import Sketch
+from lastspan.collector.judge.policy import Allowed
+from lastspan.collector.model.records import JobType, Kind
+from lastspan.collector.serve.config import check
+from lastspan.collector.track.learn import Key
+from lastspan.instrumentation.announce.durations import Sketch
 
 from .detectors import Alarm, ended
 from .parameters import SILENT, WEEK, Parameters

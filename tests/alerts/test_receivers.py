@@ -23,7 +23,7 @@ from tests.servers import Alertmanager, MissingProgramError, program
 
 from lastspan.alerts.build import build
 from lastspan.alerts.settings import Settings
-from lastspan.collector.alert.model import Alert
+from lastspan.collector.publish.alert.model import Alert
 
 CAUSES: Final = ("http_no_timeout", "db_lock")
 

@@ -22,8 +22,8 @@ from tests.collector.test_cause_words import CASES, Scene
 
 from lastspan.alerts.alertmanager import TELLING, config
 from lastspan.alerts.settings import Settings
-from lastspan.collector.alert.model import Alert
-from lastspan.collector.alert.wrong import wrong
+from lastspan.collector.publish.alert.model import Alert
+from lastspan.collector.publish.alert.wrong import wrong
 from lastspan.collector.publish.metrics import render
 from lastspan.semconv.vocabulary import CAUSES
 

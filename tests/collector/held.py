@@ -7,11 +7,11 @@ import asyncio
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from tests.collector.records import Process
 
-from lastspan.collector.config import check
-from lastspan.collector.pipeline import TICK_NS, Answer, Pipeline
 from lastspan.collector.publish.metrics import render
 from lastspan.collector.publish.shapes import JobView
 from lastspan.collector.publish.views import count_states, find_job, view
+from lastspan.collector.serve.config import check
+from lastspan.collector.serve.pipeline import TICK_NS, Answer, Pipeline
 
 SECOND = 1_000_000_000
 

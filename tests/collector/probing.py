@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from lastspan.collector.model import DatabaseWait, Session
+from lastspan.collector.model.records import DatabaseWait, Session
 from lastspan.collector.probe import Probes, Target, connector, parse
 
 PATIENCE_S = 20.0

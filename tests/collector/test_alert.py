@@ -10,13 +10,13 @@ from tests.collector.held import SECOND, Held
 from tests.collector.records import Process
 
 from lastspan.alerts.settings import Settings, with_pairs
-from lastspan.collector.alert.model import Alert, Incident, Post, Seen, Suspect
-from lastspan.collector.alert.open import MAX_OPEN, OpenAlerts
-from lastspan.collector.alert.outbox import BATCH, MAX_WAITING, Outbox
-from lastspan.collector.alert.wrong import ALERTS, wrong
-from lastspan.collector.config import ConfigError, check
+from lastspan.collector.publish.alert.model import Alert, Incident, Post, Seen, Suspect
+from lastspan.collector.publish.alert.open import MAX_OPEN, OpenAlerts
+from lastspan.collector.publish.alert.outbox import BATCH, MAX_WAITING, Outbox
+from lastspan.collector.publish.alert.wrong import ALERTS, wrong
 from lastspan.collector.publish.metrics import MAX_INCIDENTS, chosen_suspects
 from lastspan.collector.publish.views import view
+from lastspan.collector.serve.config import ConfigError, check
 
 NASTY = ['"} or vector(1) #', "{{ $labels.job_key }}", "a\nb\\n", "`%q`", "‮ 🦄 é", "<!channel>&", "x" * 4096]
 MANY, DEADLOCK, LOST, HOLDER, STUCK, BLIND, WATCHDOG = ALERTS

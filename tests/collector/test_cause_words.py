@@ -15,9 +15,9 @@ import pytest
 from tests.collector.held import Held
 from tests.collector.records import Process, job_key, span_id
 
-from lastspan.collector.cause import Brief
-from lastspan.collector.cause.brief import NAME, WHY
-from lastspan.collector.model import Session
+from lastspan.collector.judge.cause import Brief
+from lastspan.collector.judge.cause.brief import NAME, WHY
+from lastspan.collector.model.records import Session
 from lastspan.collector.publish.shapes import JobView
 from lastspan.semconv.vocabulary import CAUSES, WAITS
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.collector.served import environ, lastspan
 
-from lastspan.collector.config import ConfigError, check, load, show, split_address
+from lastspan.collector.serve.config import ConfigError, check, load, show, split_address
 
 
 def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataP
 from tests.collector.held import Held
 from tests.collector.records import TRACE, Process, any_value, span_id
 
-from lastspan.collector import layout, proto, tails
-from lastspan.collector.decode import Decoder
-from lastspan.collector.model import SpanOpen
-from lastspan.collector.values import MAX_TEXT, RequestError
+from lastspan.collector.decode import layout, proto, tails
+from lastspan.collector.decode.decoder import Decoder
+from lastspan.collector.decode.values import MAX_TEXT, RequestError
+from lastspan.collector.model.records import SpanOpen
 from lastspan.semconv import attributes as a
 
 

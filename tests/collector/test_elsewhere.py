@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from click.testing import CliRunner
 
-from lastspan.collector.cli import cli
+from lastspan.collector.cli.main import cli
 
 COMMANDS = [["jobs"], ["jobs", "--json"], ["explain", "x"], ["check"], ["check", "--live"], ["learn", "show"]]
 COMMANDS += [["learn", "export", "--rules"], ["learn", "reset", "--all"]]

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from tests.collector.held import Held
 from tests.collector.records import Process, any_value, key, span_id
 
-from lastspan.collector.decode import Decoder
-from lastspan.collector.evidence import Evidence, Lock, Loop, OwnSession, Wait
-from lastspan.collector.layout import DETAILS, EVIDENCE, FIELDS
-from lastspan.collector.model import CallSeen, Child, Overslept, ProcessState, SpanOpen
+from lastspan.collector.decode.decoder import Decoder
+from lastspan.collector.decode.layout import DETAILS, EVIDENCE, FIELDS
+from lastspan.collector.decode.values import MAX_BRIEF, MAX_LIST
+from lastspan.collector.model.evidence import Evidence, Lock, Loop, OwnSession, Wait
+from lastspan.collector.model.records import CallSeen, Child, Overslept, ProcessState, SpanOpen
 from lastspan.collector.track import JobRow
-from lastspan.collector.values import MAX_BRIEF, MAX_LIST
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 

@@ -9,7 +9,7 @@ import pytest
 from tests.collector.held import Held
 from tests.collector.records import Process, span_id
 
-from lastspan.collector.model import Session
+from lastspan.collector.model.records import Session
 
 RULES = [{"match": {"job_name": "tasks.*"}, "allowed": "2m"}]
 REDIS: dict[str, Any] = {"wait_kind": "redis_lock", "wait_peer": "cache:6379"}

@@ -9,10 +9,10 @@ import tracemalloc
 
 import pytest
 
-from lastspan.collector.learn import Key, Learned, Learner, Learning
-from lastspan.collector.model import JobType, Kind
-from lastspan.collector.policy import Defaults, Policy
-from lastspan.collector.sketch import lower, upper
+from lastspan.collector.judge.policy import Defaults, Policy
+from lastspan.collector.model.records import JobType, Kind
+from lastspan.collector.model.sketch import lower, upper
+from lastspan.collector.track.learn import Key, Learned, Learner, Learning
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND

@@ -13,8 +13,8 @@ from tests.collector.held import Held
 from tests.collector.records import Process
 from tests.collector.served import Served, lastspan
 
-from lastspan.collector.config import check
 from lastspan.collector.publish.learned import import_learned
+from lastspan.collector.serve.config import check
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 from tests.collector.held import Held
 from tests.collector.records import Process
 
-from lastspan.collector.journal import Reader
-from lastspan.collector.learn import Key
+from lastspan.collector.memory.journal import Reader
 from lastspan.collector.publish.learned import export_learned, import_learned, list_learned
 from lastspan.collector.track import replay
+from lastspan.collector.track.learn import Key
 
 REDIS: dict[str, Any] = {"db_system_name": "redis", "server_address": "cache-2", "server_port": 6379}
 HTTP: dict[str, Any] = {"http_request_method": "GET", "server_address": "api.example"}

@@ -8,9 +8,9 @@ import pytest
 from tests.collector.held import Held
 from tests.collector.records import Process
 
-from lastspan.collector.check import wiring
-from lastspan.collector.lint import LIMIT, RULES, Finding
-from lastspan.collector.model import Session
+from lastspan.collector.cli.check import wiring
+from lastspan.collector.judge.lint import LIMIT, RULES, Finding
+from lastspan.collector.model.records import Session
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 

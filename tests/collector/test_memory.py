@@ -18,11 +18,11 @@ from tests.collector.held import SECOND, Held
 from tests.collector.records import Process, key
 from tests.collector.test_properties import ACTIONS, History
 
-from lastspan.collector.config import ConfigError
-from lastspan.collector.memory import Memory
-from lastspan.collector.model import Severity
+from lastspan.collector.memory.disk import Memory
+from lastspan.collector.model.records import Severity
 from lastspan.collector.publish.shapes import JobView
 from lastspan.collector.publish.views import list_jobs
+from lastspan.collector.serve.config import ConfigError
 
 
 class Kept(Held):
@@ -295,7 +295,7 @@ def test_what_is_not_ours_or_of_a_later_version_is_refused_not_overwritten(folde
 
 def test_fields_that_come_and_go_between_versions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file says which fields its structures have: what is new gets its default, what is unknown is left out."""
-    from lastspan.collector import journal
+    from lastspan.collector.memory import journal
 
     kept, worker = Kept(folder), Process()
     kept.tell(worker, worker.job(1, age=9, code_function="pay"), worker.closed(3))

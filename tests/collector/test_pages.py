@@ -16,10 +16,10 @@ from tests.collector.asking import Answer, Asking
 from tests.collector.held import Held
 from tests.collector.records import Process, job_key, span_id
 
-from lastspan.collector.config import ConfigError, check
 from lastspan.collector.publish.pages import Elsewhere
 from lastspan.collector.publish.pages.routes import story
 from lastspan.collector.publish.web import web_app
+from lastspan.collector.serve.config import ConfigError, check
 from lastspan.semconv.vocabulary import CAUSE_HEADINGS, CAUSES
 
 EVIL = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>&amp;{{7*7}}"

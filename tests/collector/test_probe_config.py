@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.collector.served import lastspan
 
-from lastspan.collector.config import ConfigError, check, show
 from lastspan.collector.probe import masked, parse
 from lastspan.collector.probe.dsn import tls_context
-from lastspan.collector.server import Collector
+from lastspan.collector.serve.config import ConfigError, check, show
+from lastspan.collector.serve.server import Collector
 
 SECRET = "hunter2"
 URL = f"postgresql://probe:{SECRET}@db.internal:5433/orders"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.collector.probing import Told, in_background, look, silent_server, target, until
 from tests.servers import MariaDB
 
-from lastspan.collector.model import DatabaseWait
+from lastspan.collector.model.records import DatabaseWait
 from lastspan.collector.probe import Target
 from lastspan.collector.probe.metadata_locks import MetadataLock, blockers
 from lastspan.collector.probe.mysql import connect

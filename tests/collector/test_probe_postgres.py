@@ -17,7 +17,7 @@ import pytest
 from tests.collector.probing import Told, in_background, look, silent_server, target, until
 from tests.servers import PgBouncer, Postgres
 
-from lastspan.collector.model import DatabaseWait, Session
+from lastspan.collector.model.records import DatabaseWait, Session
 from lastspan.collector.probe import Target
 from lastspan.collector.probe.postgres import connect
 from lastspan.collector.probe.target import ProbeError, traceparent

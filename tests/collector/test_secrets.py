@@ -8,7 +8,7 @@ import pytest
 from tests.collector.held import Held
 from tests.collector.records import Process
 
-from lastspan.collector.model import Session
+from lastspan.collector.model.records import Session
 from lastspan.semconv.vocabulary import WAITS
 
 SECRET = "hunter2"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 from opentelemetry.sdk.metrics._internal.exponential_histogram.mapping.logarithm_mapping import LogarithmMapping
 
-from lastspan.collector.sketch import (
+from lastspan.collector.model.sketch import (
     HIGHEST,
     LOWEST,
     SCALE,
@@ -24,7 +24,7 @@ from lastspan.collector.sketch import (
     unpacked,
     upper,
 )
-from lastspan.instrumentation.durations import Sketch
+from lastspan.instrumentation.announce.durations import Sketch
 
 DURATIONS = st.floats(0.002, 1e6)
 

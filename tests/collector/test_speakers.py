@@ -13,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.collector.held import Held
 from tests.collector.records import Process, attributes
 
-from lastspan.collector.check import Line, wiring
+from lastspan.collector.cli.check import Line, wiring
 from lastspan.collector.publish.status import Speaks, status
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events

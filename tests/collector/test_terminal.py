@@ -15,7 +15,7 @@ import yaml
 from tests.collector.records import Process
 from tests.collector.served import MAIN, ROOT, Served, environ, lastspan
 
-from lastspan.collector import terminal
+from lastspan.collector.cli import terminal
 
 NAME = "tâche.夜…"
 

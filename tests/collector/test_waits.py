@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.collector.held import SECOND, Held
 from tests.collector.records import Process, job_key, span_id
 
-from lastspan.collector.databases import KEPT_NS, DatabaseFacts
-from lastspan.collector.graph import components
-from lastspan.collector.model import DatabaseWait, Session
+from lastspan.collector.judge.graph import components
+from lastspan.collector.model.records import DatabaseWait, Session
+from lastspan.collector.track.databases import KEPT_NS, DatabaseFacts
 
 PG: dict[str, Any] = {"db_system_name": "postgresql", "server_address": "db", "server_port": 5432}
 RULES = [{"match": {"job_name": "tasks.*"}, "allowed": "2m"}]

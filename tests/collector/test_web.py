@@ -14,7 +14,7 @@ import pytest
 from tests.collector.records import Process, job_key, span_id
 from tests.collector.served import Served, lastspan
 
-from lastspan.collector.api_client import _tree
+from lastspan.collector.cli.client import _tree
 from lastspan.semconv import METRICS
 
 

@@ -341,7 +341,7 @@ def test_every_cause_has_words_and_advice() -> None:
 
 
 def test_every_rule_of_the_lint_has_words() -> None:
-    from lastspan.collector.lint import RULES
+    from lastspan.collector.judge.lint import RULES
 
     assert set(words.LINT) == set(RULES)
 

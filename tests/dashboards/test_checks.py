@@ -13,7 +13,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from tests.dashboards import board
 
-from lastspan.collector.model import Basis, State
+from lastspan.collector.model.records import Basis, State
 from lastspan.collector.publish.pages.runbooks import runbook_text
 from lastspan.dashboards import promql
 from lastspan.dashboards.lint import lint

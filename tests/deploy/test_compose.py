@@ -14,7 +14,7 @@ import pytest
 from tests.deploy.files import DEPLOY, ROOT, read
 
 from lastspan.examples import shop
-from lastspan.instrumentation import environment_variables
+from lastspan.instrumentation.config import environment_variables
 
 COMPOSE = read("compose.yaml")
 SERVICES: dict[str, Any] = COMPOSE["services"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from tests.deploy.files import DEPLOY, ROOT
 
-from lastspan.collector import config
+from lastspan.collector.serve import config
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 PINS = (DEPLOY / "requirements.txt").read_text(encoding="utf-8")

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from tests.deploy.files import DEPLOY, ROOT, manifests, one, tool
 
-from lastspan.collector import config
-from lastspan.instrumentation import environment_variables
+from lastspan.collector.serve import config
+from lastspan.instrumentation.config import environment_variables
 
 VERSIONS = ("1.29", "1.37")
 CUSTOM = {"ServiceMonitor": "monitoring.coreos.com/v1", "Instrumentation": "opentelemetry.io/v1alpha1"}

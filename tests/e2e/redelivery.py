@@ -231,7 +231,7 @@ def render(rows: list[Row]) -> str:
         "",
         "Written by `make redelivery`, which does each of these to a real worker on a real Redis and a real RabbitMQ,",
         "and looks whether the job starts again. The collector tells what this table says",
-        "(`collector/lastspan/collector/cause/delivery.py`); `tests/e2e/test_redelivery.py` compares the two.",
+        "(`collector/lastspan/collector/judge/cause/delivery.py`); `tests/e2e/test_redelivery.py` compares the two.",
         "",
         f"Celery {celery.__version__}, kombu {kombu.__version__}, prefork. *Timeout*: Redis' `visibility_timeout` (1 h "
         "unless set), RabbitMQ's `consumer_timeout` (30 min unless set).",

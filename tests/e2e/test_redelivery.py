@@ -14,9 +14,9 @@ from tests.e2e.redelivery_app import FLAGS, TERMS, VISIBILITY, make_app
 from tests.e2e.shop import Job, wait_for_job
 from tests.servers import Redis
 
-from lastspan.collector.cause.delivery import Death, Fate, Terms, fate
+from lastspan.collector.judge.cause.delivery import Death, Fate, Terms, fate
 from lastspan.examples.running import Running
-from lastspan.instrumentation.celery import _broker, _on_lost, _on_timeout, _redelivery_after
+from lastspan.instrumentation.jobs.celery import _broker, _on_lost, _on_timeout, _redelivery_after
 
 SEEN = {
     Fate.ACKED_EARLY: NEVER,
@@ -94,7 +94,7 @@ def _is_killed(job: Job) -> bool:
 
 def test_the_terms_of_older_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery 5.3 and 5.4 reject a job beyond its limit for good where a later one gives it back (by their source)."""
-    module = "lastspan.instrumentation.celery._VERSION"
+    module = "lastspan.instrumentation.jobs.celery._VERSION"
     task = celery.Celery(broker="redis://").task(acks_late=True, acks_on_failure_or_timeout=False)(_nothing)
     for version, expected in (((5, 3), "reject"), ((5, 4), "reject"), ((5, 5), "requeue"), ((5, 7), "requeue")):
         monkeypatch.setattr(module, version)

@@ -10,7 +10,7 @@ import pytest
 from tests.sink import Sink
 
 import lastspan.instrumentation
-from lastspan.instrumentation import log
+from lastspan.instrumentation.guest import log
 
 _OURS = os.path.dirname(lastspan.instrumentation.__file__)
 

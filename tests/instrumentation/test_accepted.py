@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lastspan.instrumentation.accepted import ACCEPTED_MAX, Accepted, Taken
-from lastspan.instrumentation.family import Assignment
+from lastspan.instrumentation.registry.accepted import ACCEPTED_MAX, Accepted, Taken
+from lastspan.instrumentation.registry.children import Assignment
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 

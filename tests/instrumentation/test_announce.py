@@ -20,9 +20,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataP
 from opentelemetry.trace import Status, StatusCode
 from tests.instrumentation.worker import SECOND, Worker, names, of, span_id, worker
 
-from lastspan.instrumentation.announce import ANNOUNCED_MAX
-from lastspan.instrumentation.family import Death
-from lastspan.instrumentation.records import Record
+from lastspan.instrumentation.announce.announcer import ANNOUNCED_MAX
+from lastspan.instrumentation.registry.children import Death
+from lastspan.instrumentation.send.records import Record
 from lastspan.semconv import EVENTS, events, peers
 from lastspan.semconv import attributes as a
 from lastspan.semconv.vocabulary import FRAMEWORKS

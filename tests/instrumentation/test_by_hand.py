@@ -16,7 +16,7 @@ from tests.instrumentation.program import program
 from tests.sink import Sink
 
 from lastspan.instrumentation import LastspanInstrumentor
-from lastspan.instrumentation.instrumentor import _bring
+from lastspan.instrumentation.load import _bring
 
 
 def assert_one_job(sink: Sink, folder: Path) -> None:

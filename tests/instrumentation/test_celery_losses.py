@@ -17,7 +17,7 @@ from celery.worker.request import Request
 from kombu import Message
 from lastspan.instrumentation import LastspanInstrumentor
 from lastspan.instrumentation import agent as lastspan
-from lastspan.instrumentation import celery as ours
+from lastspan.instrumentation.jobs import celery as ours
 
 LastspanInstrumentor().instrument()
 ours._pool, ours._parent_pid = "prefork", os.getpid()

@@ -13,7 +13,7 @@ from celery.worker import state
 from celery.worker.request import Request
 from kombu import Message
 
-from lastspan.instrumentation import celery as ours
+from lastspan.instrumentation.jobs import celery as ours
 
 CHILD = 4_000_000
 app = Celery("shop", broker="redis://127.0.0.1:1/0")

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastspan.instrumentation.cgroup import Group, Kills, Mounts, counted, group_of, groups, mounts, read_mounts
+from lastspan.instrumentation.registry.cgroup import (
+    Group,
+    Kills,
+    Mounts,
+    counted,
+    group_of,
+    groups,
+    mounts,
+    read_mounts,
+)
 
 HOST_V2 = "31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 CONTAINER_V2 = "812 799 0:28 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw,nsdelegate\n"

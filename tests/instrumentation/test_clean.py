@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lastspan.instrumentation import clean
+from lastspan.instrumentation.guest import redact
 from lastspan.semconv import attributes as a
 from lastspan.semconv.attributes import CALL_ATTRIBUTES, STABLE_NAMES
 
@@ -38,7 +38,7 @@ URLS: list[tuple[object, str | None]] = [
 @pytest.mark.parametrize(("value", "cleaned"), URLS, ids=lambda item: str(item)[:40])
 def test_urls(value: object, cleaned: str | None) -> None:
     """Scheme, host, port and path; None if it cannot be read."""
-    assert clean.url(value) == cleaned
+    assert redact.url(value) == cleaned
 
 
 STATEMENTS: list[tuple[str, str, str]] = [
@@ -96,7 +96,7 @@ STATEMENTS: list[tuple[str, str, str]] = [
 @pytest.mark.parametrize(("system", "query", "cleaned"), STATEMENTS)
 def test_statements(system: str, query: str, cleaned: str) -> None:
     """Literals become ?, comments go, names and parameters stay."""
-    assert clean.statement(query, system) == cleaned
+    assert redact.statement(query, system) == cleaned
 
 
 words = st.from_regex(r"[ a-z0-9,.()=<>*+\n-]{0,12}", fullmatch=True)
@@ -131,33 +131,33 @@ def queries(system: str) -> st.SearchStrategy[str]:
 @example("SELECT U&'hunter2' UESCAPE '!'")
 def test_no_literal_survives_in_postgresql(query: str) -> None:
     """A secret planted in any '…', E'…', $$…$$ or $tag$…$tag$ never leaves."""
-    assert SECRET not in clean.statement(query, "postgresql")
+    assert SECRET not in redact.statement(query, "postgresql")
 
 
 @given(queries("mysql"))
 def test_no_literal_survives_in_mysql(query: str) -> None:
     """A secret planted in any '…' or "…" never leaves."""
-    assert SECRET not in clean.statement(query, "mysql")
+    assert SECRET not in redact.statement(query, "mysql")
 
 
 @given(st.text(max_size=60), st.integers(0, 40))
 def test_a_statement_cut_anywhere_keeps_its_secret(before: str, cut: int) -> None:
     """Drivers and limits cut texts: an unclosed literal ends with the text."""
     query = f"SELECT '{before.replace(chr(39), chr(39) * 2)} {SECRET}'"
-    cleaned = clean.statement(query[: len(query) - cut], "postgresql")
+    cleaned = redact.statement(query[: len(query) - cut], "postgresql")
     assert cleaned in {"SELECT ?", "SELECT '", "SELECT", "SELEC", "SELE", "SEL", "SE", "S", ""}
 
 
 def test_a_hostile_statement_is_read_in_no_time() -> None:
     """Megabytes of quotes are cut before they are read."""
     for piece in ("'", "$$", "/*", "$a$", '"', "-", "1", "''", "$a", "/*/", "q'"):
-        assert len(clean.statement(piece * 1_000_000, "postgresql")) <= clean.STATEMENT_MAX
+        assert len(redact.statement(piece * 1_000_000, "postgresql")) <= redact.STATEMENT_MAX
 
 
 @given(st.text() | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")), st.integers(0, 50))
 def test_text_is_valid_and_short(raw: str, limit: int) -> None:
     """Whatever comes in, UTF-8 goes out, of at most *limit* characters."""
-    cleaned = clean.text(raw, limit)
+    cleaned = redact.text(raw, limit)
     assert len(cleaned) <= limit
     cleaned.encode("utf-8")
 
@@ -167,7 +167,7 @@ def test_valid_text_stays_as_it_is(raw: str) -> None:
     """Only what is no Unicode text is replaced."""
     if "\ud800" <= max(raw, default="") <= "\udfff" or any("\ud800" <= c <= "\udfff" for c in raw):
         return
-    assert clean.text(raw, 10_000) == raw
+    assert redact.text(raw, 10_000) == raw
 
 
 NAMES: list[tuple[object, str, str]] = [
@@ -199,13 +199,13 @@ NAMES: list[tuple[object, str, str]] = [
 @pytest.mark.parametrize(("name", "system", "cleaned"), NAMES, ids=lambda item: str(item)[:40])
 def test_names_of_spans(name: object, system: str, cleaned: str) -> None:
     """A name may have copied a URL or a query: it is cleaned as one."""
-    assert clean.span_name(name, system) == cleaned
+    assert redact.span_name(name, system) == cleaned
 
 
 @given(queries("postgresql") | queries("mysql"))
 def test_no_literal_survives_in_a_name(query: str) -> None:
     """Whatever the server, and though nobody says which it is."""
-    assert SECRET not in clean.span_name(f"SELECT {query}")
+    assert SECRET not in redact.span_name(f"SELECT {query}")
 
 
 CALLS: list[tuple[dict[str, object], dict[str, object]]] = [
@@ -251,7 +251,7 @@ CALLS: list[tuple[dict[str, object], dict[str, object]]] = [
 @pytest.mark.parametrize(("live", "sent"), CALLS, ids=lambda item: str(item)[:50])
 def test_attributes_of_calls(live: dict[str, object], sent: dict[str, object]) -> None:
     """Allow-listed by name, cleaned by kind, sent under the stable name."""
-    assert clean.call_attributes(live) == sent
+    assert redact.call_attributes(live) == sent
 
 
 OF_OUR_LOCK_SPANS = {a.LOCK_NAME, a.LOCK_KIND, a.LOCK_KEY, a.CALL_TIMEOUT, a.CALL_UNBOUNDED}
@@ -261,10 +261,10 @@ KNOWN = [*STABLE_NAMES, *CALL_ATTRIBUTES, *OF_OUR_LOCK_SPANS]
 @given(st.dictionaries(st.text(max_size=20) | st.sampled_from(KNOWN), st.text() | st.floats()))
 def test_nothing_else_leaves(live: dict[str, object]) -> None:
     """Whatever a span carries, only allow-listed names leave, with short and valid values."""
-    for name, value in clean.call_attributes(live).items():
+    for name, value in redact.call_attributes(live).items():
         assert name in CALL_ATTRIBUTES | OF_OUR_LOCK_SPANS
         if isinstance(value, str):
-            assert len(value.encode("utf-8")) <= 4 * clean.STATEMENT_MAX
+            assert len(value.encode("utf-8")) <= 4 * redact.STATEMENT_MAX
 
 
 @pytest.mark.parametrize(
@@ -294,4 +294,4 @@ def test_nothing_else_leaves(live: dict[str, object]) -> None:
     ],
 )
 def test_a_route_has_words_and_numbers_alone(target: str, expected: str) -> None:
-    assert clean.route(target) == expected
+    assert redact.route(target) == expected

@@ -10,8 +10,8 @@ import pytest
 from tests.instrumentation.program import program
 from tests.sink import Sink
 
-from lastspan.instrumentation import config_file
-from lastspan.instrumentation.endpoint import Destination, resolve
+from lastspan.instrumentation.config import config_file
+from lastspan.instrumentation.send.endpoint import Destination, resolve
 
 HTTP = "file_format: '1.0'\n{section}:\n  processors:\n    - {kind}:\n        exporter:\n          otlp_http: {told}\n"
 GRPC = HTTP.replace("otlp_http", "otlp_grpc")

@@ -29,10 +29,10 @@ from tests.instrumentation.live import live as live
 from tests.servers import MariaDB, Postgres
 
 from lastspan.instrumentation import job
-from lastspan.instrumentation.db_sessions import DbSessionsInstrumentor, _of_sockets, connections, sessions
-from lastspan.instrumentation.evidence.descriptors import Descriptor
-from lastspan.instrumentation.lock_waits import current_run
-from lastspan.instrumentation.run import Run
+from lastspan.instrumentation.evidence.kernel.descriptors import Descriptor
+from lastspan.instrumentation.libraries.db_sessions import DbSessionsInstrumentor, _of_sockets, connections, sessions
+from lastspan.instrumentation.libraries.lock_span import current_run
+from lastspan.instrumentation.registry.run import Run
 
 
 @pytest.fixture(autouse=True)

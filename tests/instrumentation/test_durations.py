@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 from opentelemetry.sdk.metrics._internal.exponential_histogram.mapping.logarithm_mapping import LogarithmMapping
 
-from lastspan.instrumentation.durations import SCALE, Durations, Key, Sketch
+from lastspan.instrumentation.announce.durations import SCALE, Durations, Key, Sketch
 
 seconds = st.floats(min_value=1e-9, max_value=1e9)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from lastspan.instrumentation.endpoint import resolve
+from lastspan.instrumentation.send.endpoint import resolve
 
 OURS = "OTEL_LASTSPAN_ENDPOINT"
 LOGS = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"

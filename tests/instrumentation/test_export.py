@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from tests.sink import Sink
 
-from lastspan.instrumentation.endpoint import Destination
-from lastspan.instrumentation.export import Exporter
-from lastspan.instrumentation.records import Record
+from lastspan.instrumentation.send.endpoint import Destination
+from lastspan.instrumentation.send.export import Exporter
+from lastspan.instrumentation.send.records import Record
 
 
 def exporter(sink: Sink | str, *, pause_max: float = 15.0, **how: object) -> Exporter:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from lastspan.instrumentation.cgroup import Mounts, group_of
-from lastspan.instrumentation.family import (
+from lastspan.instrumentation.registry.cgroup import Mounts, group_of
+from lastspan.instrumentation.registry.children import (
     CGROUP_FROZEN,
     CPU_UNKNOWN,
     GONE,

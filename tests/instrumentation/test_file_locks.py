@@ -20,8 +20,8 @@ from tests.instrumentation.live import Live, instrumented, lock_facts
 from tests.instrumentation.live import live as live
 
 from lastspan.instrumentation import job
-from lastspan.instrumentation.file_locks import SPAN_NAME, FileLocksInstrumentor
-from lastspan.instrumentation.holds import file_key
+from lastspan.instrumentation.libraries.file_locks import SPAN_NAME, FileLocksInstrumentor
+from lastspan.instrumentation.registry.held_locks import file_key
 from lastspan.semconv import attributes as a
 
 KINDS = [

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastspan.instrumentation.holds import RUN_MAX, Holds, file_key, host_name
-from lastspan.instrumentation.run import Run
+from lastspan.instrumentation.registry.held_locks import RUN_MAX, Holds, file_key, host_name
+from lastspan.instrumentation.registry.run import Run
 
 
 def test_a_lock_is_held_until_it_is_given_back() -> None:

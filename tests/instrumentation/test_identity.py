@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from lastspan.instrumentation.identity import Identity, worker_id
+from lastspan.instrumentation.guest.identity import Identity, worker_id
 
 WORKER_ID = "OTEL_LASTSPAN_WORKER_ID"
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from tests.instrumentation.worker import Worker, names, of, span_id, worker
 
-from lastspan.instrumentation.evidence.tasks import awaited
-from lastspan.instrumentation.records import Record
+from lastspan.instrumentation.evidence.stack.tasks import awaited
+from lastspan.instrumentation.send.records import Record
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 

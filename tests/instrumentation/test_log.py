@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lastspan.instrumentation import log
+from lastspan.instrumentation.guest import log
 
 Said = Callable[[], list[logging.LogRecord]]
 

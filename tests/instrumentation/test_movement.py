@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lastspan.instrumentation.announce.activity import Movement, common, is_same_place
 from lastspan.instrumentation.evidence import Step
-from lastspan.instrumentation.movement import Movement, common, is_same_place
 
 WINDOW = 30.0
 EVERY = 5.0

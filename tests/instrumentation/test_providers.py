@@ -18,9 +18,9 @@ from opentelemetry.sdk.trace.export import (
 )
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
-from lastspan.instrumentation.providers import Providers
-from lastspan.instrumentation.run import Run
-from lastspan.instrumentation.spans import OpenSpans
+from lastspan.instrumentation.registry.providers import Providers
+from lastspan.instrumentation.registry.run import Run
+from lastspan.instrumentation.registry.spans import OpenSpans
 
 
 def provider(sampler: Sampler = ALWAYS_ON, **attributes: str) -> TracerProvider:

@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from tests.sink import Received
 
-from lastspan.instrumentation.records import Record, encode
+from lastspan.instrumentation.send.records import Record, encode
 
 
 def decode(*records: Record, resource: dict[str, object] | None = None) -> ExportLogsServiceRequest:

@@ -23,8 +23,8 @@ from tests.instrumentation.live import live as live
 from tests.servers import Redis
 
 from lastspan.instrumentation import job
-from lastspan.instrumentation.holds import host_name
-from lastspan.instrumentation.redis_locks import SPAN_NAME, RedisLocksInstrumentor, key
+from lastspan.instrumentation.libraries.redis_locks import SPAN_NAME, RedisLocksInstrumentor, key
+from lastspan.instrumentation.registry.held_locks import host_name
 from lastspan.semconv import attributes as a
 
 

@@ -12,9 +12,9 @@ import pytest
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from tests.instrumentation.worker import Worker, of, worker
 
+from lastspan.instrumentation.announce.repeats import Repeats, SeenCall
 from lastspan.instrumentation.evidence import Step
-from lastspan.instrumentation.repeats import Repeats, SeenCall
-from lastspan.instrumentation.spans import Example
+from lastspan.instrumentation.registry.spans import Example
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from tests.instrumentation.worker import Worker, worker
 
-from lastspan.instrumentation.sampler import RecordJobs
+from lastspan.instrumentation.registry.sampler import RecordJobs
 
 SAMPLERS = {
     "never": ALWAYS_OFF,

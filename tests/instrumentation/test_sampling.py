@@ -11,11 +11,11 @@ import pytest
 from tests.instrumentation.evidence.standing import standing
 from tests.instrumentation.worker import of, span_id, worker
 
+from lastspan.instrumentation.announce.sampling import Sampling
+from lastspan.instrumentation.config.settings import Settings
 from lastspan.instrumentation.evidence.python import known
-from lastspan.instrumentation.run import Run
-from lastspan.instrumentation.sampling import Sampling
-from lastspan.instrumentation.settings import Settings
-from lastspan.instrumentation.spans import OpenSpans
+from lastspan.instrumentation.registry.run import Run
+from lastspan.instrumentation.registry.spans import OpenSpans
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastspan.instrumentation import environment_variables
-from lastspan.instrumentation.settings import Settings, is_enabled
+from lastspan.instrumentation.config import environment_variables
+from lastspan.instrumentation.config.settings import Settings, is_enabled
 
 SECONDS = ["ANNOUNCE_AFTER", "JOB_ANNOUNCE_AFTER", "INTERVAL", "REFRESH"]
 

@@ -17,8 +17,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, set_span_in_context
 
-from lastspan.instrumentation.run import Run
-from lastspan.instrumentation.spans import RUN_KEY, OpenSpans
+from lastspan.instrumentation.registry.run import Run
+from lastspan.instrumentation.registry.spans import RUN_KEY, OpenSpans
 
 
 class Tracing:

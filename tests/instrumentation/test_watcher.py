@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.sink import Sink
 
-from lastspan.instrumentation.announce import Announcer
-from lastspan.instrumentation.endpoint import Destination
-from lastspan.instrumentation.export import Exporter
-from lastspan.instrumentation.identity import Identity
-from lastspan.instrumentation.native import Signal, Turns
-from lastspan.instrumentation.records import Record
-from lastspan.instrumentation.settings import Settings
-from lastspan.instrumentation.spans import OpenSpans
-from lastspan.instrumentation.watcher import Watcher
+from lastspan.instrumentation.announce.announcer import Announcer
+from lastspan.instrumentation.announce.watcher import Watcher
+from lastspan.instrumentation.config.settings import Settings
+from lastspan.instrumentation.guest.identity import Identity
+from lastspan.instrumentation.guest.native import Signal, Turns
+from lastspan.instrumentation.registry.spans import OpenSpans
+from lastspan.instrumentation.send.endpoint import Destination
+from lastspan.instrumentation.send.export import Exporter
+from lastspan.instrumentation.send.records import Record
 
 
 class Looks(Announcer):

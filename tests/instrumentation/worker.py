@@ -18,14 +18,14 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind, set_span_in_context
 
-from lastspan.instrumentation.announce import Announcer
+from lastspan.instrumentation.announce.announcer import Announcer
+from lastspan.instrumentation.config.settings import Settings
 from lastspan.instrumentation.evidence import look
-from lastspan.instrumentation.identity import Identity
-from lastspan.instrumentation.records import Record
-from lastspan.instrumentation.run import Run
-from lastspan.instrumentation.sampler import RecordJobs
-from lastspan.instrumentation.settings import Settings
-from lastspan.instrumentation.spans import OpenSpans, Where
+from lastspan.instrumentation.guest.identity import Identity
+from lastspan.instrumentation.registry.run import Run
+from lastspan.instrumentation.registry.sampler import RecordJobs
+from lastspan.instrumentation.registry.spans import OpenSpans, Where
+from lastspan.instrumentation.send.records import Record
 from lastspan.semconv import attributes as a
 
 _T = TypeVar("_T")

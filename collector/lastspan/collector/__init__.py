@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .terminal import prepare
+from .cli.terminal import prepare
 
 __all__ = ["main"]
 
@@ -31,6 +31,6 @@ def main() -> None:
         sys.stderr.write(f"lastspan: the command needs pip install 'lastspan[collector]' ({problem.name} is missing)\n")
         raise SystemExit(2) from None
     del click, google, grpc, msgspec, prometheus_client, rich, starlette, uvicorn, yaml
-    from .cli import cli
+    from .cli.main import cli
 
     cli(prog_name="lastspan")

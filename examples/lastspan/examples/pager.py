@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from lastspan.collector.terminal import prepare
+from lastspan.collector.cli.terminal import prepare
 
 Page = Mapping[str, Any]
 _MOST_BYTES: Final = 4 * 1024 * 1024

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from lastspan.collector.terminal import prepare
+from lastspan.collector.cli.terminal import prepare
 
 from .demo import Demo
 from .pager import Page, Pager, lines

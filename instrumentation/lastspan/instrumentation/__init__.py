@@ -5,7 +5,7 @@ Loaded by `opentelemetry-instrument` without a change of code. For plain code: `
 
 from __future__ import annotations
 
-from .instrumentor import LastspanInstrumentor
-from .job import job, progress
+from .jobs.plain import job, progress
+from .load import LastspanInstrumentor
 
 __all__ = ["LastspanInstrumentor", "job", "progress"]

@@ -19,20 +19,22 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind
 
-from . import config_file, endpoint, exits, log
-from .announce import Announcer, Sessions
-from .config_file import ConfigFile
-from .export import Exporter
-from .failures import told_of
-from .family import Assignments, Death, Facts
-from .identity import Identity, worker_id
-from .native import OneAtATime, Turns
-from .providers import OwnIds, Providers
-from .run import Run
-from .settings import Settings, is_enabled
-from .spans import OpenSpans
-from .version import VERSION
-from .watcher import Watcher
+from .announce.announcer import Announcer, Sessions
+from .announce.watcher import Watcher
+from .config import config_file
+from .config.config_file import ConfigFile
+from .config.settings import Settings, is_enabled
+from .guest import exits, log
+from .guest.failures import told_of
+from .guest.identity import Identity, worker_id
+from .guest.native import OneAtATime, Turns
+from .guest.version import VERSION
+from .registry.children import Assignments, Death, Facts
+from .registry.providers import OwnIds, Providers
+from .registry.run import Run
+from .registry.spans import OpenSpans
+from .send import endpoint
+from .send.export import Exporter
 
 _log = log.Log(__name__)
 
@@ -47,7 +49,7 @@ class Agent:
     """One for the process; a child made by fork begins anew."""
 
     def __init__(self, settings: Settings, file: ConfigFile | None = None) -> None:
-        from . import db_sessions  # which asks for the agent
+        from .libraries import db_sessions  # which asks for the agent
 
         self.settings = settings
         self._file = file

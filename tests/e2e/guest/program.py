@@ -20,10 +20,10 @@ from tests.e2e.guest.holding import BODIES
 
 from lastspan.instrumentation import job
 from lastspan.instrumentation.evidence.diagnosis import Subject, diagnose
-from lastspan.instrumentation.evidence.frames import live, look
-from lastspan.instrumentation.evidence.locks import find
-from lastspan.instrumentation.evidence.sessions import sessions_in_reach
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.evidence.locks.find import find
+from lastspan.instrumentation.evidence.stack.frames import live, look
+from lastspan.instrumentation.evidence.waits.sessions import sessions_in_reach
+from lastspan.instrumentation.registry.spans import Where
 
 THREADS: Final = 8
 SIZE: Final = 200_000

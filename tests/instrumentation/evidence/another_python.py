@@ -56,9 +56,9 @@ for part in sys.argv[1:]:
     NEW[part]()
 
 from lastspan.instrumentation.evidence import python  # noqa: E402
-from lastspan.instrumentation.evidence.frames import look  # noqa: E402
-from lastspan.instrumentation.evidence.locks import WaitedLock, find  # noqa: E402
-from lastspan.instrumentation.spans import Where  # noqa: E402
+from lastspan.instrumentation.evidence.locks.find import WaitedLock, find  # noqa: E402
+from lastspan.instrumentation.evidence.stack.frames import look  # noqa: E402
+from lastspan.instrumentation.registry.spans import Where  # noqa: E402
 
 held, other, free, taken = threading.Lock(), threading.Lock(), threading.Lock(), asyncio.Lock()
 work: concurrent.futures.Future[None] = concurrent.futures.ThreadPoolExecutor(1).submit(time.sleep, 60)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lastspan.instrumentation.evidence.syscalls import SystemCall, system_call
+from lastspan.instrumentation.evidence.kernel.syscalls import SystemCall, system_call
 
 PATIENCE = 20.0
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.registry.spans import Where
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ import pytest
 import requests
 from tests.instrumentation.evidence.standing import Silent, soon, standing
 
-from lastspan.instrumentation.evidence.calls import CLUES, CallFacts, call
-from lastspan.instrumentation.evidence.frames import live
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.evidence.stack.frames import live
+from lastspan.instrumentation.evidence.waits.calls import CLUES, CallFacts, call
+from lastspan.instrumentation.registry.spans import Where
 
 # A client that is cut off may leave its socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")

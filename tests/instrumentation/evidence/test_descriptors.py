@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.instrumentation.evidence.blocked import PATIENCE, address, connection, deaf_server
 
-from lastspan.instrumentation.evidence.descriptors import (
+from lastspan.instrumentation.evidence.kernel.descriptors import (
     Descriptor,
     descriptor,
     is_unbounded,
@@ -33,7 +33,7 @@ from lastspan.instrumentation.evidence.descriptors import (
     sockets,
     tcp_info,
 )
-from lastspan.instrumentation.evidence.syscalls import SystemCall
+from lastspan.instrumentation.evidence.kernel.syscalls import SystemCall
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="descriptors are looked at on Linux only")
 

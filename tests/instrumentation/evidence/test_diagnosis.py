@@ -25,9 +25,9 @@ from tests.instrumentation.evidence.standing import Silent, soon, standing
 from tests.servers import MariaDB, Postgres
 
 from lastspan.instrumentation.evidence.diagnosis import Attributes, Subject, diagnose
-from lastspan.instrumentation.evidence.frames import live, look
-from lastspan.instrumentation.evidence.sessions import sessions_in_reach
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.evidence.stack.frames import live, look
+from lastspan.instrumentation.evidence.waits.sessions import sessions_in_reach
+from lastspan.instrumentation.registry.spans import Where
 from lastspan.semconv import attributes as a
 
 # A client that is cut off may leave its socket to the garbage collector.

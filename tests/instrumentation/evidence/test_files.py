@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.instrumentation.evidence.blocked import PATIENCE, waiting_in
 
-from lastspan.instrumentation.evidence.files import (
+from lastspan.instrumentation.evidence.kernel.files import (
     FileLock,
     file_name,
     holders,

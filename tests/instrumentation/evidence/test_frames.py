@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 from tests.instrumentation.evidence.standing import soon, standing
 
-from lastspan.instrumentation.evidence import Look, cpu_time_ns, frames, is_application, look, qualname, stack_text
-from lastspan.instrumentation.evidence.frames import has_ended, live
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.evidence import Look, cpu_time_ns, is_application, look, qualname, stack_text
+from lastspan.instrumentation.evidence.stack import frames
+from lastspan.instrumentation.evidence.stack.frames import has_ended, live
+from lastspan.instrumentation.registry.spans import Where
 
 
 def functions(seen: Look) -> list[str]:
@@ -292,7 +293,7 @@ STD = sysconfig.get_path("stdlib")
         ("/app/tasks.py", "app", True),
         (f"{STD}/threading.py", "lib", False),
         (f"{STD}/threading.py", "python3", False),
-        (str(Path(frames.__file__).parent / "holds.py"), "lastspan", False),
+        (str(Path(frames.__file__).parent / "place.py"), "lastspan", False),
         ("<string>", "", False),  # a library's, mostly, that has written a function
         ("<attrs generated init shop.Order>", "", False),
         (f"{STD}/threading.py", "", False),
@@ -354,7 +355,7 @@ def test_cpu_time_of_a_thread() -> None:
 GARBAGE = """
 import gc, threading
 from lastspan.instrumentation.evidence import look
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.registry.spans import Where
 
 class Cycle:
     def __init__(self):

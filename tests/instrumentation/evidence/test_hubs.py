@@ -11,8 +11,8 @@ from weakref import ref
 
 import pytest
 
-from lastspan.instrumentation.evidence.hubs import Hubs
-from lastspan.instrumentation.evidence.loops import Loops
+from lastspan.instrumentation.evidence.loops.hubs import Hubs
+from lastspan.instrumentation.evidence.loops.lag import Loops
 
 gevent = pytest.importorskip("gevent")
 

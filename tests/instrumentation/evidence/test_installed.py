@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from lastspan.instrumentation.evidence import installed
-from lastspan.instrumentation.evidence.installed import WELL_KNOWN, Layout, gather, is_own, origin, roots
+from lastspan.instrumentation.evidence.stack import installed
+from lastspan.instrumentation.evidence.stack.installed import WELL_KNOWN, Layout, gather, is_own, origin, roots
 
 STD = "/usr/lib/python3.13"
 LAYOUT = Layout(
@@ -100,7 +100,7 @@ LAYOUT = Layout(
         ("/usr/lib/python313.zip/threading.py", "", False),
         ("<frozen importlib._bootstrap>", "", False),
         ("<string>", "", False),
-        ("/srv/lastspan/instrumentation/job.py", "lastspan", False),
+        ("/srv/lastspan/instrumentation/jobs/plain.py", "lastspan", False),
         # Windows: no case, both slashes, shares, the long form
         (r"C:\app\Libs\requests\api.py", "", False),
         (r"\\?\C:\app\libs\requests\api.py", "", False),
@@ -208,7 +208,7 @@ def test_what_the_environment_says() -> None:
     frozen = gather([], {}, is_frozen=True)
     assert origin("http/client.py", frozen) is not None
     assert origin("requests/api.py", frozen) is not None
-    assert origin("lastspan/instrumentation/job.py", frozen) is not None
+    assert origin("lastspan/instrumentation/jobs/plain.py", frozen) is not None
     assert origin("shop/tasks.py", frozen) is None
 
 

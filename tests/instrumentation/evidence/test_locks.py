@@ -23,8 +23,8 @@ from typing import Any
 
 import pytest
 
-from lastspan.instrumentation.evidence.locks import Holder, WaitedLock, find
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.evidence.locks.find import Holder, WaitedLock, find
+from lastspan.instrumentation.registry.spans import Where
 
 HERE = "evidence/test_locks.py"
 Pair = tuple[Callable[[Callable[[], None]], None], Callable[[], object]]

@@ -13,7 +13,7 @@ import pytest
 import uvloop
 from tests.instrumentation.evidence.standing import soon
 
-from lastspan.instrumentation.evidence.loops import Loops
+from lastspan.instrumentation.evidence.loops.lag import Loops
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 

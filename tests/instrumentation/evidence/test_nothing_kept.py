@@ -27,10 +27,13 @@ from tests.instrumentation.live import live as live
 from tests.instrumentation.worker import Worker, of, worker
 
 from lastspan.instrumentation import job as as_job
-from lastspan.instrumentation import sampling
-from lastspan.instrumentation.evidence import diagnosis, frames, graph, held, locks, python, values
-from lastspan.instrumentation.failures import told_of
-from lastspan.instrumentation.run import Run
+from lastspan.instrumentation.announce import sampling
+from lastspan.instrumentation.evidence import diagnosis, python
+from lastspan.instrumentation.evidence.locks import find, graph, holders
+from lastspan.instrumentation.evidence.objects import values
+from lastspan.instrumentation.evidence.stack import frames
+from lastspan.instrumentation.guest.failures import told_of
+from lastspan.instrumentation.registry.run import Run
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 
@@ -294,10 +297,10 @@ PARTS: list[tuple[Any, str]] = [
     (diagnosis, "wait"),
     (diagnosis, "session"),
     (diagnosis, "_kernel"),
-    (locks, "wait_of"),
-    (locks, "_holder"),
+    (find, "wait_of"),
+    (find, "_holder"),
     (graph, "holds_of"),
-    (held, "_acquired"),
+    (holders, "_acquired"),
     (frames, "_both_ends"),
     (values, "in_reach"),
     (python, "managers_of"),
@@ -374,7 +377,7 @@ def test_a_block_that_is_a_job_does_not_keep_the_function_around_it(live: Live) 
 def test_a_holder_that_is_gone_is_not_kept_by_those_who_waited_for_it() -> None:
     """What was found of a lock stays known until the next look; the task that held it does not live until then."""
     task = type("Task", (), {})()
-    holder = locks.Holder("one", None, True, "", "certain", locks.known_by(task))
+    holder = find.Holder("one", None, True, "", "certain", find.known_by(task))
     assert holder.party is task
     del task
     assert holder.party is None
@@ -409,8 +412,8 @@ def test_a_task_that_nobody_will_wake_is_free_to_go(live: Live, monkeypatch: pyt
 VIEW = """
 import faulthandler, gc, io, sys, threading
 faulthandler.enable()
-from lastspan.instrumentation.evidence import frames
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.evidence.stack import frames
+from lastspan.instrumentation.registry.spans import Where
 
 gc.disable()
 there, leave = threading.Event(), threading.Event()

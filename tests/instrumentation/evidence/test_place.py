@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastspan.instrumentation.evidence.frames import Step
-from lastspan.instrumentation.evidence.place import Place
+from lastspan.instrumentation.evidence.stack.frames import Step
+from lastspan.instrumentation.evidence.stack.place import Place
 
 
 def code(name: str, filename: str = "/srv/shop/billing.py") -> CodeType:

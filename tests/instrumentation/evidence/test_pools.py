@@ -11,8 +11,8 @@ import pytest
 from tests.instrumentation.evidence.standing import soon, standing
 from tests.servers import Postgres
 
-from lastspan.instrumentation.evidence.frames import live
-from lastspan.instrumentation.evidence.pools import keeps, waited_pool
+from lastspan.instrumentation.evidence.stack.frames import live
+from lastspan.instrumentation.evidence.waits.pools import keeps, waited_pool
 
 Keeper = Callable[[Any, threading.Event, threading.Event], None]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 from tests.instrumentation.evidence.blocked import PATIENCE
 
-from lastspan.instrumentation.evidence.descriptors import descriptor
-from lastspan.instrumentation.evidence.processes import Process, at_other_end, descendants, process
+from lastspan.instrumentation.evidence.kernel.descriptors import descriptor
+from lastspan.instrumentation.evidence.kernel.processes import Process, at_other_end, descendants, process
 
 pytestmark = pytest.mark.skipif(
     not os.path.exists(f"/proc/self/task/{os.getpid()}/children"), reason="this kernel does not list children"

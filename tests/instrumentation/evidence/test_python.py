@@ -19,9 +19,9 @@ import uvloop
 from tests.instrumentation.evidence.standing import soon, standing
 
 from lastspan.instrumentation.evidence import look, python
-from lastspan.instrumentation.evidence.graph import all_tasks
-from lastspan.instrumentation.evidence.locks import find
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.evidence.locks.find import find
+from lastspan.instrumentation.evidence.locks.graph import all_tasks
+from lastspan.instrumentation.registry.spans import Where
 
 PRETENDER = Path(__file__).with_name("another_python.py")
 

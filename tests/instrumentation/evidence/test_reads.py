@@ -17,18 +17,20 @@ from typing import Any
 import pytest
 from tests.instrumentation.evidence.standing import soon, standing
 
-from lastspan.instrumentation.evidence import futures, reads, sessions, values
-from lastspan.instrumentation.evidence.calls import call
 from lastspan.instrumentation.evidence.diagnosis import Subject, diagnose
-from lastspan.instrumentation.evidence.frames import has_ended, live, look, worker_of
-from lastspan.instrumentation.evidence.hubs import Hubs
-from lastspan.instrumentation.evidence.locks import find
-from lastspan.instrumentation.evidence.loops import Loops
-from lastspan.instrumentation.evidence.pools import keeps, waited_pool
-from lastspan.instrumentation.evidence.reads import CALLS, READS
-from lastspan.instrumentation.evidence.sessions import sessions_in_reach
-from lastspan.instrumentation.evidence.values import MISSING
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.evidence.locks.find import find
+from lastspan.instrumentation.evidence.loops.hubs import Hubs
+from lastspan.instrumentation.evidence.loops.lag import Loops
+from lastspan.instrumentation.evidence.objects import futures, reads, values
+from lastspan.instrumentation.evidence.objects.reads import CALLS, READS
+from lastspan.instrumentation.evidence.objects.values import MISSING
+from lastspan.instrumentation.evidence.stack.frames import has_ended, live, look, worker_of
+from lastspan.instrumentation.evidence.waits import sessions
+from lastspan.instrumentation.evidence.waits.calls import call
+from lastspan.instrumentation.evidence.waits.pools import keeps, waited_pool
+from lastspan.instrumentation.evidence.waits.sessions import sessions_in_reach
+from lastspan.instrumentation.registry.session import Session
+from lastspan.instrumentation.registry.spans import Where
 
 ROWS = [(kind, name) for row in (*READS, *CALLS) for kind in row.kinds.split() for name in row.names.split()]
 asked: list[str] = []
@@ -336,5 +338,5 @@ def test_sqlite_is_not_asked_for_its_transaction(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "db", factory=derived)
     cursor = sqlite3.Connection.cursor(connection)
     with a_look():
-        assert sessions.session_of(connection) == sessions.session_of(cursor) == sessions.Session("sqlite")
+        assert sessions.session_of(connection) == sessions.session_of(cursor) == Session("sqlite")
     sqlite3.Connection.close(connection)

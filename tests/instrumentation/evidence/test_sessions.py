@@ -18,10 +18,11 @@ import pytest
 from tests.instrumentation.evidence.standing import Silent, soon, standing
 from tests.servers import MariaDB, Postgres
 
-from lastspan.instrumentation.evidence import sessions
-from lastspan.instrumentation.evidence.frames import live
-from lastspan.instrumentation.evidence.sessions import Session, session_of, sessions_in_reach
-from lastspan.instrumentation.evidence.waits import wait
+from lastspan.instrumentation.evidence.stack.frames import live
+from lastspan.instrumentation.evidence.waits import sessions
+from lastspan.instrumentation.evidence.waits.known_calls import wait
+from lastspan.instrumentation.evidence.waits.sessions import session_of, sessions_in_reach
+from lastspan.instrumentation.registry.session import Session
 
 BLOCKED = "select pid from pg_stat_activity where query = 'select pg_advisory_lock(42)' and wait_event = 'advisory'"
 

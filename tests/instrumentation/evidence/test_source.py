@@ -23,9 +23,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastspan.instrumentation.evidence import source
-from lastspan.instrumentation.evidence.source import MISSING, entered, evaluate, expression, position, variable
-from lastspan.instrumentation.evidence.waited import kind_of
+from lastspan.instrumentation.evidence.locks.blocked_on import kind_of
+from lastspan.instrumentation.evidence.stack import source
+from lastspan.instrumentation.evidence.stack.source import MISSING, entered, evaluate, expression, position, variable
 
 HAS_COLUMNS = sys.version_info >= (3, 11)
 
@@ -345,7 +345,7 @@ def test_a_coroutine_that_is_suspended() -> None:
 
 PROGRAM = """
 import sys
-from lastspan.instrumentation.evidence.source import entered, expression, is_entering
+from lastspan.instrumentation.evidence.stack.source import entered, expression, is_entering
 
 class Probe:
     def __enter__(self):

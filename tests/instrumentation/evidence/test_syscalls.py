@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.instrumentation.evidence.blocked import address, await_end, connection, deaf_server, waiting_in
 
-from lastspan.instrumentation.evidence.syscalls import (
+from lastspan.instrumentation.evidence.kernel.syscalls import (
     ARM64,
     CALLS,
     OUTSIDE,
@@ -354,9 +354,9 @@ def test_a_kernel_that_does_not_show_system_calls(tmp_path: Path) -> None:
 AFTER_SETUID = """
 import os, sys, threading
 sys.path[:0] = {path!r}
-from lastspan.instrumentation.evidence.descriptors import descriptor
-from lastspan.instrumentation.evidence.syscalls import system_call
-from lastspan.instrumentation.evidence.threads import cpu_time_ns, run_queue_ns, thread_state
+from lastspan.instrumentation.evidence.kernel.descriptors import descriptor
+from lastspan.instrumentation.evidence.kernel.syscalls import system_call
+from lastspan.instrumentation.evidence.kernel.threads import cpu_time_ns, run_queue_ns, thread_state
 os.setgid(65534)
 os.setuid(65534)
 me = threading.get_native_id()

@@ -17,7 +17,7 @@ import pytest
 import uvloop
 
 from lastspan.instrumentation.evidence import Look, look
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.registry.spans import Where
 
 Body = Callable[[asyncio.Event], Awaitable[object]]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 from tests.instrumentation.evidence.blocked import PATIENCE, await_end
 
-from lastspan.instrumentation.evidence.threads import cpu_time_ns, run_queue_ns, thread_state
+from lastspan.instrumentation.evidence.kernel.threads import cpu_time_ns, run_queue_ns, thread_state
 
 READERS: list[Callable[[int | None], object]] = [cpu_time_ns, run_queue_ns, thread_state]
 

@@ -30,10 +30,10 @@ import requests
 from tests.instrumentation.evidence.standing import Silent, soon, standing
 from tests.servers import Redis
 
-from lastspan.instrumentation.evidence.frames import live
-from lastspan.instrumentation.evidence.waiters import NATIVE, PACKAGES, TABLE
-from lastspan.instrumentation.evidence.waits import Wait, named, wait
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.evidence.stack.frames import live
+from lastspan.instrumentation.evidence.waits.call_table import NATIVE, PACKAGES, TABLE
+from lastspan.instrumentation.evidence.waits.known_calls import Wait, named, wait
+from lastspan.instrumentation.registry.spans import Where
 from lastspan.semconv.vocabulary import WAITS
 
 # A client that is cut off may leave its socket to the garbage collector.
@@ -816,9 +816,9 @@ GREENLETS = """
 from gevent import monkey; monkey.patch_all()
 import queue, threading, time
 import gevent, gevent.event, gevent.lock, gevent.queue
-from lastspan.instrumentation.evidence.frames import live
-from lastspan.instrumentation.evidence.waits import wait
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.evidence.stack.frames import live
+from lastspan.instrumentation.evidence.waits.known_calls import wait
+from lastspan.instrumentation.registry.spans import Where
 
 ident = monkey.get_original("_thread", "get_ident")()
 event, items, room = gevent.event.Event(), gevent.queue.Queue(), gevent.lock.Semaphore(0)

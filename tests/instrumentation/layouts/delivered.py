@@ -14,7 +14,7 @@ import threading
 import time
 
 from lastspan.instrumentation.evidence import look
-from lastspan.instrumentation.spans import Where
+from lastspan.instrumentation.registry.spans import Where
 {imports}
 
 

@@ -13,9 +13,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from lastspan.instrumentation.clean import statement, text
+from lastspan.instrumentation.guest.redact import statement, text
 
-from ..model import DatabaseWait, Session
+from ..model.records import DatabaseWait, Session
 from .dsn import tls_context
 from .metadata_locks import MetadataLock, blockers
 from .target import APPLICATION_NAME, MAX_SESSIONS, ProbeError, Target, in_slices, seconds, traceparent

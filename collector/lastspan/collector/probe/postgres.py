@@ -8,9 +8,9 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from lastspan.instrumentation.clean import statement, text
+from lastspan.instrumentation.guest.redact import statement, text
 
-from ..model import DatabaseWait, Session
+from ..model.records import DatabaseWait, Session
 from .target import APPLICATION_NAME, MAX_SESSIONS, ProbeError, Target, address_of, in_slices, seconds, traceparent
 
 _OLDEST: Final = 10

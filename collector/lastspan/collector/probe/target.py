@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
-from ..model import DatabaseWait, Session
+from ..model.records import DatabaseWait, Session
 from .dsn import Dsn
 
 Row = TypeVar("Row")

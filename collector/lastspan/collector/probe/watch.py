@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from ..model import DatabaseWait, Session
+from ..model.records import DatabaseWait, Session
 from .target import ProbeError, Source, Target, address_of
 
 logger = logging.getLogger(__name__)

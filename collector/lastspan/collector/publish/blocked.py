@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..blockers import Blocker, chain
-from ..known import Known
+from ..judge.blockers import Blocker, chain
+from ..judge.context import Known
+from ..judge.words import session, stands
 from ..track import JobRow
-from ..words import session, stands
 from .shapes import BlockedBy, Step
 
 

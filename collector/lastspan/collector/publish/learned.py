@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from ..learn import Key, Row
-from ..model import Call, JobType, Kind
-from ..pipeline import Pipeline
-from ..policy import Allowance, Allowed, Policy
-from ..sketch import HIGHEST, LOWEST
+from ..judge.policy import Allowance, Allowed, Policy
+from ..model.records import Call, JobType, Kind
+from ..model.sketch import HIGHEST, LOWEST
+from ..serve.pipeline import Pipeline
 from ..track import SavedLearned, learned
+from ..track.learn import Key, Row
 
 _MAX_NAME, _MAX_VERSIONS = 4096, 16
 _MAX_AGE_NS = 365 * 86_400 * 1_000_000_000

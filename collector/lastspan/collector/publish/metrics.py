@@ -18,9 +18,9 @@ from prometheus_client.registry import Collector
 
 from lastspan.semconv import metrics as m
 
-from ..cause import Brief
-from ..model import DURATION_BOUNDS, SUSPECT, Severity
-from ..pipeline import Pipeline
+from ..judge.cause import Brief
+from ..model.records import DURATION_BOUNDS, SUSPECT, Severity
+from ..serve.pipeline import Pipeline
 from ..track import OPEN_STATES, JobRow, Series
 from .blocked import key_text
 from .families import Labels, as_labels, empty_family, one_value

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from ..cause import Brief
-from ..lint import Finding
+from ..judge.cause import Brief
+from ..judge.lint import Finding
 
 
 class LastSpan(msgspec.Struct):

@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from ..pipeline import Pipeline
+from ..serve.pipeline import Pipeline
 from .metrics import own_version
 from .views import count_states
 

@@ -11,11 +11,11 @@ from datetime import datetime, timezone
 from itertools import chain, islice
 from typing import Any
 
-from ..evidence import Evidence
-from ..judge import Leaf, Verdict
-from ..known import Known, evidence_of
-from ..model import Call, Resource, State
-from ..pipeline import Pipeline
+from ..judge.context import Known, evidence_of
+from ..judge.verdict import Leaf, Verdict
+from ..model.evidence import Evidence
+from ..model.records import Call, Resource, State
+from ..serve.pipeline import Pipeline
 from ..track import JobRow, SpanRow
 from .blocked import blocked_by, key_text
 from .shapes import Code, JobList, JobView, LastSpan, OpenSpan, Other, Progress, Wait

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..model import State
-from ..pipeline import Pipeline
+from ..model.records import State
+from ..serve.pipeline import Pipeline
 from . import jaeger, pages
 from .learned import export_learned, forget_learned, import_learned, list_learned
 from .metrics import CONTENT_TYPE, render

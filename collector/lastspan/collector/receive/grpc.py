@@ -11,8 +11,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from ..pipeline import Answer, Pipeline
-from ..values import RequestError
+from ..decode.values import RequestError
+from ..serve.pipeline import Answer, Pipeline
 from .budget import Budget
 from .http import logs_response, metrics_response, traces_response
 

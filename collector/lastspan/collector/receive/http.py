@@ -16,8 +16,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from ..pipeline import Answer, Pipeline
-from ..values import RequestError
+from ..decode.values import RequestError
+from ..serve.pipeline import Answer, Pipeline
 from .budget import Budget
 
 TRANSPORT = "http"

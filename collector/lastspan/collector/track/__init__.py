@@ -1,9 +1,21 @@
 """State: what is open, by what was told. One thread owns it; nothing in it is locked."""
 
+from ..memory.state import (
+    Forgotten,
+    ProcessOver,
+    Saved,
+    SavedLearned,
+    Settled,
+    Silent,
+    learned,
+    replay,
+    resume,
+    save,
+    settled,
+)
 from .counts import OPEN_STATES, Counts, Incident, Series
 from .limits import Limits
 from .rows import End, JobRow, ProcessRow, Silence, SpanRow, Trouble
-from .saved import Forgotten, ProcessOver, Saved, SavedLearned, Settled, Silent, learned, replay, resume, save, settled
 from .tracker import PROCESS_CAP, SPAN_CAP, Tracker
 
 __all__ = [

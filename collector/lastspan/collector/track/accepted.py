@@ -6,7 +6,7 @@ that is made for it, whose silence begins when it took the job. The child's own 
 
 from __future__ import annotations
 
-from ..model import NO_CALL, JobAccepted, SpanOpen
+from ..model.records import NO_CALL, JobAccepted, SpanOpen
 from .jobs import Jobs
 from .processes import Processes
 from .rows import End, JobRow, ProcessRow, SpanRow

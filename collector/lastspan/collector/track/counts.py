@@ -7,8 +7,8 @@ from collections import Counter
 
 import msgspec
 
-from ..model import DURATION_BOUNDS, Durations, JobType, Severity, State
-from ..sketch import Runs, middle, packed, since
+from ..model.records import DURATION_BOUNDS, Durations, JobType, Severity, State
+from ..model.sketch import Runs, middle, packed, since
 from .rows import DurationKey, DurationRow, JobRow, ProcessRow, Trouble
 
 OTHER = "other"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import State
+from ..model.records import State
 from .jobs import Jobs, all_inside
 from .rows import End, JobRow, SpanRow
 from .spans import Spans

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import JobEnded, SpanOpen
+from ..model.records import JobEnded, SpanOpen
 from .generations import Generations
 from .limits import TOMBSTONE_NS
 from .rows import JobRow, ProcessRow

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ..model import SUSPECT, JobEnded, JobType, SpanOpen, State
+from ..model.records import SUSPECT, JobEnded, JobType, SpanOpen, State
 from .counts import Counts
 from .index import Index
 from .limits import Limits

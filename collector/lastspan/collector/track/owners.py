@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..evidence import Owned, OwnSession
+from ..model.evidence import Owned, OwnSession
 from .rows import JobRow
 
 LIMIT = 200_000

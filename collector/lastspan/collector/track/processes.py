@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from ..model import NO_SEQUENCE, Child, Origin, ProcessState, Resource, Status
+from ..model.records import NO_SEQUENCE, Child, Origin, ProcessState, Resource, Status
 from .rows import ProcessRow, Silence, WorkerRow
 from .wheel import HORIZON_NS, Wheel
 

@@ -13,20 +13,8 @@ import msgspec
 
 from lastspan.semconv.vocabulary import LOCK_WAITS
 
-from ..evidence import Evidence, Owned
-from ..model import (
-    NO_CALL,
-    Call,
-    Child,
-    JobType,
-    Kind,
-    Overslept,
-    Progress,
-    Resource,
-    Severity,
-    State,
-    Status,
-)
+from ..model.evidence import Evidence, Owned
+from ..model.records import NO_CALL, Call, Child, JobType, Kind, Overslept, Progress, Resource, Severity, State, Status
 
 UNSEEN = -2
 """Sequence of a span that is known from its children only."""

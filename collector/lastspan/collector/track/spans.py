@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ..evidence import Evidence
-from ..model import NO_SEQUENCE, SpanOpen
+from ..model.evidence import Evidence
+from ..model.records import NO_SEQUENCE, SpanOpen
 from .generations import Generations
 from .limits import TOMBSTONE_NS, Limits
 from .rows import UNSEEN, ProcessRow, SpanRow

@@ -10,9 +10,8 @@ from typing import Any
 
 import msgspec
 
-from ..evidence import Evidence
-from ..learn import Key, Learner, Learning
-from ..model import (
+from ..model.evidence import Evidence
+from ..model.records import (
     NO_SEQUENCE,
     CallSeen,
     Durations,
@@ -29,6 +28,7 @@ from ..model import (
 from .accepted import Accepted
 from .foreign import Foreign
 from .jobs import Jobs
+from .learn import Key, Learner, Learning
 from .limits import Limits
 from .processes import Processes
 from .rows import UNSEEN, End, JobRow, ProcessRow, Silence, SpanRow, Trouble

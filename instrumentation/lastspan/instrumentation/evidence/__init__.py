@@ -4,7 +4,7 @@ Nothing here runs on the job's thread, and nothing runs before a span is late. F
 collector's to say.
 """
 
-from .frames import Look, Step, is_application, look, qualname, stack_text
-from .threads import cpu_time_ns, run_queue_ns
+from .kernel.threads import cpu_time_ns, run_queue_ns
+from .stack.frames import Look, Step, is_application, look, qualname, stack_text
 
 __all__ = ["Look", "Step", "cpu_time_ns", "is_application", "look", "qualname", "run_queue_ns", "stack_text"]

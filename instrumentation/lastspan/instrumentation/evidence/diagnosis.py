@@ -14,19 +14,20 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from lastspan.semconv import attributes as a
 
-from .. import clean
-from ..holds import host_name
-from ..spans import Where
-from .calls import CallFacts, call
-from .descriptors import Descriptor, descriptor, is_unbounded
-from .files import file_name, holders, in_the_way, number_of, sqlite_databases, unseen_holder
-from .frames import live
-from .processes import at_other_end, process
-from .reads import read
-from .sessions import Session, session
-from .syscalls import SystemCall, system_call, watched
-from .threads import thread_state
-from .waits import Wait, named, wait
+from ..guest import redact
+from ..registry.held_locks import host_name
+from ..registry.session import Session
+from ..registry.spans import Where
+from .kernel.descriptors import Descriptor, descriptor, is_unbounded
+from .kernel.files import file_name, holders, in_the_way, number_of, sqlite_databases, unseen_holder
+from .kernel.processes import at_other_end, process
+from .kernel.syscalls import SystemCall, system_call, watched
+from .kernel.threads import thread_state
+from .objects.reads import read
+from .stack.frames import live
+from .waits.calls import CallFacts, call
+from .waits.known_calls import Wait, named, wait
+from .waits.sessions import session
 
 Attributes: TypeAlias = "dict[str, Any]"
 
@@ -133,7 +134,7 @@ def diagnose(subject: Subject) -> Attributes:
     if kind == "file_lock":
         found |= _of_file(kernel, waits)
     if used is not None:
-        found[a.DB_SESSION] = clean.text(used.id) or None
+        found[a.DB_SESSION] = redact.text(used.id) or None
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -219,9 +220,9 @@ def _of_wait(waits: Wait | None) -> Attributes:
     if waits is None:
         return {}
     return {
-        a.WAIT_CALL: clean.text(waits.call) or None,
-        a.WAIT_TARGET: clean.text(waits.target) or None,
-        a.WAIT_JOB_ID: clean.text(waits.job_id) or None,
+        a.WAIT_CALL: redact.text(waits.call) or None,
+        a.WAIT_TARGET: redact.text(waits.target) or None,
+        a.WAIT_JOB_ID: redact.text(waits.job_id) or None,
     }
 
 
@@ -240,7 +241,7 @@ def _of_peer(waits: Wait | None, facts: CallFacts | None, kernel: Kernel, used: 
         found |= _some({a.WAIT_PEER: found.get(a.WAIT_PEER) or blocked.peer})
     if waits is None or not waits.target:
         found |= _some({a.WAIT_TARGET: _child(kernel)})
-    cleaned = {name: clean.text(value) if isinstance(value, str) else value for name, value in found.items()}
+    cleaned = {name: redact.text(value) if isinstance(value, str) else value for name, value in found.items()}
     return _some(cleaned)
 
 
@@ -288,7 +289,7 @@ def _of_file(kernel: Kernel, waits: Wait | None) -> Attributes:
     holder = next((lock.pid for lock in locks if not lock.is_waiting), None)
     name = file_name(number)
     return {
-        a.LOCK_NAME: clean.text(path),
+        a.LOCK_NAME: redact.text(path),
         a.LOCK_KIND: "flock",
         a.LOCK_KEY: f"flock:{host_name()}:{name}" if name else None,
         a.LOCK_HOLDER_PID: holder,

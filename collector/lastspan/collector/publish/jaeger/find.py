@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from ...pipeline import Pipeline
+from ...serve.pipeline import Pipeline
 from ...track import JobRow
 from ..views import SCANNED, Wall, all_jobs, view
 from . import traces

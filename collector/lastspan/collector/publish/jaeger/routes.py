@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ...pipeline import Pipeline
+from ...serve.pipeline import Pipeline
 from ..views import Wall
 from . import find, otlp, query
 from .shapes import Answer, Problem, Trace

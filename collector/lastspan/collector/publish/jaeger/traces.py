@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import chain, islice
 
-from ...model import SUSPECT
+from ...model.records import SUSPECT
 from ..shapes import JobView, OpenSpan
 from .shapes import Log, Process, Reference, Span, Tag, Trace, tag
 

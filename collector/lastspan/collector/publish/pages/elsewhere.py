@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ...model import State
+from ...model.records import State
 from ..shapes import JobView
 
 _RUNBOOKS: Final = {

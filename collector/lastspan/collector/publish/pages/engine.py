@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from lastspan.semconv import duration
 
-from ...words import file_line, short
+from ...judge.words import file_line, short
 from .elsewhere import runbook
 from .headings import heading
 from .paths import job_path

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from ...model import State
+from ...model.records import State
 from ...track import JobRow
 
 SORTS: Final = {"jobs": "most jobs first", "age": "longest first", "name": "by name"}

@@ -11,8 +11,8 @@ import msgspec
 
 from lastspan.semconv import duration
 
-from ...model import SUSPECT
-from ...words import file_line, short
+from ...judge.words import file_line, short
+from ...model.records import SUSPECT
 from ..shapes import JobView, OpenSpan, Step
 from .elsewhere import Elsewhere, runbook
 from .filter import Filter

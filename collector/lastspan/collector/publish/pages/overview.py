@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from ...check import wiring
-from ...graph import Graph
-from ...model import State
-from ...pipeline import Pipeline
+from ...cli.check import wiring
+from ...judge.graph import Graph
+from ...model.records import State
+from ...serve.pipeline import Pipeline
 from ...track import JobRow
 from ..status import status
 from ..views import SCANNED, all_jobs, count_states

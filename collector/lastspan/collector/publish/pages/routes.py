@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ...api_client import printable
-from ...pipeline import Pipeline
-from ...story import explanation
+from ...cli.client import printable
+from ...serve.pipeline import Pipeline
 from ..metrics import own_version
 from ..shapes import JobView
+from ..story import explanation
 from ..views import Wall, find_job, iso, view
 from . import engine
 from .elsewhere import Elsewhere

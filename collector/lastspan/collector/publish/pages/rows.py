@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from ...cause import Explanation
-from ...judge import Leaf, Verdict
-from ...known import Known, evidence_of, server_of
-from ...model import Kind
-from ...pipeline import Pipeline
+from ...judge.cause import Explanation
+from ...judge.context import Known, evidence_of, server_of
+from ...judge.verdict import Leaf, Verdict
+from ...judge.words import file_line, short
+from ...model.records import Kind
+from ...serve.pipeline import Pipeline
 from ...track import JobRow
-from ...words import file_line, short
 from ..blocked import key_text
 from .paths import job_path
 

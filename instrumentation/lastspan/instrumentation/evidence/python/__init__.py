@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-from .. import futures
+from ..objects import futures
 from . import bytecode, running
 from .bytecode import Span, gets_next, has_columns, line_at, method_called, span_of, stored
 from .known import EXECUTORS, TASKS, WITH, understands, unknown

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import Any, Final
 
-from .. import values
+from ..objects import values
 from . import bytecode, running
 
 WITH: Final = "with blocks"

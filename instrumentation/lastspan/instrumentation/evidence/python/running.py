@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from .. import futures, values
+from ..objects import futures, values
 
 _DEPTH_MAX: Final = 4096
 _LOOPS_MAX: Final = 64

@@ -1,0 +1,1 @@
+"""How a job is, why, and who is in whose way."""

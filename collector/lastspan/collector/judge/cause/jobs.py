@@ -1,0 +1,74 @@
+"""A job that waits for the result of another one."""
+
+from __future__ import annotations
+
+from ...model.records import State
+from ...track import JobRow
+from .case import Case, Cause
+from .words import join, live, short, stands, state_of, stopped, took
+
+
+def find(case: Case) -> Cause | None:
+    """Another job, by its id if that is known."""
+    wait = case.wait
+    if wait.kind != "job" and not wait.job_id:
+        return None
+    other = awaited(case)
+    sure = 0.95 if other is not None else 0.9
+    target = wait.job_id or wait.target or case.job.type.name
+    if other is None and wait.target:
+        target = wait.target  # nobody takes jobs from this queue
+    return Cause("waiting_for_job", sure, "job", target, _words, _advice)
+
+
+def inside_words(inner: Case, said: str) -> str:
+    """Say that a job is in another one that runs inside of it, and what is said of that one."""
+    state = inner.verdict.state
+    stance = "" if state is State.RUNNING else f", which is itself {state.value}"
+    return f"It is in the job {inner.job.type.name} ({short(inner.job.job_id)}){stance}. {said}"
+
+
+def awaited(case: Case) -> JobRow | None:
+    """Return the job that is waited for, if it is known."""
+    return case.known.attempt(case.wait.job_id) if case.wait.job_id else None
+
+
+def _words(case: Case) -> str:
+    wait, where = case.wait, stopped(case, case.last.age_ns)
+    if not wait.job_id:
+        return join("It waits for the result of another job; which one is not known.", where)
+    fate = _fate(case)
+    return join(f"It waits for job {short(wait.job_id)}, which {fate}" + ("" if fate.endswith("?") else "."), where)
+
+
+def _fate(case: Case) -> str:
+    other = awaited(case)
+    if other is None:
+        queue = case.wait.target or case.job.type.queue
+        behind = f": is it queued behind this one in {queue}?" if queue else ": is it queued behind this one?"
+        return f"nobody has started{behind}"
+    if other is case.job:
+        return "is this job itself: it can never end"
+    if other.end is not None:
+        if other.end.outcome == "ok":
+            return f"{state_of(other, case.known, stable=case.stable)}: its result does not arrive"
+        how = "failed" if other.end.outcome == "error" else f"was {other.end.outcome}"
+        return join(how, live(case, f"{took(max(0, case.known.now_ns - other.end.at_ns))} ago"))
+    state = case.known.verdict(other).state
+    there = stands(other, case.known, stable=case.stable)
+    told = f"({other.type.name}{', ' if there else ''}{there})"
+    return f"runs {told}" if state in (State.RUNNING, State.OVERDUE) else f"is itself {state.value} {told}"
+
+
+def _advice(case: Case) -> str:
+    other = awaited(case)
+    if case.wait.job_id is None:
+        return "Find out which job it waits for; do not wait for jobs inside of jobs (use a chain or a callback)."
+    if other is None:
+        return (
+            "See whether a worker is free for its queue. A job that waits for another one takes a worker away from it: "
+            "use a chain or a callback."
+        )
+    if other.end is not None:
+        return "See whether the result backend keeps results, and give the wait a timeout."
+    return f"Look at job {short(other.job_id)}: lastspan explain {short(other.job_id)}"

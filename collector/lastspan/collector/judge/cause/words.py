@@ -1,0 +1,62 @@
+"""Words about the job whose cause is asked for; the general ones come along."""
+
+from __future__ import annotations
+
+from ...model.records import Basis
+from ..verdict import Leaf, Verdict
+from ..words import certain, file_line, holder, join, look_at, process, session, short, stands, state_of, took, who
+from .case import Case
+
+__all__ = [
+    "allowed",
+    "at_place",
+    "certain",
+    "file_line",
+    "holder",
+    "join",
+    "live",
+    "look_at",
+    "place",
+    "process",
+    "session",
+    "short",
+    "stands",
+    "state_of",
+    "stopped",
+    "took",
+    "who",
+]
+
+
+def live(case: Case, text: str) -> str:
+    """Write what changes by itself, or is more than a name, where it may."""
+    return "" if case.stable else text
+
+
+def place(case: Case) -> str:
+    """Write where the code is; empty: not known."""
+    evidence = case.evidence
+    if not evidence.file:
+        return ""
+    line = None if case.stable and case.is_moving else evidence.line
+    return file_line(evidence.file, line) + (f" ({evidence.function})" if evidence.function else "")
+
+
+def at_place(case: Case) -> str:
+    """Write "at …", if it is known where the code is."""
+    where = place(case)
+    return f"at {where}" if where else ""
+
+
+def stopped(case: Case, ns: int, *, more: str = "") -> str:
+    """Write the sentence that says where the job stopped, and *ns* ago; *more* comes behind the number."""
+    if not (where := at_place(case)) and case.stable:
+        return ""
+    return join("The job stopped", where, live(case, f"{took(ns)} ago{more}")) + "."
+
+
+def allowed(of: Leaf | Verdict) -> str:
+    """Write what a span, or what decided, may take, behind "4 min ago"."""
+    allowance = of.allowance
+    why = allowance.rule if allowance.basis is not Basis.DECLARED else "declared"
+    return f"; allowed: {took(allowance.allowed_ns)} ({why})"

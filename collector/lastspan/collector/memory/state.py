@@ -1,0 +1,507 @@
+"""The state as plain values, and back: what a snapshot holds beside what processes would say again.
+
+Like signals these carry ages, never timestamps, so they are good under any clock. What is open is saved as the very
+signals that opened it; so restoring it is observing it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from ..model.records import (
+    NO_SEQUENCE,
+    Child,
+    JobAccepted,
+    JobType,
+    Origin,
+    Overslept,
+    Resource,
+    Severity,
+    Signal,
+    SpanOpen,
+    State,
+    Status,
+)
+from ..model.sketch import Histogram
+from ..track.counts import Series
+from ..track.jobs import all_inside
+from ..track.learn import NO_RUN, Key, Row
+from ..track.rows import UNSEEN, DurationRow, End, JobRow, ProcessRow, Silence, SpanRow, Trouble
+from ..track.tracker import Tracker
+
+CHUNK = 250
+"""Rows between two pauses of a snapshot: a few milliseconds."""
+
+T = TypeVar("T")
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """A verdict that changed what is counted, or an outer job."""
+
+    key: bytes
+    state: State
+    trouble: Trouble | None
+    """`since_ns` is an age here."""
+    counted: bool = False
+    """It counts as one more that became stuck."""
+    outer: bytes | None = None
+    stood: tuple[str, ...] = ()
+    incident_pages: bool = False
+    """Its incident is a page, if only by a job that is gone."""
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """The silence of a process means something else than before."""
+
+    process_id: str
+    silence: Silence
+
+
+class ProcessOver(msgspec.Struct, frozen=True):
+    """All jobs of a process ended because it was silent for too long, or shut down."""
+
+    process_id: str
+    outcome: str
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """Somebody reset what was learned."""
+
+    keys: tuple[Key, ...]
+
+
+class SavedLearned(msgspec.Struct, frozen=True):
+    """What was learned by one key; also the form in which it is exported."""
+
+    environment: str
+    service: str
+    job_name: str
+    span_name: str | None
+    runs: tuple[tuple[int, float], ...]
+    """(bucket, weight)."""
+    aside: tuple[tuple[int, float], ...] = ()
+    versions: tuple[str, ...] = ()
+    age_ns: int = 0
+    """Since its weights were faded."""
+    aside_age_ns: int = 0
+    slow: float = 0.0
+    trusted: float = 0.0
+    longest: float = NO_RUN
+    """The buckets of the longest run and of the longest but one."""
+    second: float = NO_RUN
+    peer: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What it was learned by."""
+        return Key(self.environment, self.service, self.job_name, self.span_name, self.peer)
+
+
+class SavedDurations(msgspec.Struct, frozen=True):
+    """The cumulative counts that a process last told."""
+
+    origin: Origin
+    rows: tuple[tuple[str, str, str | None, str | None, int, bytes, float], ...]
+    """Job name, queue, span name, outcome; count, packed runs, sum of seconds."""
+    peers: tuple[str, ...] = ()
+    """Whom the span of each row calls; empty: written before they were told apart."""
+
+
+class SavedSeries(msgspec.Struct, frozen=True):
+    """The counters of one series."""
+
+    environment: str
+    service: str
+    job_name: str
+    queue: str
+    type: JobType | None
+    started: int
+    ended: dict[str, int]
+    stuck_total: dict[str, int]
+    buckets: tuple[int, ...]
+    sum_seconds: float
+
+
+class SavedProcess(msgspec.Struct, frozen=True):
+    """What is known of a process beside its spans."""
+
+    origin: Origin
+    heard_age_ns: int
+    first_age_ns: int
+    status: Status
+    silence: Silence
+    state_sequence: int
+    proof_sequence: int
+    proof_ids: bytes
+    children: dict[int, Child]
+    overslept: Overslept | None
+    overslept_age_ns: int
+    foreign: bool
+
+
+class SavedEnded(msgspec.Struct, frozen=True):
+    """A job that ended lately, for show."""
+
+    span: SpanOpen
+    inside: tuple[SpanOpen, ...]
+    end: End
+    """`at_ns` is an age here."""
+
+
+class SavedTombstones(msgspec.Struct, frozen=True):
+    """Spans and attempts that are over."""
+
+    young: bool
+    age_ns: int
+    """Of the young generation."""
+    spans: tuple[tuple[bytes, bool], ...] = ()
+    attempts: tuple[tuple[str, str, int | None, int | None, str | None], ...] = ()
+
+
+Saved: TypeAlias = (
+    Settled
+    | Silent
+    | ProcessOver
+    | Forgotten
+    | SavedLearned
+    | SavedDurations
+    | SavedSeries
+    | SavedProcess
+    | SavedEnded
+    | SavedTombstones
+)
+
+
+# --- saving ---------------------------------------------------------------------------------------------------------
+
+
+def save(tracker: Tracker, clock: Callable[[], int]) -> Iterator[tuple[int, list[Saved | SpanOpen | JobAccepted]]]:
+    """Yield the whole state in chunks, each with the time at which it was read; records may be taken in between.
+
+    The counters come first and at once, so that they agree with each other. All else may be older or newer by the time
+    it takes: whatever is observed meanwhile is in the log, and to observe it again changes nothing.
+    """
+    now_ns = clock()
+    yield now_ns, [*_durations(tracker), *_series(tracker), *learned(tracker.learner.rows.items(), now_ns)]
+    for rows in _chunks(tracker.ended.values()):
+        now_ns = clock()
+        yield now_ns, [_ended(job, now_ns) for job in rows]
+    for keys in _chunks(tracker.spans):
+        now_ns, found = clock(), (tracker.spans.get(key) for key in keys)
+        yield now_ns, [_said(row, now_ns) for row in found if row is not None and row.sequence != UNSEEN]
+    for keys in _chunks(tracker.jobs):
+        now_ns, jobs = clock(), (tracker.jobs.get(key) for key in keys)
+        yield now_ns, [_settled(tracker, job, now_ns) for job in jobs if job is not None and _is_settled(job)]
+    for ids in _chunks(tracker.processes.rows):
+        now_ns, processes = clock(), (tracker.processes.rows.get(id) for id in ids)
+        yield now_ns, [_process(row, now_ns) for row in processes if row is not None]
+    for saved in _tombstones(tracker, clock):
+        yield clock(), [saved]
+
+
+def _is_settled(job: JobRow) -> bool:
+    return job.state is not State.RUNNING or job.outer is not None or bool(job.stood)
+
+
+def settled(job: JobRow, now_ns: int, *, counted: bool = False) -> Settled:
+    """Return the verdict on a job as it is counted."""
+    trouble, outer = job.trouble, job.outer
+    if trouble is not None:
+        trouble = _aged(trouble, now_ns)
+    return Settled(job.span.key, job.state, trouble, counted, None if outer is None else outer.span.key, job.stood)
+
+
+def _settled(tracker: Tracker, job: JobRow, now_ns: int) -> Settled:
+    incident = None if job.trouble is None else tracker.counts.incidents.get(job.trouble.incident)
+    is_page = incident is not None and incident.severity is Severity.PAGE
+    return msgspec.structs.replace(settled(job, now_ns), incident_pages=is_page)
+
+
+def _aged(trouble: Trouble, now_ns: int) -> Trouble:
+    """Return it with ages for times, or with times for ages."""
+    moving_ns = None if trouble.moving_ns is None else now_ns - trouble.moving_ns
+    return msgspec.structs.replace(trouble, since_ns=now_ns - trouble.since_ns, moving_ns=moving_ns)
+
+
+def _said(row: SpanRow, now_ns: int) -> SpanOpen | JobAccepted:
+    """Return the record that would make this row: of its process, or of the parent of that."""
+    told, job = spoken(row, now_ns), row.job
+    pid = None if row.process is None else row.process.resource.pid
+    if job is None or job.parent is None or pid is None:
+        return told
+    origin = _origin(job.parent, row.sequence)
+    return JobAccepted(row.key, origin, job.type, job.job_id, job.attempt, pid, told.age_ns, row.expected_ns)
+
+
+def spoken(row: SpanRow, now_ns: int) -> SpanOpen:
+    """Return the record that would make this row."""
+    job = row.job
+    is_job = job is not None and job.span is row
+    is_foreign = row.sequence == NO_SEQUENCE
+    own = job if is_job else None
+    return SpanOpen(
+        key=row.key,
+        origin=_origin(row.process, row.sequence),
+        type=_NO_TYPE if job is None else job.type,
+        call=row.call,
+        progress=None if own is None else own.progress,
+        evidence=row.evidence,
+        owned=None if own is None else own.owned,
+        name=row.name,
+        kind=row.kind,
+        parent_id=row.parent_id,
+        age_ns=now_ns - row.start_ns,
+        is_job=is_job and not is_foreign,
+        expected_ns=row.expected_ns,
+        job_span_id=None if job is None or is_foreign else job.span.span_id,
+        outer_span_id=None if own is None or own.outer is None else own.outer.span.span_id,
+        job_id=None if job is None else job.job_id,
+        attempt=None if job is None else job.attempt,
+        movement_ns=None if own is None or own.moved_ns is None else now_ns - own.moved_ns,
+        foreign=is_foreign,
+    )
+
+
+def learned(rows: Iterable[tuple[Key, Row]], now_ns: int) -> list[Saved | SpanOpen]:
+    """Return what was learned."""
+    return [
+        SavedLearned(
+            *key[:4],
+            tuple(row.runs),
+            tuple((row.aside or {}).items()),
+            row.versions,
+            now_ns - row.touched_ns,
+            now_ns - row.aside_since_ns if row.aside else 0,
+            row.slow,
+            row.trusted,
+            row.longest,
+            row.second,
+            key.peer,
+        )
+        for key, row in rows
+    ]
+
+
+def _origin(process: ProcessRow | None, sequence: int) -> Origin:
+    if process is None:
+        return Origin(_NOWHERE, None, sequence, None)
+    return Origin(process.resource, process.id, sequence, process.interval_ns)
+
+
+def _durations(tracker: Tracker) -> list[Saved | SpanOpen]:
+    return [
+        SavedDurations(
+            _origin(process, NO_SEQUENCE),
+            tuple((*key[:4], row.count, row.runs, row.sum_seconds) for key, row in process.durations.items()),
+            tuple(key[4] for key in process.durations),
+        )
+        for process in tracker.processes.rows.values()
+        if process.durations
+    ]
+
+
+def _series(tracker: Tracker) -> list[Saved | SpanOpen]:
+    return [
+        SavedSeries(
+            *key,
+            series.type,
+            series.started,
+            dict(series.ended),
+            dict(series.stuck_total),
+            tuple(series.buckets),
+            series.sum_seconds,
+        )
+        for key, series in tracker.counts.series.items()
+    ]
+
+
+def _ended(job: JobRow, now_ns: int) -> SavedEnded:
+    end = job.end or End("unknown", "", now_ns)
+    return SavedEnded(
+        msgspec.structs.replace(spoken(job.span, now_ns), type=job.type),
+        tuple(spoken(span, now_ns) for span in all_inside(job)),
+        msgspec.structs.replace(end, at_ns=now_ns - end.at_ns),
+    )
+
+
+def _process(row: ProcessRow, now_ns: int) -> SavedProcess:
+    ids = row.proof_ids
+    return SavedProcess(
+        _origin(row, NO_SEQUENCE),
+        now_ns - row.heard_ns,
+        now_ns - row.first_ns,
+        row.status,
+        row.silence,
+        row.state_sequence,
+        row.proof_sequence,
+        ids if isinstance(ids, bytes) else b"".join(ids),
+        row.children,
+        row.overslept,
+        now_ns - row.overslept_at_ns,
+        row.foreign,
+    )
+
+
+def _tombstones(tracker: Tracker, clock: Callable[[], int]) -> Iterator[SavedTombstones]:
+    spans, attempts = tracker.rooms[0].closed, tracker.rooms[1].index.over
+    for young in (False, True):
+        for pairs in _chunks(spans.items(young=young), 20 * CHUNK):
+            yield SavedTombstones(young, spans.age_ns(clock()), spans=tuple(pairs))
+        for items in _chunks(attempts.items(young=young), 20 * CHUNK):
+            yield SavedTombstones(young, attempts.age_ns(clock()), attempts=tuple(attempt for attempt, _ in items))
+
+
+def _chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    rest = iter(list(items))
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+_NOWHERE = Resource()
+_NO_TYPE = JobType("", "", "", "", "", None, None, None, None)
+
+
+# --- restoring ------------------------------------------------------------------------------------------------------
+
+
+def replay(tracker: Tracker, entry: Signal | Saved, now_ns: int) -> None:
+    """Observe a signal again, or bring back what was saved; *now_ns* is when it was."""
+    if isinstance(entry, SpanOpen):  # most are
+        tracker.observe(entry, now_ns)
+    elif isinstance(entry, Saved):
+        _restore(tracker, entry, now_ns)
+    else:
+        tracker.observe(entry, now_ns)
+
+
+def _restore(tracker: Tracker, saved: Saved, now_ns: int) -> None:
+    match saved:
+        case Settled():
+            _settle(tracker, saved, now_ns)
+        case Silent():
+            if (process := tracker.processes.rows.get(saved.process_id)) is not None:
+                tracker.processes.declare(process, saved.silence)
+        case ProcessOver():
+            if (process := tracker.processes.rows.get(saved.process_id)) is not None:
+                tracker.end_process(process, saved.outcome, now_ns)
+        case Forgotten():
+            tracker.learner.forget(saved.keys)
+        case SavedLearned():
+            tracker.learner.put(*_row(saved, now_ns))
+        case SavedDurations():
+            _restore_durations(tracker, saved, now_ns)
+        case SavedSeries():
+            _restore_series(tracker, saved)
+        case SavedProcess():
+            _restore_process(tracker, saved, now_ns)
+        case SavedEnded():
+            _restore_ended(tracker, saved, now_ns)
+        case SavedTombstones():
+            spans, jobs = tracker.rooms
+            spans.closed.load(dict(saved.spans), young=saved.young, since_ns=now_ns - saved.age_ns)
+            jobs.index.over.load(dict.fromkeys(saved.attempts, True), young=saved.young, since_ns=now_ns - saved.age_ns)
+
+
+def resume(tracker: Tracker, now_ns: int) -> None:
+    """Go on: the silence until now was ours, and time has passed."""
+    tracker.processes.overslept(1 << 62, now_ns)
+    tracker.forget(now_ns)
+
+
+def _settle(tracker: Tracker, saved: Settled, now_ns: int) -> None:
+    job = tracker.jobs.get(saved.key)
+    if job is None:
+        return
+    trouble = saved.trouble
+    if trouble is not None:
+        trouble = _aged(trouble, now_ns)
+    job.stood = tuple(saved.stood)
+    tracker.settle(job, saved.state, trouble)
+    incident = None if trouble is None else tracker.counts.incidents.get(trouble.incident)
+    if incident is not None and saved.incident_pages:
+        incident.severity = Severity.PAGE
+    if saved.counted and trouble is not None:
+        tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
+    outer = None if saved.outer is None else tracker.jobs.get(saved.outer)
+    if outer is not None and job.outer is None and outer is not job:
+        tracker.rooms[1].nest(job, outer)
+
+
+def _row(saved: SavedLearned, now_ns: int) -> tuple[Key, Row]:
+    row = Row(Histogram(saved.runs), now_ns - saved.age_ns, slow=saved.slow, trusted=saved.trusted)
+    row.versions, row.longest, row.second = tuple(saved.versions), saved.longest, saved.second
+    if saved.aside:
+        row.aside, row.aside_since_ns = dict(saved.aside), now_ns - saved.aside_age_ns
+    return saved.key, row
+
+
+def _restore_durations(tracker: Tracker, saved: SavedDurations, now_ns: int) -> None:
+    process = tracker.processes.hear(saved.origin, now_ns)
+    if process is None:
+        return
+    peers = saved.peers or [""] * len(saved.rows)
+    for (name, queue, span_name, outcome, count, runs, seconds), peer in zip(saved.rows, peers, strict=True):
+        row = DurationRow(count, runs, seconds)
+        tracker.counts.put_durations(process, (name, queue, span_name, outcome, peer), row)
+
+
+def _restore_series(tracker: Tracker, saved: SavedSeries) -> None:
+    series: Series = tracker.counts.of(saved.environment, saved.service, saved.job_name, saved.queue, saved.type)
+    series.started, series.sum_seconds = saved.started, saved.sum_seconds
+    series.ended, series.stuck_total = Counter(saved.ended), Counter(saved.stuck_total)
+    if len(saved.buckets) == len(series.buckets):
+        series.buckets = list(saved.buckets)
+
+
+def _restore_process(tracker: Tracker, saved: SavedProcess, now_ns: int) -> None:
+    processes = tracker.processes
+    row = processes.hear(saved.origin, now_ns)
+    if row is None:
+        return
+    row.heard_ns, row.first_ns = now_ns - saved.heard_age_ns, now_ns - saved.first_age_ns
+    row.foreign = saved.foreign
+    row.state_sequence, row.proof_sequence = saved.state_sequence, saved.proof_sequence
+    row.proof_ids = saved.proof_ids
+    row.overslept, row.overslept_at_ns = saved.overslept, now_ns - saved.overslept_age_ns
+    processes.describe(row, status=saved.status, children=saved.children)
+    processes.declare(row, saved.silence)
+
+
+def _restore_ended(tracker: Tracker, saved: SavedEnded, now_ns: int) -> None:
+    told, end = saved.span, msgspec.structs.replace(saved.end, at_ns=now_ns - saved.end.at_ns)
+    row = _closed_row(tracker, told, now_ns)
+    job = JobRow(row, told.type, told.job_id or "", told.attempt, progress=told.progress, state=State.ENDED, end=end)
+    job.moved_ns = None if told.movement_ns is None else now_ns - told.movement_ns
+    row.job = job
+    for inside in saved.inside:
+        span = _closed_row(tracker, inside, now_ns)
+        span.job = job
+        job.attach(span)
+    tracker.rooms[1].show(job)
+
+
+def _closed_row(tracker: Tracker, told: SpanOpen, now_ns: int) -> SpanRow:
+    origin, process = told.origin, None
+    if origin.process_id is not None:
+        process = tracker.processes.rows.get(origin.process_id) or ProcessRow(
+            origin.process_id, origin.resource, origin.interval_ns or 0, now_ns, now_ns
+        )
+    return SpanRow(
+        told.key,
+        process,
+        None,
+        told.name,
+        told.kind,
+        told.parent_id,
+        now_ns - told.age_ns,
+        origin.sequence,
+        told.expected_ns,
+        told.call,
+        told.evidence,
+        open=False,
+    )

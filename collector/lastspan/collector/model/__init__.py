@@ -1,0 +1,1 @@
+"""What the rooms speak of: signals, evidence, sketches of durations."""

@@ -1,0 +1,64 @@
+"""The nouns: what is seen, what is wrong, what is posted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ..shapes import JobView
+
+Labels = tuple[tuple[str, str], ...]
+"""Sorted, none of them empty: what an alert is known by."""
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """Something is wrong, now."""
+
+    labels: Labels
+    annotations: Mapping[str, str]
+    since_ns: int
+    wait_ns: int = 0
+    """It must have been wrong for so long."""
+    ours: bool = False
+    """It is about this collector: without it, nobody says so for long."""
+
+
+class Post(msgspec.Struct, frozen=True):
+    """What an Alertmanager is to be told of an alert. Times are the pipeline's."""
+
+    labels: Labels
+    annotations: Mapping[str, str]
+    starts_ns: int
+    ends_ns: int
+    """Ahead: it is on, and over then unless it is told again. Else it is over."""
+    over: bool = False
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """Jobs that stopped at one thing, all of them."""
+
+    name: str
+    environment: str
+    last_span: str
+    cause: str
+    jobs: int
+    severity: str
+    """The highest of its jobs so far."""
+
+
+class Suspect(msgspec.Struct, frozen=True):
+    """A job that is stuck, lost or frozen, since when."""
+
+    job: JobView
+    since_ns: int
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What alerts are made of: the suspects that have series at `/metrics`, and all incidents that have."""
+
+    suspects: tuple[Suspect, ...]
+    incidents: tuple[Incident, ...]
+    blind: bool
+    """So many workers are silent that we doubt ourselves."""
+    now_ns: int

@@ -1,0 +1,164 @@
+"""Runs direct mode beside the tick: looks once a second, posts to each Alertmanager on its own. Never in the way.
+
+What goes wrong is a counter and, once, a line in the log; the collector goes on, and so does what is posted to others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from ...model.records import SUSPECT
+from ...serve.pipeline import Pipeline, PostFacts
+from ..metrics import MAX_INCIDENTS, chosen_suspects
+from ..views import view
+from .client import Client, PostError
+from .model import Alert, Incident, Post, Seen, Suspect
+from .open import OpenAlerts
+from .outbox import Outbox
+from .target import AlertmanagerTarget
+from .wrong import wrong
+
+logger = logging.getLogger(__name__)
+
+LOOK_S: Final = 1.0
+_SLICE: Final = 10
+"""Suspects and alerts that are looked at between two returns to the event loop."""
+
+
+class Pager:
+    """Posts what is wrong to all Alertmanagers of a target."""
+
+    def __init__(self, target: AlertmanagerTarget, pipeline: Pipeline, *, wall: Callable[[], float]) -> None:
+        self._target, self._pipeline, self._wall = target, pipeline, wall
+        self._open = OpenAlerts(resend_ns=target.resend_ns, hold_ns=target.hold_ns, keep_ns=target.keep_ns)
+        self._servers = [_Server(url, target, pipeline, self._time) for url in target.urls]
+        self._instance = socket.gethostname()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failed = False
+
+    def start(self) -> None:
+        """Begin, if there is anybody to tell."""
+        if self._servers:
+            logger.info("alerts are posted to %s", ", ".join(server.name for server in self._servers))
+            work = [self._run(), *(server.run() for server in self._servers)]
+            self._tasks = [asyncio.create_task(one) for one in work]
+
+    async def stop(self) -> None:
+        """End at once. What is on stays on: Alertmanager keeps it until we are back, or `hold` is over."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for server in self._servers:
+            await server.close()
+
+    def _time(self, at_ns: int) -> float:
+        """Return a time of the pipeline in seconds since the epoch."""
+        return self._wall() + (at_ns - self._pipeline.clock()) / 1e9
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self._look()
+            except Exception:
+                if not self._failed:
+                    logger.exception("alerts cannot be made; this is said once")
+                self._failed = True
+                for server in self._servers:
+                    server.facts.failures["defect"] += 1
+
+    async def _look(self) -> None:
+        before = self._open.refused
+        seen = await self._seen()
+        posts = self._open.look([alert async for alert in self._wrong(seen)], seen.now_ns)
+        for server in self._servers:
+            server.put(posts, refused=self._open.refused - before)
+
+    async def _seen(self) -> Seen:
+        pipeline = self._pipeline
+        incidents = tuple(
+            Incident(name, one.environment, one.last_span, one.cause, len(one.jobs), one.severity.value)
+            for name, one in list(pipeline.tracker.counts.incidents.items())[:MAX_INCIDENTS]
+        )
+        suspects = [suspect async for suspect in self._suspects()]
+        return Seen(tuple(suspects), incidents, pipeline.tracker.processes.blind, pipeline.clock())
+
+    async def _wrong(self, seen: Seen) -> AsyncIterator[Alert]:
+        alerts = wrong(seen, self._target.settings, instance=self._instance)
+        for number, alert in enumerate(alerts, start=1):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+            yield alert
+
+    async def _suspects(self) -> AsyncIterator[Suspect]:
+        pipeline, known = self._pipeline, self._pipeline.known()
+        for number, job in enumerate(chosen_suspects(pipeline), start=1):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+                known = pipeline.known()  # others may have changed meanwhile
+            if job.trouble is None or not job.trouble.incident or job.end is not None:
+                continue
+            since_ns, seen = job.trouble.since_ns, view(pipeline, job, wall=self._wall, known=known)
+            if seen.state in SUSPECT:
+                yield Suspect(seen, since_ns)
+
+
+class _Server:
+    """One Alertmanager: what it was told, and what it was not."""
+
+    def __init__(self, url: str, target: AlertmanagerTarget, pipeline: Pipeline, wall: Callable[[int], float]) -> None:
+        self.name = url.partition("://")[2]
+        self._clock = pipeline.clock
+        self._client = Client(url, target, wall=wall)
+        self._outbox = Outbox(target.hold_ns)
+        self._news = asyncio.Event()
+        self.facts = pipeline.facts.posts.setdefault(self.name, PostFacts())
+
+    def put(self, posts: list[Post], *, refused: int) -> None:
+        """Take what is to be told; returns at once."""
+        refused += self._outbox.put(posts)
+        if refused:
+            self.facts.failures["full"] += refused
+        self.facts.waiting = len(self._outbox)
+        if posts:
+            self._news.set()
+
+    async def run(self) -> None:
+        """Tell it, batch by batch, until the end."""
+        while True:
+            await self._news.wait()
+            batch = self._outbox.due(self._clock())
+            if batch:
+                await self._tell(batch)
+            elif len(self._outbox):
+                await asyncio.sleep(max(0.05, self._outbox.wait_s(self._clock())))
+            else:
+                self._news.clear()
+            self.facts.waiting = len(self._outbox)
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._client.close()
+
+    async def _tell(self, batch: list[Post]) -> None:
+        try:
+            await self._client.post(batch)
+        except PostError as problem:
+            self._failed(batch, problem.reason, str(problem))
+        except Exception as problem:  # a defect must not end what others wait for
+            self._failed(batch, "defect", type(problem).__name__)
+        else:
+            self._outbox.done(batch)
+            self.facts.posted += len(batch)
+
+    def _failed(self, batch: list[Post], reason: str, message: str) -> None:
+        self.facts.failures[reason] += 1
+        if reason == "refused":  # it took those that it could read; the same would be refused again
+            self._outbox.done(batch)
+            logger.warning("Alertmanager %s refuses alerts: %s", self.name, message)
+        elif self._outbox.failed(self._clock()):
+            logger.warning("Alertmanager %s cannot be told: %s; it is tried again", self.name, message)

@@ -1,0 +1,419 @@
+"""The one module that knows every room: bytes in, verdicts out.
+
+    receive ──bytes──▶ decode ──signals──▶ track ──jobs that are due──▶ judge ──verdicts──▶ counts, suspects ──▶ publish
+
+Owned by the event loop's thread; nothing is locked. `accept_*` is called for each request, `tick` a few times a second.
+A tick says "look", never "what": early, late and twice are harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from lastspan.semconv import duration
+
+from ..decode import otlp_json
+from ..decode.decoder import Batch, Decoder
+from ..decode.speakers import Speakers
+from ..decode.values import RequestError
+from ..judge.blockers import chain
+from ..judge.cause import GONE, Explanation, explain, incident, is_guess, raise_severity
+from ..judge.context import Known, evidence_of, server_of
+from ..judge.graph import MAX_NODES, Graph, graph
+from ..judge.lint import Finding, Lint, is_unbounded
+from ..judge.policy import Policy
+from ..judge.verdict import Verdict, is_elsewhere, judge, place
+from ..model.records import SUSPECT, CallSeen, DatabaseWait, Kind, Session, Severity, Signal, SpanFinished, State
+from ..track import (
+    Forgotten,
+    JobRow,
+    Limits,
+    ProcessOver,
+    ProcessRow,
+    Saved,
+    SavedLearned,
+    Silent,
+    Tracker,
+    Trouble,
+    replay,
+    settled,
+)
+from ..track.databases import DatabaseFacts
+from ..track.learn import Key
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], int]
+"""Nanoseconds; monotonic."""
+Memory = Callable[[Sequence[Signal | Saved], int], None]
+"""Takes what was observed or concluded, and when."""
+
+SLICE = 100
+"""Judgements between two returns to the event loop: two milliseconds if all are of suspects."""
+TICK_NS = 250_000_000
+_OVERSLEPT_NS = 4 * TICK_NS
+_NAMED_NS = 10_000_000_000
+"""A call is announced 5 s after its start, a second look and a probe take a moment: then it is plain what it is."""
+_STOOD = 8
+"""Places where a job was found stuck that are remembered."""
+_PROBED = 2000
+"""Suspects that a probe is asked to look for."""
+_DATABASE = frozenset({"db", "db_lock"})
+_TOLD = 20
+"""Changes of verdict that one tick logs; more are counted."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the sender of a request is told: how many records of it were refused, and why."""
+
+    rejected: int = 0
+    message: str = ""
+
+
+class MemoryFacts(msgspec.Struct):
+    """What the memory on disk says of itself."""
+
+    written_bytes: int = 0
+    failed: str = ""
+    """Why nothing is kept now; empty: all is well."""
+
+
+class PostFacts(msgspec.Struct):
+    """What became of alerts for one Alertmanager."""
+
+    posted: int = 0
+    waiting: int = 0
+    failures: Counter[str] = msgspec.field(default_factory=Counter)
+    """By reason."""
+
+
+class Facts(msgspec.Struct):
+    """What the collector knows of itself."""
+
+    received: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    """(transport, record)."""
+    dropped: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    """(transport, reason)."""
+    judged_ns: int = 0
+    """When verdicts were last brought up to date."""
+    longest_stop_ns: int = 0
+    """For how long the last tick kept the receiver waiting at most."""
+    backlog: int = 0
+    memory: MemoryFacts | None = None
+    """None: the state is forgotten at the end."""
+    probe_failures: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    """(server, reason), of probes beside databases."""
+    posts: dict[str, PostFacts] = msgspec.field(default_factory=dict)
+    """By Alertmanager, where the collector posts alerts itself."""
+
+
+class Pipeline:
+    """The collector without its sockets."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        policy: Policy,
+        clock: Clock = time.monotonic_ns,
+        stopwatch: Clock = time.perf_counter_ns,
+    ) -> None:
+        self.clock = clock
+        self.policy = policy
+        self.tracker = Tracker(limits, policy.learner)
+        self.databases = DatabaseFacts()
+        self.lint = Lint(policy)
+        self.facts = Facts(judged_ns=clock())
+        self.speakers = Speakers()
+        self.memory: Memory | None = None
+        """What is told of all that changes the state; None: it is forgotten at the end."""
+        self._decoder = Decoder()
+        self._stopwatch = stopwatch
+        self._ticked_ns: int | None = None
+        self._ignored_said = False
+        self._changes = 0
+
+    # --- receive ------------------------------------------------------------------------------------------------
+
+    def accept_logs(self, body: bytes, *, transport: str, json: bool = False) -> Answer:
+        """Take in a logs request. RequestError: the sender must not send it again."""
+        return self._take(self._decoder.logs(otlp_json.logs(body) if json else body), transport)
+
+    def accept_traces(self, body: bytes, *, transport: str, json: bool = False) -> Answer:
+        """Take in a traces request: finished spans close what is open."""
+        return self._take(self._decoder.traces(otlp_json.traces(body) if json else body), transport)
+
+    def accept_metrics(self, body: bytes, *, transport: str, json: bool = False) -> Answer:
+        """Take in a metrics request: nothing in it is for us, but who sends all signals to one place gets success."""
+        return self._take(self._decoder.metrics(otlp_json.metrics(body) if json else body), transport)
+
+    def refuse(self, transport: str, reason: str) -> None:
+        """Count a request that was not taken in."""
+        self.facts.dropped[transport, reason] += 1
+
+    def _take(self, batch: Batch, transport: str) -> Answer:
+        now_ns, tracker, observed = self.clock(), self.tracker, []
+        for signal in batch.signals:
+            if isinstance(signal, CallSeen):
+                self.lint.take(signal, now_ns)
+            elif type(signal) is SpanFinished and not tracker.wants(signal):
+                continue
+            reason = tracker.observe(signal, now_ns)
+            if reason is None:
+                observed.append(signal)
+            else:
+                batch.rejected[reason] += 1
+                batch.complaint = batch.complaint or f"no room ({reason}): {len(tracker.spans)} spans are open"
+        if self.memory is not None and observed:
+            self.memory(observed, now_ns)
+        self.speakers.take(batch.speakers)
+        for record, count in batch.received.items():
+            self.facts.received[transport, record] += count
+        for reason, count in batch.rejected.items():
+            self.facts.dropped[transport, reason] += count
+        if batch.received["ignored"] and not self._ignored_said:
+            self._ignored_said = True
+            logger.info("some of what arrives over %s is not for lastspan; it is accepted, counted, ignored", transport)
+        return Answer(sum(batch.rejected.values()), batch.complaint)
+
+    # --- what was learned ---------------------------------------------------------------------------------------
+
+    def put_learned(self, told: Sequence[SavedLearned]) -> None:
+        """Take in what was learned elsewhere."""
+        now_ns = self.clock()
+        for saved in told:
+            replay(self.tracker, saved, now_ns)
+        if self.memory is not None:
+            self.memory(told, now_ns)
+
+    def forget_learned(self, keys: Sequence[Key]) -> int:
+        """Forget what was learned by these keys; return how many were known."""
+        if self.memory is not None:
+            self.memory([Forgotten(tuple(keys))], self.clock())
+        return self.tracker.learner.forget(keys)
+
+    # --- probes -------------------------------------------------------------------------------------------------
+
+    def late_database_waits(self) -> list[DatabaseWait]:
+        """Return the late spans that wait for a database: a probe need not look while there are none.
+
+        Of the suspects, and of those that suspects wait for: these need not be late themselves.
+        """
+        known = self.known()
+        suspects = known.suspects(_PROBED)
+        holders = (step.job for job in suspects for step in chain(job, known)[0] if step.job is not None)
+        waits = (_database_wait(job, known.verdict(job)) for job in (*suspects, *holders))
+        return list(dict.fromkeys(wait for wait in waits if wait is not None))
+
+    def database_facts(self, server: str, sessions: list[Session]) -> None:
+        """Take what a probe saw at a database server: all sessions that wait for a lock or hold what others want."""
+        self.databases.take(server, sessions, self.clock())
+        for job in self.known().suspects(_PROBED):
+            self.tracker.touch(job)
+
+    # --- judge --------------------------------------------------------------------------------------------------
+
+    def tick(self) -> Iterator[None]:
+        """Judge what is due. Yields after each slice, so that the receiver can go on."""
+        now_ns, started = self.clock(), self._stopwatch()
+        longest = 0
+        if self._ticked_ns is not None and now_ns - self._ticked_ns > _OVERSLEPT_NS:
+            self.tracker.processes.overslept(now_ns - self._ticked_ns, now_ns)
+        self._ticked_ns = now_ns
+        for done, _ in enumerate(self._work(now_ns), start=1):
+            if done % SLICE == 0:
+                longest = max(longest, self._stopwatch() - started)
+                yield
+                started = self._stopwatch()
+        self.tracker.forget(now_ns)
+        if self._changes > _TOLD:
+            logger.warning("and %d more jobs changed their state", self._changes - _TOLD)
+        self._changes = 0
+        self.facts.longest_stop_ns = max(longest, self._stopwatch() - started)
+        self.facts.judged_ns = now_ns
+
+    def known(self) -> Known:
+        """Return what may be asked about jobs other than the one at hand, now."""
+        return Known(self.tracker, self.databases, self.policy, self.clock())
+
+    def verdict(self, job: JobRow) -> Verdict:
+        """Return the verdict on a job now."""
+        return judge(job, self.policy, self.clock())
+
+    def look(self, job: JobRow, known: Known) -> tuple[Verdict, Explanation | None]:
+        """Return the verdict on a job and its cause, and have the counts agree with what is told."""
+        verdict = self._judge(job, known)
+        if verdict.state is State.RUNNING or (job.end is not None and job.end.outcome not in GONE):
+            return verdict, None
+        cause = explain(job, verdict, known)
+        return raise_severity(job, verdict, cause), cause
+
+    def findings(self) -> list[Finding]:
+        """Return what will hang one day."""
+        types = (series.type for series in self.tracker.counts.series.values())
+        return self.lint.all((type for type in types if type is not None), self.known())
+
+    def graph(self, limit: int = MAX_NODES) -> Graph:
+        """Return who waits for whom, among the suspects."""
+        known = self.known()
+        return graph(known.suspects(limit), known, limit=limit)
+
+    def _work(self, now_ns: int) -> Iterator[None]:
+        tracker, known = self.tracker, Known(self.tracker, self.databases, self.policy, now_ns)
+        self.databases.forget(now_ns)
+        for process in tracker.processes.wheel.pop(now_ns):
+            tracker.processes.look(process, now_ns)
+            yield
+        changed, tracker.processes.changed = tracker.processes.changed, []
+        for process in changed:
+            self._look_at(process, now_ns)
+            yield
+        touched = tracker.take_touched()
+        self.facts.backlog = len(touched)
+        for job in touched:
+            job.dirty = False
+            self._judge(job, known)
+            yield
+        for job in tracker.wheel.pop(now_ns):
+            self._judge(job, known)
+            yield
+
+    def _look_at(self, process: ProcessRow, now_ns: int) -> None:
+        silence, outcome = process.silence, self.tracker.look_at(process, now_ns)
+        if self.memory is not None:
+            self.memory([Silent(process.id, silence)], now_ns)
+            if outcome is not None:
+                self.memory([ProcessOver(process.id, outcome)], now_ns)
+
+    def _judge(self, job: JobRow, known: Known) -> Verdict:
+        now_ns = known.now_ns
+        verdict = judge(job, self.policy, now_ns)
+        if job.end is not None:
+            return verdict
+        if verdict.state in SUSPECT or job.trouble is not None or verdict.state is not job.state:
+            self._settle(job, verdict, known)
+        due_ns = verdict.due_ns if verdict.due_ns is not None else 1 << 62
+        if job.trouble is not None and not job.trouble.incident:
+            due_ns = min(due_ns, _named_at(job, job.trouble.since_ns))
+        self.tracker.wheel.arm(job, due_ns, now_ns)
+        return verdict
+
+    def _settle(self, job: JobRow, verdict: Verdict, known: Known) -> None:
+        before, old = job.state, job.trouble
+        trouble = self._trouble(job, verdict, known) if verdict.state in SUSPECT else None
+        is_new = trouble is not None and bool(trouble.incident) and (old is None or not old.incident)
+        is_changed = before is not verdict.state or trouble is not old
+        for where in _left_behind(verdict, old, trouble):
+            if is_elsewhere(job.stood, where):
+                job.stood, is_changed = (*job.stood, where)[-_STOOD:], True
+        self.tracker.settle(job, verdict.state, trouble)
+        if _pages(old) is not _pages(trouble):
+            self._touch_nested(job, old)
+        if is_new and trouble is not None:
+            self.tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
+        if is_changed and self.memory is not None:
+            self.memory([settled(job, known.now_ns, counted=is_new)], known.now_ns)
+        if before is verdict.state:
+            return
+        self._changes += 1
+        if self._changes <= _TOLD:
+            _tell(job, verdict, before, trouble)
+
+    def _touch_nested(self, job: JobRow, old: Trouble | None) -> None:
+        """Of jobs inside of each other one pages: if it does so no more, another one may have to."""
+        inner = self.tracker.spans.get(old.span) if old is not None else None
+        for other in (job.outer, None if inner is None else inner.job):
+            if other is not None and other is not job:
+                self.tracker.touch(other)
+
+    def _trouble(self, job: JobRow, verdict: Verdict, known: Known) -> Trouble:
+        cause, old = explain(job, verdict, known), job.trouble
+        severity = raise_severity(job, verdict, cause).severity
+        assert severity is not None  # a suspect has one
+        since_ns = known.now_ns if old is None else old.since_ns
+        was_stuck = verdict.state is State.STUCK or (old is not None and old.was_stuck)
+        last = verdict.last
+        new = Trouble("", cause.name, last.span.name, severity, since_ns, was_stuck, last.span.key, place(last))
+        new.incident = _name(job, verdict, cause, old, known.now_ns)
+        if job.progress is not None:
+            new.done = job.progress.done if old is None else old.done
+        if verdict.is_held:
+            new.moving_ns = job.moved_ns if old is None or old.moving_ns is None else old.moving_ns
+        self._note(job, verdict, known)
+        return old if old is not None and _same(old, new) else new
+
+    def _note(self, job: JobRow, verdict: Verdict, known: Known) -> None:
+        """A call without timeout that is late is a finding, also when the job will have ended."""
+        span, evidence = verdict.last.span, evidence_of(job, verdict.last)
+        if is_unbounded(evidence, span.call.unbounded):
+            self.lint.late(job, span.name, evidence, server_of(span, evidence), known.now_ns)
+
+
+def _database_wait(job: JobRow, verdict: Verdict) -> DatabaseWait | None:
+    span = verdict.last.span
+    evidence = evidence_of(job, verdict.last)
+    wait = evidence.wait
+    if span.call.kind is not Kind.DB and (wait is None or (wait.session is None and wait.kind not in _DATABASE)):
+        return None
+    session, local = (wait.session or "", wait.local or "") if wait is not None else ("", "")
+    return DatabaseWait(server_of(span, evidence), session, local)
+
+
+def _tell(job: JobRow, verdict: Verdict, before: State, trouble: Trouble | None) -> None:
+    last = verdict.last
+    logger.log(
+        logging.INFO if trouble is None else logging.WARNING,
+        "job %s %s: %s → %s at %s, open for %s (%s)",
+        job.type.name,
+        job.job_id,
+        before.value,
+        verdict.state.value,
+        last.span.name,
+        duration.render(last.age_ns / 1e9),
+        "fine" if trouble is None else trouble.cause,
+    )
+
+
+def _name(job: JobRow, verdict: Verdict, cause: Explanation, old: Trouble | None, now_ns: int) -> str:
+    """Return the incident of a suspect; empty: what is in the way is not plain yet, and may soon be.
+
+    Alerts are known by it, so it stays, but for the loss of the process: that is another incident.
+    """
+    is_lost = verdict.state is State.LOST
+    if old is not None and old.incident and is_lost is (job.state is State.LOST):
+        return old.incident
+    if is_guess(cause) and not is_lost and now_ns < _named_at(job, now_ns if old is None else old.since_ns):
+        return ""
+    return incident(job, cause)
+
+
+def _pages(trouble: Trouble | None) -> bool:
+    return trouble is not None and trouble.severity is Severity.PAGE
+
+
+def _left_behind(verdict: Verdict, old: Trouble | None, trouble: Trouble | None) -> Iterator[str]:
+    """Yield the places to which a job may come back without having gone on: where it was found, and has been since."""
+    if trouble is None:
+        return
+    if old is not None and old.span != trouble.span:
+        yield old.where
+    if old is None or verdict.last.span.start_ns <= trouble.since_ns:
+        yield trouble.where
+
+
+def _named_at(job: JobRow, since_ns: int) -> int:
+    """Return when an incident is named, whatever is known by then."""
+    process = job.span.process
+    return since_ns + (_NAMED_NS if process is None else min(_NAMED_NS, 2 * process.interval_ns))
+
+
+def _same(one: Trouble, other: Trouble) -> bool:
+    return msgspec.structs.astuple(one) == msgspec.structs.astuple(other)
+
+
+__all__ = ["Answer", "Pipeline", "RequestError"]

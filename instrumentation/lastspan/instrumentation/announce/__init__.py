@@ -1,0 +1,1 @@
+"""What the watcher's thread reports: spans that stay open, where they stand, heartbeats, durations."""

@@ -1,0 +1,1 @@
+"""What this process was told: environment variables and OpenTelemetry's configuration file."""

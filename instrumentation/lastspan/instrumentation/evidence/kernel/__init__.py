@@ -1,0 +1,1 @@
+"""What the kernel says: threads, system calls, descriptors, files, processes."""

@@ -1,0 +1,1 @@
+"""Event loops and hubs: how far behind they are."""

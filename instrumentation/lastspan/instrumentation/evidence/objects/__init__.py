@@ -1,0 +1,1 @@
+"""Reading the host's objects without running any of its code."""

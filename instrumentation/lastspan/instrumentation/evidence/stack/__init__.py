@@ -1,0 +1,1 @@
+"""Whose frames, tasks and lines a job stands on."""

@@ -1,0 +1,1 @@
+"""The call that waits: of which library, for how long at most, at which connection."""

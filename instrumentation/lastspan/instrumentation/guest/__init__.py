@@ -1,0 +1,1 @@
+"""Manners in somebody else's process: its log, its exits, its secrets, its interpreter lock."""

@@ -1,0 +1,1 @@
+"""The frameworks that run jobs: one module each."""
