@@ -10,8 +10,9 @@ from tests.collector.records import Process
 from lastspan.collector.publish.metrics import render
 from lastspan.collector.publish.shapes import JobView
 from lastspan.collector.publish.views import count_states, find_job, view
+from lastspan.collector.receive.sink import Answer
 from lastspan.collector.serve.config import check
-from lastspan.collector.serve.pipeline import TICK_NS, Answer, Pipeline
+from lastspan.collector.serve.pipeline import TICK_NS, Pipeline
 
 SECOND = 1_000_000_000
 

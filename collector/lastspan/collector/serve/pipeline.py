@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -20,7 +19,6 @@ from lastspan.semconv import duration
 from ..decode import otlp_json
 from ..decode.decoder import Batch, Decoder
 from ..decode.speakers import Speakers
-from ..decode.values import RequestError
 from ..judge.blockers import chain
 from ..judge.cause import GONE, Explanation, explain, incident, is_guess, raise_severity
 from ..judge.context import Known, evidence_of, server_of
@@ -28,7 +26,9 @@ from ..judge.graph import MAX_NODES, Graph, graph
 from ..judge.lint import Finding, Lint, is_unbounded
 from ..judge.policy import Policy
 from ..judge.verdict import Verdict, is_elsewhere, judge, place
+from ..model.facts import Facts
 from ..model.records import SUSPECT, CallSeen, DatabaseWait, Kind, Session, Severity, Signal, SpanFinished, State
+from ..receive.sink import Answer
 from ..track import (
     Forgotten,
     JobRow,
@@ -66,50 +66,6 @@ _PROBED = 2000
 _DATABASE = frozenset({"db", "db_lock"})
 _TOLD = 20
 """Changes of verdict that one tick logs; more are counted."""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What the sender of a request is told: how many records of it were refused, and why."""
-
-    rejected: int = 0
-    message: str = ""
-
-
-class MemoryFacts(msgspec.Struct):
-    """What the memory on disk says of itself."""
-
-    written_bytes: int = 0
-    failed: str = ""
-    """Why nothing is kept now; empty: all is well."""
-
-
-class PostFacts(msgspec.Struct):
-    """What became of alerts for one Alertmanager."""
-
-    posted: int = 0
-    waiting: int = 0
-    failures: Counter[str] = msgspec.field(default_factory=Counter)
-    """By reason."""
-
-
-class Facts(msgspec.Struct):
-    """What the collector knows of itself."""
-
-    received: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
-    """(transport, record)."""
-    dropped: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
-    """(transport, reason)."""
-    judged_ns: int = 0
-    """When verdicts were last brought up to date."""
-    longest_stop_ns: int = 0
-    """For how long the last tick kept the receiver waiting at most."""
-    backlog: int = 0
-    memory: MemoryFacts | None = None
-    """None: the state is forgotten at the end."""
-    probe_failures: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
-    """(server, reason), of probes beside databases."""
-    posts: dict[str, PostFacts] = msgspec.field(default_factory=dict)
-    """By Alertmanager, where the collector posts alerts itself."""
 
 
 class Pipeline:
@@ -414,6 +370,3 @@ def _named_at(job: JobRow, since_ns: int) -> int:
 
 def _same(one: Trouble, other: Trouble) -> bool:
     return msgspec.structs.astuple(one) == msgspec.structs.astuple(other)
-
-
-__all__ = ["Answer", "Pipeline", "RequestError"]

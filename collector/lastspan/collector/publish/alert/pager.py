@@ -11,8 +11,9 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
+from ...model.facts import PostFacts
 from ...model.records import SUSPECT
-from ...serve.pipeline import Pipeline, PostFacts
+from ...serve.pipeline import Pipeline
 from ..metrics import MAX_INCIDENTS, chosen_suspects
 from ..views import view
 from .client import Client, PostError
