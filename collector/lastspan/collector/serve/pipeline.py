@@ -1,4 +1,4 @@
-"""The one module that knows every room: bytes in, verdicts out.
+"""Joins the pure rooms: bytes in, verdicts out. Nothing here reads a socket or a file.
 
     receive ──bytes──▶ decode ──signals──▶ track ──jobs that are due──▶ judge ──verdicts──▶ counts, suspects ──▶ publish
 
@@ -22,12 +22,12 @@ from ..decode.speakers import Speakers
 from ..judge.blockers import chain
 from ..judge.cause import GONE, Explanation, explain, incident, is_guess, raise_severity
 from ..judge.context import Known, evidence_of, server_of
-from ..judge.graph import MAX_NODES, Graph, graph
-from ..judge.lint import Finding, Lint, is_unbounded
+from ..judge.lint import Lint, is_unbounded
 from ..judge.policy import Policy
 from ..judge.verdict import Verdict, is_elsewhere, judge, place
 from ..model.facts import Facts
 from ..model.records import SUSPECT, CallSeen, DatabaseWait, Kind, Session, Severity, Signal, SpanFinished, State
+from ..publish.view import View
 from ..receive.sink import Answer
 from ..track import (
     Forgotten,
@@ -85,7 +85,17 @@ class Pipeline:
         self.databases = DatabaseFacts()
         self.lint = Lint(policy)
         self.facts = Facts(judged_ns=clock())
-        self.speakers = Speakers()
+        self._speakers = Speakers()
+        self.view = View(
+            self.tracker,
+            policy=policy,
+            lint=self.lint,
+            facts=self.facts,
+            speakers=self._speakers,
+            clock=clock,
+            known=self.known,
+            look=self.look,
+        )
         self.memory: Memory | None = None
         """What is told of all that changes the state; None: it is forgotten at the end."""
         self._decoder = Decoder()
@@ -127,7 +137,7 @@ class Pipeline:
                 batch.complaint = batch.complaint or f"no room ({reason}): {len(tracker.spans)} spans are open"
         if self.memory is not None and observed:
             self.memory(observed, now_ns)
-        self.speakers.take(batch.speakers)
+        self._speakers.take(batch.speakers)
         for record, count in batch.received.items():
             self.facts.received[transport, record] += count
         for reason, count in batch.rejected.items():
@@ -139,13 +149,15 @@ class Pipeline:
 
     # --- what was learned ---------------------------------------------------------------------------------------
 
-    def put_learned(self, told: Sequence[SavedLearned]) -> None:
-        """Take in what was learned elsewhere."""
+    def put_learned(self, told: Sequence[SavedLearned]) -> int:
+        """Take in what was learned elsewhere; return how many keys are known now."""
         now_ns = self.clock()
         for saved in told:
             replay(self.tracker, saved, now_ns)
         if self.memory is not None:
             self.memory(told, now_ns)
+        rows = self.tracker.learner.rows
+        return sum(saved.key in rows for saved in told)
 
     def forget_learned(self, keys: Sequence[Key]) -> int:
         """Forget what was learned by these keys; return how many were known."""
@@ -197,10 +209,6 @@ class Pipeline:
         """Return what may be asked about jobs other than the one at hand, now."""
         return Known(self.tracker, self.databases, self.policy, self.clock())
 
-    def verdict(self, job: JobRow) -> Verdict:
-        """Return the verdict on a job now."""
-        return judge(job, self.policy, self.clock())
-
     def look(self, job: JobRow, known: Known) -> tuple[Verdict, Explanation | None]:
         """Return the verdict on a job and its cause, and have the counts agree with what is told."""
         verdict = self._judge(job, known)
@@ -208,16 +216,6 @@ class Pipeline:
             return verdict, None
         cause = explain(job, verdict, known)
         return raise_severity(job, verdict, cause), cause
-
-    def findings(self) -> list[Finding]:
-        """Return what will hang one day."""
-        types = (series.type for series in self.tracker.counts.series.values())
-        return self.lint.all((type for type in types if type is not None), self.known())
-
-    def graph(self, limit: int = MAX_NODES) -> Graph:
-        """Return who waits for whom, among the suspects."""
-        known = self.known()
-        return graph(known.suspects(limit), known, limit=limit)
 
     def _work(self, now_ns: int) -> Iterator[None]:
         tracker, known = self.tracker, Known(self.tracker, self.databases, self.policy, now_ns)
