@@ -1,4 +1,7 @@
-"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start, in their writer's words."""
+"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start, in their writer's words.
+
+What means something to one room only (`learning`, a rule's `match`, `alertmanager`) is declared there, and joined here.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from lastspan.alerts.hold import seconds
 from lastspan.alerts.settings import SettingError, Settings, with_pairs
 from lastspan.semconv import duration
 
-from .target import SECOND_NS, AlertmanagerTarget, tls
+from .target import SECOND_NS, AlertmanagerTarget
+from .tls import tls
 
 KNOWN: Final = (
     "many",

@@ -28,11 +28,11 @@ from ..model.records import (
     Status,
 )
 from ..model.sketch import Histogram
-from ..track.counts import Series
-from ..track.jobs import all_inside
-from ..track.learn import NO_RUN, Key, Row
-from ..track.rows import UNSEEN, DurationRow, End, JobRow, ProcessRow, Silence, SpanRow, Trouble
-from ..track.tracker import Tracker
+from .counts import Series
+from .jobs import all_inside
+from .learn import NO_RUN, Key, Row
+from .rows import UNSEEN, DurationRow, End, JobRow, ProcessRow, Silence, SpanRow, Trouble
+from .tracker import Tracker
 
 CHUNK = 250
 """Rows between two pauses of a snapshot: a few milliseconds."""
