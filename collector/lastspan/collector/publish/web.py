@@ -14,8 +14,9 @@ from starlette.routing import Route
 from ..model import State
 from ..pipeline import Pipeline
 from . import jaeger, pages
-from .learned import export_learned, forget_learned, import_learned, list_learned
+from .learned import Imported, LearnedForgotten, export_learned, forget_learned, import_learned, list_learned
 from .metrics import CONTENT_TYPE, render
+from .shapes import Error, FindingList
 from .status import status
 from .views import find_job, list_jobs, view
 
@@ -58,7 +59,7 @@ def web_app(
         return _answer(view(pipeline, job, wall=wall))
 
     async def lint(request: Request) -> Response:
-        return _answer({"findings": pipeline.findings()})
+        return _answer(FindingList(pipeline.findings()))
 
     async def state(request: Request) -> Response:
         return _answer(status(pipeline))
@@ -70,11 +71,11 @@ def web_app(
             if request.headers.get("content-type", "").partition(";")[0] != "application/json":
                 return _error(415, "Content-Type: application/json is needed")  # no other site's page can send that
             try:
-                return _answer({"imported": import_learned(pipeline, await _body(request))})
+                return _answer(Imported(import_learned(pipeline, await _body(request))))
             except ValueError as problem:
                 return _error(400, str(problem))
         if request.method == "DELETE":
-            return _answer({"forgotten": forget_learned(pipeline, **of)})
+            return _answer(LearnedForgotten(forget_learned(pipeline, **of)))
         return _answer((export_learned if query.get("form") == "export" else list_learned)(pipeline, **of))
 
     async def metrics(request: Request) -> Response:
@@ -120,4 +121,4 @@ def _answer(content: object, status: int = 200) -> Response:
 
 
 def _error(status: int, message: str) -> Response:
-    return _answer({"error": message}, status)
+    return _answer(Error(message), status)
