@@ -12,6 +12,7 @@ from ..model.records import Call, JobType, Kind
 from ..model.sketch import HIGHEST, LOWEST
 from ..track import SavedLearned, learned
 from ..track.learn import Key, Row
+from .shapes import BasisWord
 from .view import View
 
 _MAX_NAME, _MAX_VERSIONS = 4096, 16
@@ -22,34 +23,44 @@ class LearnedView(msgspec.Struct):
     """What is allowed by what was learned, with the numbers behind it."""
 
     environment: str
+    """`deployment.environment.name` of the workers."""
     service: str
+    """`service.name` of the workers."""
     job_name: str
+    """The task's or function's name."""
     span_name: str | None
-    """null: the job as a whole."""
+    """The call in it; null: the job as a whole."""
     peer: str
     """Whom the span calls; empty: nobody, or told by a worker that did not say."""
     runs: float
     """They fade with time, so it may not be whole."""
     allowed_s: float
     """What is allowed, by `basis` and `rule`: that need not be what was learned. What the code declares goes before."""
-    basis: str
+    basis: BasisWord
+    """Where that comes from."""
     rule: str
+    """Which rule decided, for people."""
     learned_s: float | None
     """What would be allowed by these runs alone; null: not enough is known."""
     is_hint: bool
     """From few runs: it may lift the default, never lower it."""
     learned_rule: str | None
+    """How it came about, for people."""
     what: str | None
     """Of which run the duration is: p99, the longest …"""
     duration_s: float | None
+    """How long that took."""
     factor: float | None
+    """So many times as long is allowed."""
     floor_s: float | None
+    """And at least so long."""
 
 
 class LearnedList(msgspec.Struct):
     """An answer of `/api/v1/learned`."""
 
     learned: list[LearnedView]
+    """One entry for each job and call."""
     refused: int
     """Runs that were not learned from, because there are too many keys."""
 
@@ -58,7 +69,23 @@ class Export(msgspec.Struct, forbid_unknown_fields=True):
     """What was learned, to be taken elsewhere."""
 
     learned: list[SavedLearned]
+    """One entry for each job and call."""
     format: int = 1
+    """Of the entries; 1 is known."""
+
+
+class Imported(msgspec.Struct):
+    """The answer to an import."""
+
+    imported: int
+    """Jobs and calls of the export that are known now."""
+
+
+class LearnedForgotten(msgspec.Struct):
+    """The answer to a reset."""
+
+    forgotten: int
+    """Jobs and calls whose durations are forgotten."""
 
 
 class LearnedStore(Protocol):

@@ -16,7 +16,9 @@ class Heard(msgspec.Struct):
     """What one service's processes do."""
 
     service: str
+    """`service.name` of its workers."""
     environment: str
+    """`deployment.environment.name` of its workers."""
     processes: dict[str, int]
     """By state."""
     unseen_frameworks: list[str] = []
@@ -27,7 +29,9 @@ class Speaks(msgspec.Struct):
     """A service whose OTLP arrives, but no record of a job."""
 
     service: str
+    """`service.name`."""
     environment: str
+    """`deployment.environment.name`."""
     frameworks: list[str]
     """Job frameworks that its spans come from."""
     consumes: bool
@@ -38,8 +42,11 @@ class Status(msgspec.Struct):
     """An answer of `/api/v1/status`."""
 
     version: str
+    """The collector's."""
     services: list[Heard]
+    """Those whose workers report, 100 at most."""
     without_jobs: list[Speaks]
+    """Those that only send other OTLP, 100 at most."""
     received: dict[str, int]
     """Records by what they are; `ignored`: not for us."""
     dropped: dict[str, int]
@@ -47,9 +54,13 @@ class Status(msgspec.Struct):
     jobs: dict[str, int]
     """By state."""
     open_spans: int
+    """Announced spans that are open."""
     open_spans_limit: int
+    """`max_open_spans`."""
     verdict_age_s: float
+    """Since all verdicts were brought up to date."""
     blind: bool
+    """So many workers are silent that the collector doubts itself: none is called lost."""
     probe_failures: dict[str, int]
     """By server and reason."""
 

@@ -14,8 +14,17 @@ from starlette.routing import Route
 from ..model.records import State
 from . import jaeger, pages
 from .jobs import find_job, job_view, list_jobs
-from .learned import LearnedStore, export_learned, forget_learned, import_learned, list_learned
+from .learned import (
+    Imported,
+    LearnedForgotten,
+    LearnedStore,
+    export_learned,
+    forget_learned,
+    import_learned,
+    list_learned,
+)
 from .metrics import CONTENT_TYPE, render
+from .shapes import Error, FindingList
 from .status import status
 from .view import View
 
@@ -59,7 +68,7 @@ def web_app(
         return _answer(job_view(view, job, wall=wall))
 
     async def lint(request: Request) -> Response:
-        return _answer({"findings": view.findings()})
+        return _answer(FindingList(view.findings()))
 
     async def state(request: Request) -> Response:
         return _answer(status(view))
@@ -71,11 +80,11 @@ def web_app(
             if request.headers.get("content-type", "").partition(";")[0] != "application/json":
                 return _error(415, "Content-Type: application/json is needed")  # no other site's page can send that
             try:
-                return _answer({"imported": import_learned(store, await _body(request))})
+                return _answer(Imported(import_learned(store, await _body(request))))
             except ValueError as problem:
                 return _error(400, str(problem))
         if request.method == "DELETE":
-            return _answer({"forgotten": forget_learned(view, store, **of)})
+            return _answer(LearnedForgotten(forget_learned(view, store, **of)))
         return _answer((export_learned if query.get("form") == "export" else list_learned)(view, **of))
 
     async def metrics(request: Request) -> Response:
@@ -121,4 +130,4 @@ def _answer(content: object, status: int = 200) -> Response:
 
 
 def _error(status: int, message: str) -> Response:
-    return _answer({"error": message}, status)
+    return _answer(Error(message), status)
