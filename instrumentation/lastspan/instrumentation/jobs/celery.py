@@ -30,7 +30,7 @@ from lastspan.semconv.duration import parse
 from .. import agent as lastspan
 from ..guest import log
 from ..guest.patches import Patches
-from ..registry.children import Assignment, Death
+from ..registry.children import ChildJob, JobEnd
 from ..registry.run import Run
 from ..registry.spans import RUN_KEY
 
@@ -179,7 +179,7 @@ def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **
     agent = lastspan.agent()
     if agent is not None and _is_prefork_parent():
         attempt = _attempt(getattr(getattr(sender, "request", None), "retries", 0))
-        agent.report(Death(SYSTEM, task_id, getattr(sender, "name", ""), attempt, outcome, str(exception)))
+        agent.report(JobEnd(SYSTEM, task_id, getattr(sender, "name", ""), attempt, outcome, str(exception)))
 
 
 def _watched_failure(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -217,7 +217,7 @@ def _on_lost_process(request: Any, exc_info: Any) -> None:
     if agent is None or was_stored or not _is_prefork_parent() or not _is_loss(request, exc_info.exception):
         return
     attempt = _attempt((getattr(request, "request_dict", None) or {}).get("retries"))
-    agent.report(Death(SYSTEM, job_id, str(request.name), attempt, "killed", str(exc_info.exception)))
+    agent.report(JobEnd(SYSTEM, job_id, str(request.name), attempt, "killed", str(exc_info.exception)))
 
 
 def _is_loss(request: Any, exception: Any) -> bool:
@@ -241,7 +241,7 @@ def _on_revoked(
         return
     attempt = _attempt(getattr(request, "retries", 0))
     reason = f"revoked and terminated by {signum}"
-    agent.report(Death(SYSTEM, request.id, getattr(sender, "name", ""), attempt, "revoked", reason))
+    agent.report(JobEnd(SYSTEM, request.id, getattr(sender, "name", ""), attempt, "revoked", reason))
 
 
 @_guarded
@@ -424,7 +424,7 @@ def _is_prefork_parent() -> bool:
     return _pool == "prefork" and os.getpid() == _parent_pid
 
 
-def _assignments() -> Sequence[Assignment]:
+def _assignments() -> Sequence[ChildJob]:
     """The tasks that children of this pool run now; asked by the watcher's thread."""
     state = sys.modules.get("celery.worker.state")  # this is the watcher's thread: it imports nothing
     if state is None:
@@ -440,10 +440,10 @@ def _assignments() -> Sequence[Assignment]:
     return ()
 
 
-def _assignment(request: Any) -> Assignment:
+def _assignment(request: Any) -> ChildJob:
     pid, started = request.worker_pid, getattr(request, "time_start", None)
     message = getattr(request, "request_dict", None) or {}
-    return Assignment(
+    return ChildJob(
         pid,
         SYSTEM,
         request.id,
@@ -455,7 +455,7 @@ def _assignment(request: Any) -> Assignment:
     )
 
 
-def _facts(job: Assignment) -> Run | None:
+def _facts(job: ChildJob) -> Run | None:
     """What the parent knows of a job that a child runs: as much as the child would; asked by the watcher's thread."""
     state = sys.modules.get("celery.worker.state")  # it imports nothing
     request = None if state is None else state.requests.get(job.job_id)
