@@ -1,0 +1,70 @@
+"""What a framework knows of its jobs, in words that are the same for all frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal, TypeAlias
+
+Fate: TypeAlias = Literal["ack", "reject", "requeue", "retry"]
+"""What a framework does with a job's message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFacts:
+    """One attempt of one job. Durations in seconds; what is None, or empty, is not known."""
+
+    name: str
+    id: str = ""
+    """What people know it by; the same for each attempt. Empty: the id of its span."""
+    queue: str = ""
+    attempt: int = 1
+    """From 1."""
+    package: str = ""
+    """Top-level package of the job's function: application code even in site-packages."""
+    expected: float | None = None
+    """Declared duration."""
+    timeout: float | None = None
+    """The limit, only where this pool really enforces it."""
+    max_attempts: int | None = None
+    acks_late: bool | None = None
+    """Whether its message is acknowledged when it has ended; False: before it starts."""
+    redelivery_after: float | None = None
+    """When somebody else gets a message that was not acknowledged (visibility, lease)."""
+    on_lost: Fate | None = None
+    """What becomes of the message where the job's process was killed."""
+    on_timeout: Fate | None = None
+    """The same, beyond its limit."""
+    broker: str | None = None
+    carrier: Mapping[str, object] | None = None
+    """What came with the message, the enqueuer's trace among it; only strings are read."""
+
+
+class Outcome(str, Enum):
+    """How an attempt ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    RETRY = "retry"
+    """It failed, and is tried again."""
+    REVOKED = "revoked"
+    """Somebody took it back: cancelled, aborted, stopped."""
+    TIMEOUT = "timeout"
+    """Its limit ended it."""
+    KILLED = "killed"
+    """Its process was killed."""
+    SHUTDOWN = "shutdown"
+    """The worker ended, and it with the worker."""
+
+
+class Tells(Enum):
+    """What a framework's module tells beyond starts, ends and failures; the value says it in docs/frameworks.md."""
+
+    RETRY = "a retry"
+    CANCEL = "a job that is cancelled"
+    TIMEOUT = "a limit that ends a job"
+    CHILD_DEATH = "a killed process, by its parent"
+    REDELIVERY = "a job given back"
+    CARRIER = "the enqueuer's trace"
+    SHUTDOWN = "a worker that stops"
