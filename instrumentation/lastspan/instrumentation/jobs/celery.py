@@ -82,6 +82,7 @@ class CeleryJobsInstrumentor(JobInstrumentor):
 
     def _receivers(self) -> tuple[tuple[Any, Callable[..., None]], ...]:
         return (
+            (signals.before_task_publish, self._on_publish),
             (signals.worker_init, self._on_worker_init),
             (signals.task_prerun, self._on_prerun),
             (signals.task_postrun, self._on_postrun),
@@ -91,6 +92,14 @@ class CeleryJobsInstrumentor(JobInstrumentor):
             (signals.worker_shutting_down, self._on_shutting_down),
             (signals.worker_process_shutdown, self._on_process_end),
         )
+
+    # --- who enqueues --------------------------------------------------------------------------------------------
+
+    @guarded
+    def _on_publish(self, headers: Any = None, **_: Any) -> None:
+        if isinstance(headers, dict):  # what the official instrumentation writes goes before ours
+            for name, value in self.jobs.carrier().items():
+                headers.setdefault(name, value)
 
     # --- where the task runs -------------------------------------------------------------------------------------
 
@@ -171,11 +180,10 @@ class CeleryJobsInstrumentor(JobInstrumentor):
     def _on_failure(self, sender: Any = None, task_id: str = "", exception: Any = None, **_: Any) -> None:
         if not self._is_prefork_parent() or not isinstance(exception, TimeLimitExceeded | WorkerLostError):
             return
+        attempt = _attempt(getattr(getattr(sender, "request", None), "retries", 0))
         self.jobs.ended_elsewhere(
-            id=task_id,
-            name=getattr(sender, "name", ""),
-            attempt=_attempt(getattr(getattr(sender, "request", None), "retries", 0)),
-            outcome=Outcome.TIMEOUT if isinstance(exception, TimeLimitExceeded) else Outcome.KILLED,
+            JobFacts(name=getattr(sender, "name", ""), id=task_id, attempt=attempt),
+            Outcome.TIMEOUT if isinstance(exception, TimeLimitExceeded) else Outcome.KILLED,
             reason=str(exception),
         )
 
@@ -184,13 +192,9 @@ class CeleryJobsInstrumentor(JobInstrumentor):
         self, sender: Any = None, request: Any = None, terminated: bool = False, signum: Any = None, **_: Any
     ) -> None:
         if terminated and request is not None:
-            self.jobs.ended_elsewhere(
-                id=request.id,
-                name=getattr(sender, "name", ""),
-                attempt=_attempt(getattr(request, "retries", 0)),
-                outcome=Outcome.REVOKED,
-                reason=f"revoked and terminated by {signum}",
-            )
+            attempt = _attempt(getattr(request, "retries", 0))
+            job = JobFacts(name=getattr(sender, "name", ""), id=request.id, attempt=attempt)
+            self.jobs.ended_elsewhere(job, Outcome.REVOKED, reason=f"revoked and terminated by {signum}")
 
     def _watched_failure(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Celery sends no signal for a job whose process is lost where it gives the job back, or tries it again."""
@@ -223,13 +227,9 @@ class CeleryJobsInstrumentor(JobInstrumentor):
         self._stored.discard(job_id)
         if was_stored or not self._is_prefork_parent() or not _is_loss(request, exc_info.exception):
             return
-        self.jobs.ended_elsewhere(
-            id=job_id,
-            name=str(request.name),
-            attempt=_attempt((getattr(request, "request_dict", None) or {}).get("retries")),
-            outcome=Outcome.KILLED,
-            reason=str(exc_info.exception),
-        )
+        attempt = _attempt((getattr(request, "request_dict", None) or {}).get("retries"))
+        job = JobFacts(name=str(request.name), id=job_id, attempt=attempt)
+        self.jobs.ended_elsewhere(job, Outcome.KILLED, reason=str(exc_info.exception))
 
     def _is_prefork_parent(self) -> bool:
         return self._pool == "prefork" and os.getpid() == self._parent_pid
