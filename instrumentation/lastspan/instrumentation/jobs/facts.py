@@ -59,12 +59,12 @@ class Outcome(str, Enum):
 
 
 class Tells(Enum):
-    """What a framework's module tells beyond starts, ends and failures; the value says it in docs/frameworks.md."""
+    """What a framework's module tells, beside start, end and failure; docs/frameworks.md says what each means."""
 
-    RETRY = "a retry"
-    CANCEL = "a job that is cancelled"
-    TIMEOUT = "a limit that ends a job"
-    CHILD_DEATH = "a killed process, by its parent"
-    REDELIVERY = "a job given back"
-    CARRIER = "the enqueuer's trace"
-    SHUTDOWN = "a worker that stops"
+    RETRY = "retry"
+    CANCEL = "cancel"
+    TIMEOUT = "timeout"
+    CHILD_DEATH = "child death"
+    REDELIVERY = "redelivery"
+    CARRIER = "carrier"
+    SHUTDOWN = "shutdown"

@@ -78,19 +78,22 @@ class Jobs:
 
     def ended_elsewhere(
         self,
-        *,
-        id: str,
-        name: str,
-        attempt: int,
+        job: JobFacts,
         outcome: Outcome,
+        *,
         reason: str,
         pid: int | None = None,
         signal: int | None = None,
         code: int | None = None,
     ) -> None:
-        """A parent learned how a job ended whose process is no more, or is to be no more. Told twice is once."""
+        """A parent learned how an attempt ended whose process is gone, or about to be. Told twice is once.
+
+        Of *job* its name, id and attempt are told, and *reason* in the framework's words.
+        """
         if (process := current.process) is not None:
-            process.report(JobEnd(self._system, id, name, attempt, outcome.value, reason, pid, signal, code))
+            process.report(
+                JobEnd(self._system, job.id, job.name, job.attempt, outcome.value, reason, pid, signal, code)
+            )
 
     def watch_children(
         self, running: Callable[[], Sequence[ChildJob]], facts: Callable[[ChildJob], JobFacts | None]
