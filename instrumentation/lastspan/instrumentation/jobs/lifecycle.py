@@ -10,7 +10,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from functools import partial
 from types import TracebackType
 from typing import Any, Final
@@ -34,7 +33,6 @@ _log = log.Log(__name__)
 
 _OPEN_MAX: Final = 10_000
 """Attempts of one framework that are found by key; the oldest give way: nobody ever told their end."""
-_OF_RUN: Final = tuple(one.name for one in fields(JobFacts) if one.name != "carrier")
 
 
 class Jobs:
@@ -136,7 +134,22 @@ class Jobs:
         return Attempt(run, span, otel_context.attach(otel_context.set_value(RUN_KEY, run, within)))
 
     def _run(self, facts: JobFacts) -> Run:
-        return Run(system=self._system, **{name: getattr(facts, name) for name in _OF_RUN})
+        return Run(
+            facts.name,
+            system=self._system,
+            id=facts.id,
+            queue=facts.queue,
+            attempt=facts.attempt,
+            expected=facts.expected,
+            timeout=facts.timeout,
+            redelivery_after=facts.redelivery_after,
+            acks_late=facts.acks_late,
+            max_attempts=facts.max_attempts,
+            on_lost=facts.on_lost,
+            on_timeout=facts.on_timeout,
+            broker=facts.broker,
+            package=facts.package,
+        )
 
     def _run_of_child(self, facts: Callable[[ChildJob], JobFacts | None], job: ChildJob) -> Run | None:
         found = facts(job)

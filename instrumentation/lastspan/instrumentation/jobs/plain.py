@@ -10,12 +10,15 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, TypeVar, overload
 
+from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind
 
 from lastspan.semconv.duration import parse
 
 from ..guest import log
 from ..registry import current
+from ..registry.run import Run
+from ..registry.spans import RUN_KEY
 from .facts import JobFacts, Tells
 from .lifecycle import Attempt, Jobs
 
@@ -67,7 +70,10 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
     A batch that repeats the same lines looks like an endless loop unless it says that it gets on.
     """
     try:
-        if (run := current.current_run()) is not None:
+        run = otel_context.get_value(RUN_KEY)  # of a job of plain code: the cheaper question
+        if not isinstance(run, Run):
+            run = current.current_run()
+        if run is not None:
             run.advance(float(done), None if total is None else float(total), str(message))
     except Exception:  # a guest never raises
         return
