@@ -42,6 +42,7 @@ A framework that is not here: [add it](contributing/add-a-framework.md), or mark
 class Row(NamedTuple):
     """A framework."""
 
+    system: str
     name: str
     requires: str
     official: str
@@ -50,13 +51,13 @@ class Row(NamedTuple):
 
 def rows() -> Iterator[Row]:
     """Yield plain code, and each framework that the package has an entry point for."""
-    yield Row("plain code, `@job`", "", "", plain.TELLS)
+    yield Row("python", "plain code, `@job`", "", "", plain.TELLS)
     for entry_point in sorted(entry_points(group="opentelemetry_instrumentor"), key=lambda one: one.name):
         if not entry_point.value.startswith("lastspan.instrumentation.jobs."):
             continue
         found: type[JobInstrumentor] = entry_point.load()
         official = (found.official or "").partition(":")[0].replace(".", "-")
-        yield Row(f"`{found.system}`", ", ".join(found.requires), official, found.tells)
+        yield Row(found.system, f"`{found.system}`", ", ".join(found.requires), official, found.tells)
 
 
 def render() -> str:

@@ -89,6 +89,7 @@ class Worker:
     def __init__(self, framework: type[Framework], folder: Path, *, official: bool = False) -> None:
         self.sink = Sink()
         self.folder = folder
+        self.official = official
         self.framework = framework(folder)
         off = [framework.official] if framework.official is not None and not official else []
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHONPATH"))}

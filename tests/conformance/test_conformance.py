@@ -11,19 +11,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conformance.conftest import tells
+from tests.conformance.cases import tells
 from tests.conformance.framework import ROOT, Framework, Worker
 
 from lastspan.instrumentation.jobs import Tells
 
 
 def test_a_job_is_told_while_it_runs(worker: Worker) -> None:
-    """Its name, id, queue, attempt and system, and where its code stands; once it has ended, that it ended well."""
+    """Its name, id, queue, attempt and system, and where its code stands; once it has ended, that it ended well.
+
+    All of that of one span: the official instrumentation's, where that is active, else ours.
+    """
     ticket, opened = worker.held()
     assert opened["lastspan.job.name"].endswith("hold")
     assert opened["lastspan.job.system"] == worker.framework.system
     assert opened["lastspan.job.queue"] == worker.framework.queue
     assert opened.get("lastspan.job.outer_span_id") is None
+    assert (opened["lastspan.span.name"] != opened["lastspan.job.name"]) is worker.official
     code = worker.sink.wait_for(
         lambda record: record.span_id == opened.span_id and "code.function.name" in record.attributes
     )

@@ -233,13 +233,19 @@ class Attempt:
             process.spans.release()
 
     def _end_span(self, span: Span, outcome: Outcome | None, error: BaseException | None) -> None:
-        with suppress(Exception):  # it ended in another context than it began in; `otel_context.detach` would log it
-            otel_context._RUNTIME_CONTEXT.detach(self._token)
+        _detach(self._token)
         if isinstance(error, Exception):
             _note(error, span)
         elif outcome in _FAILED:
             span.set_status(Status(StatusCode.ERROR, outcome.value))
         span.end()
+
+
+def _detach(token: Any) -> None:
+    try:
+        otel_context._RUNTIME_CONTEXT.detach(token)
+    except Exception:  # it ended in another context than it began in, of which `otel_context.detach` would log an error
+        return
 
 
 _FAILED: Final = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.KILLED})
