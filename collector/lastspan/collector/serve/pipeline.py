@@ -80,16 +80,16 @@ class Pipeline:
         stopwatch: Clock = time.perf_counter_ns,
     ) -> None:
         self.clock = clock
-        self.policy = policy
+        self._policy = policy
         self.tracker = Tracker(limits, policy.learner)
         self.databases = DatabaseFacts()
-        self.lint = Lint(policy)
+        self._lint = Lint(policy)
         self.facts = Facts(judged_ns=clock())
         self._speakers = Speakers()
         self.view = View(
             self.tracker,
             policy=policy,
-            lint=self.lint,
+            lint=self._lint,
             facts=self.facts,
             speakers=self._speakers,
             clock=clock,
@@ -126,7 +126,7 @@ class Pipeline:
         now_ns, tracker, observed = self.clock(), self.tracker, []
         for signal in batch.signals:
             if isinstance(signal, CallSeen):
-                self.lint.take(signal, now_ns)
+                self._lint.take(signal, now_ns)
             elif type(signal) is SpanFinished and not tracker.wants(signal):
                 continue
             reason = tracker.observe(signal, now_ns)
@@ -207,7 +207,7 @@ class Pipeline:
 
     def known(self) -> Known:
         """Return what may be asked about jobs other than the one at hand, now."""
-        return Known(self.tracker, self.databases, self.policy, self.clock())
+        return Known(self.tracker, self.databases, self._policy, self.clock())
 
     def look(self, job: JobRow, known: Known) -> tuple[Verdict, Explanation | None]:
         """Return the verdict on a job and its cause, and have the counts agree with what is told."""
@@ -218,7 +218,7 @@ class Pipeline:
         return raise_severity(job, verdict, cause), cause
 
     def _work(self, now_ns: int) -> Iterator[None]:
-        tracker, known = self.tracker, Known(self.tracker, self.databases, self.policy, now_ns)
+        tracker, known = self.tracker, Known(self.tracker, self.databases, self._policy, now_ns)
         self.databases.forget(now_ns)
         for process in tracker.processes.wheel.pop(now_ns):
             tracker.processes.look(process, now_ns)
@@ -246,7 +246,7 @@ class Pipeline:
 
     def _judge(self, job: JobRow, known: Known) -> Verdict:
         now_ns = known.now_ns
-        verdict = judge(job, self.policy, now_ns)
+        verdict = judge(job, self._policy, now_ns)
         if job.end is not None:
             return verdict
         if verdict.state in SUSPECT or job.trouble is not None or verdict.state is not job.state:
@@ -305,7 +305,7 @@ class Pipeline:
         """A call without timeout that is late is a finding, also when the job will have ended."""
         span, evidence = verdict.last.span, evidence_of(job, verdict.last)
         if is_unbounded(evidence, span.call.unbounded):
-            self.lint.late(job, span.name, evidence, server_of(span, evidence), known.now_ns)
+            self._lint.late(job, span.name, evidence, server_of(span, evidence), known.now_ns)
 
 
 def _database_wait(job: JobRow, verdict: Verdict) -> DatabaseWait | None:
