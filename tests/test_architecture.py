@@ -100,8 +100,6 @@ ROOMS: Final = {
 """Each room, and the rooms that it may import. A name is looked up in the room's own portion first."""
 
 EXCEPTIONS: Final = {
-    ("instrumentation.libraries", "instrumentation.agent"),
-    ("instrumentation.jobs", "instrumentation.agent"),
     ("collector.memory", "collector.serve"),
 }
 """Arrows that are there and should not be. One that is gone must be struck from here."""
