@@ -16,7 +16,7 @@ import trustme
 from tests.alerts.catcher import Catcher
 from tests.collector.records import Process
 from tests.collector.served import Served
-from tests.servers import Alertmanager, MissingProgramError, Prometheus, program
+from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.alertmanager import TELLING
 from lastspan.alerts.build import build
@@ -79,10 +79,6 @@ class Direct:
 
 @pytest.fixture
 def direct(tmp_path: Path) -> Iterator[Direct]:
-    try:
-        program("prometheus-alertmanager")
-    except MissingProgramError as problem:
-        pytest.skip(str(problem))
     with ExitStack() as within:
         yield Direct(tmp_path, within)
 

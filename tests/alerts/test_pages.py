@@ -12,7 +12,7 @@ from tests.alerts.catcher import Catcher
 from tests.alerts.test_rules import NASTY
 from tests.collector.records import Process
 from tests.collector.served import Served
-from tests.servers import Alertmanager, MissingProgramError, Prometheus, program
+from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.build import build
 from lastspan.alerts.settings import Settings
@@ -40,10 +40,6 @@ class Stack:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    try:
-        program("prometheus"), program("prometheus-alertmanager")
-    except MissingProgramError as problem:
-        pytest.skip(str(problem))
     with ExitStack() as within:
         yield Stack(tmp_path, within)
 

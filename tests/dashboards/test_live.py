@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 from tests.dashboards import board
-from tests.servers import MissingProgramError, Prometheus
+from tests.servers import Prometheus
 
 from lastspan.dashboards import promql
 from lastspan.examples.demo import CASES, Demo
@@ -86,11 +86,7 @@ def live() -> Iterator[Live]:
     with Running() as running:
         demo = Demo(running, lambda text: None)
         demo.start()
-        try:
-            prometheus = Prometheus(demo.collector.addresses["web"])
-        except MissingProgramError as missing:
-            pytest.skip(str(missing))
-        with prometheus:
+        with Prometheus(demo.collector.addresses["web"]) as prometheus:
             for program in (EXPORT, ABANDONED):
                 running.python(program, demo.collector.otlp)
             requests.post(f"{demo.collector.otlp}/v1/logs", b"no protobuf", timeout=5)  # is dropped, and counted
