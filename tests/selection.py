@@ -1,4 +1,8 @@
-"""Which tests run where: marked by what their code reaches, left out where they do not apply, none skipped in CI."""
+"""Which tests run, and in what order.
+
+What does not apply to this Python or system is left out; what starts processes is marked, by what its code names; what
+takes long goes first; and where CI is set nothing is skipped.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,21 @@ _FOLLOWED: Final = ("tests.", "bench.", "lastspan.examples.")
 """What is under test is not followed: that it could start a process says nothing of the test."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Before `-m` is looked at."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, Any, Any]:
+    """Mark before `-m` is looked at; sort after pytest-randomly has shuffled the modules, and the tests of each."""
     _leave_out_what_does_not_apply(config, items)
     for item in items:
         if isinstance(item, pytest.Function) and _starts_processes(item):
             item.add_marker("processes")
+    result = yield
+    items.sort(key=_turn)
+    return result
+
+
+def _turn(item: pytest.Item) -> int:
+    """Long modules first, for nobody likes to wait for a last one; the others in a random order."""
+    return 0 if item.get_closest_marker("long") else 1
 
 
 @pytest.hookimpl(wrapper=True)

@@ -23,6 +23,8 @@ from lastspan.alerts.build import build
 from lastspan.alerts.settings import Settings
 from lastspan.examples.running import SilentServer
 
+pytestmark = pytest.mark.long
+
 STUCK: Final = "LastspanJobStuck"
 QUICK: Final = {"timeout": "2s", "resend": "2s", "hold": "60s"}
 ROUTE: Final = {"page": "webhook", "warning": "webhook"}

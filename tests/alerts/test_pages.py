@@ -17,6 +17,8 @@ from tests.servers import Alertmanager, Prometheus
 from lastspan.alerts.build import build
 from lastspan.alerts.settings import Settings
 
+pytestmark = pytest.mark.long
+
 QUICK = {"keep_firing_for": "5s", "learning": "3s", "group_wait": "1s", "group_interval": "1s"}
 
 

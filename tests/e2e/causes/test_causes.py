@@ -10,6 +10,8 @@ from tests.e2e.causes.harness import Harness, all_ways, fits_here
 
 from lastspan.semconv.vocabulary import CAUSES
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = sorted(CAUSES.keys() - {"unknown"})
 
 
