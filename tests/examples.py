@@ -17,4 +17,4 @@ settings.load_profile("all")
 
 def examples(count: int, **more: Any) -> settings:
     """Try a property with so many examples, or with the same share of them as every other one."""
-    return settings(max_examples=max(1, count * settings.default.max_examples // _USUAL), **more)
+    return settings(max_examples=max(1, count * settings().max_examples // _USUAL), **more)

@@ -53,8 +53,8 @@ def bare(folder: Path) -> tuple[Path, list[str | Path]]:
     """Return the programs of a new environment that has nothing in it, and the command of ours that installs there."""
     venv.create(folder / "venv", symlinks=True)
     programs = folder / "venv" / "bin"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", programs / "python"]
-    return programs, [*pip, "install", "-q", "--no-compile"]  # most of it is never imported
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python"]
+    return programs, [*pip, programs / "python", "install", "-q", "--no-compile"]  # most of it is never imported
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_the_official_instrumentations(built: Path, tmp_path: Path) -> None:
     wheel = next(built.glob("*.whl"))
     run(*install, "--only-binary=:all:", f"lastspan[instrumentations] @ {wheel.as_uri()}")
 
-    command = [programs / "opentelemetry-instrument", programs / "python", "-c", "print('ran')"]
+    command: list[str | Path] = [programs / "opentelemetry-instrument", programs / "python", "-c", "print('ran')"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ran\n", "")
 
