@@ -73,7 +73,9 @@ def by_grpc(server: Silent, timeout: float | None) -> None:
 
 
 def by_redis(server: Silent, timeout: float | None) -> None:
-    with pytest.importorskip("redis").Redis(host="127.0.0.1", port=server.port, socket_timeout=timeout) as client:
+    redis = pytest.importorskip("redis")
+    # Without retries: it would try for seconds after it was cut off.
+    with redis.Redis(host="127.0.0.1", port=server.port, socket_timeout=timeout, retry=None) as client:
         client.get("key")
 
 
@@ -130,7 +132,7 @@ async def httpx_async(server: Silent, timeout: float | None) -> None:
 
 async def redis_async(server: Silent, timeout: float | None) -> None:
     async with pytest.importorskip("redis.asyncio").Redis(
-        host="127.0.0.1", port=server.port, socket_timeout=timeout
+        host="127.0.0.1", port=server.port, socket_timeout=timeout, retry=None
     ) as client:
         await client.get("key")
 
