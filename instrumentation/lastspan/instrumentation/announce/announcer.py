@@ -20,7 +20,7 @@ from lastspan.semconv.peers import named
 from lastspan.semconv.vocabulary import FRAMEWORKS, SUPPORTED_FRAMEWORKS
 
 from ..evidence import look
-from ..guest import log, redact
+from ..guest import log, procfs, redact
 from ..registry.accepted import Accepted
 from ..registry.children import Child, Death, Family
 from ..registry.held_locks import held
@@ -606,13 +606,5 @@ def _job_facts(run: Run) -> dict[str, Any]:
 
 
 def _resident_bytes() -> int | None:
-    try:
-        file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return int(os.read(file, 256).split()[1]) * os.sysconf("SC_PAGESIZE")
-    except (OSError, ValueError, IndexError):
-        return None
-    finally:
-        os.close(file)
+    words = procfs.read("/proc/self/statm").split()
+    return int(words[1]) * os.sysconf("SC_PAGESIZE") if len(words) > 1 else None

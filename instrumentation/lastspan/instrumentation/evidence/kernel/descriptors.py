@@ -18,11 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ...guest import procfs
 from .syscalls import SystemCall, address_text
 
 _LISTED_MAX: Final = 1024
-_TABLE_MAX: Final = 1 << 20
-"""Bytes read of the kernel's table of connections: one that is being made has its peer nowhere else."""
 
 _STATES: Final = (
     *("", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT"),
@@ -79,7 +78,7 @@ class Descriptor:
 def descriptor(number: int, proc: str = "/proc/self") -> Descriptor | None:
     """Return what a descriptor of this process leads to; None: it is closed, or cannot be looked at."""
     link = _link(number, proc)
-    if link is None:
+    if not link:
         return None
     seen = _socket(number, link, proc) if link.startswith("socket:") else _file(number, link, proc)
     if _link(number, proc) != link:  # closed meanwhile, and perhaps another in its place
@@ -93,7 +92,7 @@ def sockets(limit: int = 64, proc: str = "/proc/self") -> list[Descriptor]:
     for number in numbers(proc):
         if len(found) == limit:
             break
-        if not (_link(number, proc) or "").startswith("socket:"):
+        if not _link(number, proc).startswith("socket:"):
             continue
         seen = descriptor(number, proc)
         if seen is not None and seen.kind in {"tcp", "unix"} and _is_connected(seen):
@@ -103,11 +102,7 @@ def sockets(limit: int = 64, proc: str = "/proc/self") -> list[Descriptor]:
 
 def numbers(proc: str = "/proc/self") -> Iterator[int]:
     """The open descriptors of this process, in order; at most the first 1024."""
-    try:
-        names = os.listdir(f"{proc}/fd")
-    except OSError:
-        return iter(())
-    return iter(sorted(int(name) for name in names if name.isdigit())[:_LISTED_MAX])
+    return iter(sorted(procfs.numbers(f"{proc}/fd"))[:_LISTED_MAX])
 
 
 def is_unbounded(call: SystemCall, target: Descriptor | None) -> bool | None:
@@ -195,12 +190,7 @@ def tcp_info(info: bytes) -> tuple[str, float | None, int | None, int | None]:
 def _connecting_to(inode: int | None, proc: str) -> str:
     """The peer of a connection that is being made; asked once for each: the kernel walks all of its connections."""
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        try:
-            with open(f"{proc}/net/{table}", "rb") as file:
-                peer = remote_of(inode, file.read(_TABLE_MAX), family)
-        except OSError:
-            continue
-        if peer:
+        if peer := remote_of(inode, procfs.read_table(f"{proc}/net/{table}"), family):
             return peer
     return ""
 
@@ -273,18 +263,12 @@ def _end(number: int) -> str:
 
 def _pid_of(number: int, proc: str) -> int | None:
     """The process that a pidfd stands for."""
-    try:
-        with open(f"{proc}/fdinfo/{number}", "rb") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith(b"Pid:")), None)
-    except (OSError, ValueError, IndexError):
-        return None
+    lines = procfs.read(f"{proc}/fdinfo/{number}").splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(b"Pid:")), None)
 
 
-def _link(number: int, proc: str) -> str | None:
-    try:
-        return os.readlink(f"{proc}/fd/{number}")
-    except OSError:
-        return None
+def _link(number: int, proc: str) -> str:
+    return procfs.link(f"{proc}/fd/{number}")
 
 
 def _inode(link: str) -> int | None:
