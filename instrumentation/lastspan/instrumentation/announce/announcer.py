@@ -19,7 +19,6 @@ from lastspan.semconv import attributes as a
 from lastspan.semconv.peers import named
 from lastspan.semconv.vocabulary import FRAMEWORKS, SUPPORTED_FRAMEWORKS
 
-from ..evidence import look
 from ..guest import log, procfs, redact
 from ..registry.accepted import Accepted
 from ..registry.children import Child, Death, Family
@@ -28,8 +27,9 @@ from ..send.records import Record
 from .activity import Movement
 from .durations import Durations, Key, Sketch
 from .lock_spans import LockSpans, TracerSource
+from .places import code_at
 from .repeats import Repeats
-from .sampling import Sampling, code_text
+from .sampling import Sampling
 from .unbounded_calls import CallsSeen
 
 if TYPE_CHECKING:
@@ -169,13 +169,13 @@ class Announcer:
     def _note_overslept(self, now: float) -> None:
         """The whole process stood still, or native code held the interpreter: what ran is still where it was."""
         oldest = next((entry for entry in list(self._spans.open.values()) if entry[3] is not None), None)
-        step = None
+        code = ""
         try:
             if oldest is not None and oldest[3] is not None:
-                step = look(self._spans.where(oldest)).place(oldest[3].package)
+                code = code_at(self._spans.where(oldest), oldest[3].package)
         except Exception as error:  # what one job's code looks like must not silence what is told of all others
             _log.fault("lastspan: where the oldest job stands cannot be read", error)
-        self._overslept = (self.lag, "" if step is None else code_text(*step), now)
+        self._overslept = (self.lag, code, now)
         self._state_due, self.lag = True, 0.0
 
     def open_runs(self, now: float) -> list[tuple[Run, float]]:

@@ -7,7 +7,6 @@ own, which exports nothing: the collector hears of it all the same.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind, Tracer, set_span_in_
 from lastspan.semconv import attributes as a
 from lastspan.semconv.vocabulary import LOCK_WAITS
 
+from ..evidence.stack.frames import short_place
 from ..guest import redact
 
 if TYPE_CHECKING:
@@ -123,4 +123,4 @@ class LockSpans:
             return ""  # a queue or an event that has no name here: the job's own span says as much
         code, line = stand.step
         call = sampled.found.get(a.WAIT_CALL) or sampled.kind
-        return redact.text(f"{call} in {os.sep.join(code.co_filename.split(os.sep)[-2:])}:{line}")
+        return redact.text(f"{call} in {short_place(code.co_filename, line)}")

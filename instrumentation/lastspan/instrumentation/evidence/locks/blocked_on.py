@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import os
 import re
 import sys
 import threading
@@ -16,7 +15,7 @@ from ..objects import futures, values
 from ..objects.reads import read
 from ..objects.values import MISSING
 from ..stack import source, tasks
-from ..stack.frames import _current_frames, line_of
+from ..stack.frames import _current_frames, line_of, short_place
 from ..stack.source import Expr
 
 Node: TypeAlias = "int | asyncio.Task[Any] | Any"
@@ -404,11 +403,6 @@ def _unwrapped(node: ast.expr) -> str:
             return " ".join(ast.unparse(value).split())[:120]
         case _:
             return " ".join(ast.unparse(node).split())[:120]
-
-
-def short_place(filename: str, line: int) -> str:
-    """Return the last two parts of a path, and the line."""
-    return f"{'/'.join(filename.split(os.sep)[-2:])}:{line}"
 
 
 def _timeout(call: ast.Call, frame: FrameType) -> object:

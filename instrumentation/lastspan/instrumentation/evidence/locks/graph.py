@@ -16,8 +16,8 @@ from ..kernel.threads import cpu_time_ns
 from ..objects import futures, values
 from ..objects.reads import read
 from ..stack import source, tasks
-from ..stack.frames import _current_frames, _thread, is_application, line_of, qualname
-from .blocked_on import HELD, Node, Wait, is_same, key_of, short_place, task_wait, wait_of
+from ..stack.frames import _current_frames, _thread, is_application, line_of, qualname, short_place
+from .blocked_on import HELD, Node, Wait, is_same, key_of, task_wait, wait_of
 from .holders import Hold, holds_of
 
 _SLICE_NS: Final = 2_000_000

@@ -13,9 +13,9 @@ from .. import python
 from ..objects import values
 from ..objects.values import MISSING
 from ..stack import source
-from ..stack.frames import qualname
+from ..stack.frames import qualname, short_place
 from ..stack.source import Expr
-from .blocked_on import MODULES, Entry, core, entry, is_free, kind_of, module_of, short_place
+from .blocked_on import MODULES, Entry, core, entry, is_free, kind_of, module_of
 
 _NOTHING: Final[Mapping[FrameType, object]] = types.MappingProxyType({})
 

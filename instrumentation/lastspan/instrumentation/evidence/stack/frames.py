@@ -207,6 +207,11 @@ def qualname(code: CodeType) -> str:
     return getattr(code, "co_qualname", code.co_name)
 
 
+def short_place(filename: str, line: int) -> str:
+    """Return the last two parts of a path, and the line."""
+    return f"{'/'.join(filename.split(os.sep)[-2:])}:{line}"
+
+
 def _can_read_frames() -> bool:
     return not python.unreadable()
 
