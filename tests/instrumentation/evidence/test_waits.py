@@ -30,8 +30,8 @@ import requests
 from tests.instrumentation.evidence.standing import Silent, soon, standing
 from tests.servers import Redis
 
+from lastspan.instrumentation.evidence.clients.table import CALLS, NATIVE, PACKAGES
 from lastspan.instrumentation.evidence.stack.frames import live
-from lastspan.instrumentation.evidence.waits.call_table import NATIVE, PACKAGES, TABLE
 from lastspan.instrumentation.evidence.waits.known_calls import Wait, named, wait
 from lastspan.instrumentation.registry.spans import Where
 from lastspan.semconv.vocabulary import WAITS
@@ -816,6 +816,7 @@ GREENLETS = """
 from gevent import monkey; monkey.patch_all()
 import queue, threading, time
 import gevent, gevent.event, gevent.lock, gevent.queue
+from lastspan.instrumentation.evidence.clients.table import CALLS, NATIVE, PACKAGES
 from lastspan.instrumentation.evidence.stack.frames import live
 from lastspan.instrumentation.evidence.waits.known_calls import wait
 from lastspan.instrumentation.registry.spans import Where
@@ -880,7 +881,7 @@ def test_greenlets(tmp_path: Path) -> None:
 
 def test_the_table_speaks_the_vocabulary() -> None:
     """Each kind is declared."""
-    rows = [row for names in TABLE.values() for row in names.values()]
+    rows = [row for names in CALLS.values() for row in names.values()]
     assert {row.kind for row in (*rows, *NATIVE.values())} | set(PACKAGES.values()) <= WAITS.keys()
     assert all(row.system for row in rows if row.kind == "job")
 
@@ -891,7 +892,7 @@ def test_the_table_names_what_exists() -> None:
 
 
 def _missing() -> Iterator[str]:
-    for module, rows in TABLE.items():
+    for module, rows in CALLS.items():
         try:
             loaded = __import__(module, fromlist=["*"])
         except Exception:  # not installed, or not for this version

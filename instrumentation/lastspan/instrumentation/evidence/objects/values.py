@@ -253,6 +253,12 @@ def class_name(kind: type) -> str:
     return f"{_own_module(kind)}.{_own_name(kind)}" if type(_own_module(kind)) is str else _own_name(kind)
 
 
+def package(kind: type) -> str:
+    """Return the top-level package of a class."""
+    module = _own_module(kind)
+    return module.partition(".")[0] if type(module) is str else ""
+
+
 def class_attribute(kind: type, name: str) -> object:
     """Return what a class or one of its bases has under a name, without binding it."""
     for base in _mro(kind):

@@ -140,9 +140,7 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
     """Return the frames of a task that waits; and the thread that runs what it waits for, if one does."""
     frames, work = tasks.chain(task)
     if work is None:
-        thread = tasks.thread_of_library(frames)
-        running = _thread_frames(_current_frames().get(thread)) if thread is not None else []
-        return _both_ends([*frames, *tasks.within(running, None)]), thread if running else None
+        return _both_ends(frames), None
     current = _current_frames()
     thread = loop_thread
     if values.is_kind(work, threading.Thread):

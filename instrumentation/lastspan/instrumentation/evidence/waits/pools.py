@@ -7,24 +7,14 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
-from ..objects import values
+from ..clients.table import POOLED
+from ..objects import paths, values
 from ..stack import source
 from ..stack.frames import is_application
 from .known_calls import waiting_frame
 
 _FRAMES_MAX: Final = 40
 
-_PATHS: Final[dict[str, tuple[str, ...]]] = {
-    "psycopg.Connection": ("_pool",),
-    "psycopg.AsyncConnection": ("_pool",),
-    "psycopg.Cursor": ("_conn._pool",),
-    "psycopg.AsyncCursor": ("_conn._pool",),
-    "asyncpg.PoolConnectionProxy": ("_holder._pool",),
-    "sqlalchemy.Connection": ("_dbapi_connection._pool",),
-    "sqlalchemy.AsyncConnection": ("sync_connection._dbapi_connection._pool",),
-    "redis.PubSub": ("connection_pool",),
-}
-"""By package and class of what has a connection: where it keeps the pool that this one is of."""
 _LENT: Final = ("_used",)
 """Where a pool keeps the connections that it has lent: aiomysql, aiopg."""
 
@@ -55,18 +45,12 @@ def keeps(frames: tuple[FrameType, ...], pools: tuple[object, ...], package: str
 
 def _is_of(thing: object, pool: object) -> bool:
     for kind in values.kinds(thing):
-        module, _, name = values.class_name(kind).rpartition(".")
-        for path in _PATHS.get(f"{module.partition('.')[0]}.{name}", ()):
-            if _at(thing, path) is pool:
-                return True
+        name = values.class_name(kind).rpartition(".")[2]
+        path = POOLED.get(f"{values.package(kind)}.{name}")
+        if path is not None and paths.follow(thing, path) is pool:
+            return True
     lent = (values.attribute(pool, name) for name in _LENT)
     return any(type(some) is set and any(one is thing for one in list(some)) for some in lent)
-
-
-def _at(thing: object, path: str) -> object:
-    for name in path.split("."):
-        thing = values.attribute(thing, name)
-    return thing
 
 
 def _is_inside(node: ast.expr, frame: FrameType, pools: tuple[object, ...]) -> bool:
