@@ -35,7 +35,7 @@ _OPEN_MAX: Final = 1000
 
 
 @dataclass(slots=True)
-class _Wait:
+class _OpenWait:
     span: Any
     inside: int
     """Id of the span in which the wait began."""
@@ -56,7 +56,7 @@ class LockSpans:
         self._sampling = sampling
         self._tracer = tracer
         self._after = after
-        self._open: dict[int, _Wait] = {}
+        self._open: dict[int, _OpenWait] = {}
 
     def __contains__(self, span_id: int) -> bool:
         return span_id in self._open
@@ -74,7 +74,7 @@ class LockSpans:
             return None
         made_id: int = made.context.span_id
         assert sampled.look is not None
-        self._open[made_id] = _Wait(made, span_id, sampled.look.steps, sampled.waits_since)
+        self._open[made_id] = _OpenWait(made, span_id, sampled.look.steps, sampled.waits_since)
         self._sampling.move(span_id, made_id)
         return made_id, sampled.waits_since, made.context.trace_id
 
@@ -105,7 +105,7 @@ class LockSpans:
         self._spans.open[made_id] = (ref(made), entry[1], entry[2], entry[3])
         return made
 
-    def _is_over(self, span_id: int, wait: _Wait) -> bool:
+    def _is_over(self, span_id: int, wait: _OpenWait) -> bool:
         sampled = self._sampling.of(span_id)
         if wait.inside not in self._spans.open or sampled is None or sampled.look is None:
             return True

@@ -357,7 +357,7 @@ class Sampling:
                 fiber = there.greenlet if there.task is None else there.task
                 key = known_by(there.thread if fiber is None else fiber)
                 who = Holder(seen.thread_name, there.thread, there.task is not None, code, "likely", key)
-                return WaitedLock("", values.class_name(type(pools[0])), "pool", None, 0, who, ())
+                return WaitedLock("", values.class_name(type(pools[0])), "pool", 0, who, ())
         return None
 
     def _lag(self, loop: Loop, where: Where, now: float) -> float:

@@ -13,6 +13,7 @@ PAGE: Final = Page(
     calls={
         "asyncio.locks": {
             "Lock.acquire": KnownCall("lock"),
+            "_ContextManagerMixin.__aenter__": KnownCall("lock", is_weak=True),
             "Event.wait": KnownCall("event"),
             **each("Condition.wait Condition.wait_for", KnownCall("condition")),
             "Semaphore.acquire": KnownCall("semaphore"),

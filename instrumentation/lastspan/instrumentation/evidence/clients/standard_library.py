@@ -19,6 +19,7 @@ _SOCKET: Final = KnownCall("socket")
 _THREADS: Final[Calls] = {
     "threading": {
         **each("Condition.wait Condition.wait_for", _CONDITION),
+        "Condition.__enter__": KnownCall("lock", NONE, is_weak=True),
         "Event.wait": _EVENT,
         "Semaphore.acquire": KnownCall("semaphore", "timeout"),
         "Barrier.wait": _BARRIER,
@@ -55,6 +56,7 @@ _MULTIPROCESSING: Final[Calls] = {
     },
     "synchronize": {
         "SemLock.__enter__": KnownCall("lock", NONE),
+        "Condition.__enter__": KnownCall("lock", NONE, is_weak=True),
         **each("Condition.wait Condition.wait_for", _CONDITION),
         "Event.wait": _EVENT,
     },

@@ -18,7 +18,7 @@ from ...registry.spans import Where
 from ..objects import futures
 from ..objects.reads import read
 from ..stack.frames import _can_read_frames, live
-from .blocked_on import HELD, Node, Wait, is_same, wait_of
+from .blocked_on import HELD, BlockedOn, Node, is_same, wait_of
 from .graph import Graph, lasting_circle, learn, name_of
 
 
@@ -58,7 +58,6 @@ class WaitedLock:
     """Its class: `threading.Lock`; `unknown` where the object cannot be seen."""
     wait: str
     """One of `vocabulary.WAITS`."""
-    timeout: float | None
     identity: int
     """`id()` of the object that blocks: equal for all who wait for it."""
     holder: Holder | None
@@ -98,14 +97,13 @@ def find(
         wait.name,
         wait.kind,
         wait.word,
-        wait.timeout,
         wait.identity,
         holder,
         tuple(_sentence(graph, circle, at, describe) for at in range(len(circle))),
     )
 
 
-def _wait_at(where: Where) -> Wait | None:
+def _wait_at(where: Where) -> BlockedOn | None:
     return wait_of(list(reversed(live(where))))
 
 
@@ -113,7 +111,7 @@ def _is_switched_out(where: Where) -> bool:
     return where.greenlet is not None and type(read(where.greenlet, "gr_frame")) is FrameType
 
 
-def _holder(graph: Graph, start: Node, wait: Wait) -> Holder | None:
+def _holder(graph: Graph, start: Node, wait: BlockedOn) -> Holder | None:
     """Return who holds what *start* waits for, or whose end it waits for."""
     if wait.nodes:
         return _who(graph, graph.actor(wait.nodes[0]), "certain")

@@ -17,7 +17,7 @@ from ..objects import futures, values
 from ..objects.reads import read
 from ..stack import source, tasks
 from ..stack.frames import _current_frames, _thread, is_application, line_of, qualname, short_place
-from .blocked_on import HELD, Node, Wait, is_same, key_of, task_wait, wait_of
+from .blocked_on import HELD, BlockedOn, Node, is_same, key_of, task_wait, wait_of
 from .holders import Hold, holds_of
 
 _SLICE_NS: Final = 2_000_000
@@ -57,7 +57,7 @@ class Graph:
         """By thread: the task that runs there."""
         self.with_entries = with_entries
         self._holds: dict[object, list[tuple[Node, Hold]]] = {}
-        self._waits: dict[object, tuple[Node, Wait | None]] = {}
+        self._waits: dict[object, tuple[Node, BlockedOn | None]] = {}
         self._loops: dict[int, asyncio.Task[Any]] = {}
         """By identity of an event loop: the task that it runs."""
 
@@ -116,21 +116,21 @@ class Graph:
         """Return the task that the event loop of a task runs now."""
         return self._loops.get(id(futures.loop_of(node))) if futures.is_task(node) else None
 
-    def wait(self, node: Node) -> Wait | None:
+    def wait(self, node: Node) -> BlockedOn | None:
         """Return what a thread or task waits for."""
         key = key_of(node)
         if key not in self._waits:
             self._waits[key] = node, self._look_for_wait(node)
         return self._waits[key][1]
 
-    def _look_for_wait(self, node: Node) -> Wait | None:
+    def _look_for_wait(self, node: Node) -> BlockedOn | None:
         stack = self._stack(node)
         if (wait := wait_of(stack)) is not None:
             return wait
         if futures.is_task(node):
             return task_wait(node, stack)
         task = tasks.main_task(stack[::-1])
-        return None if task is None else Wait.of_task(task, stack)
+        return None if task is None else BlockedOn.of_task(task, stack)
 
     def stand(self, node: Node) -> str:
         """Say where a thread or task stands now: function, file:line."""
@@ -163,7 +163,7 @@ class Graph:
         frame = read(node, "gr_frame")
         return _frames(frame if type(frame) is FrameType else None)
 
-    def holders(self, wait: Wait) -> list[tuple[Node, Hold | None]]:
+    def holders(self, wait: BlockedOn) -> list[tuple[Node, Hold | None]]:
         """Return who holds what is waited for, the most certain first; without the place if only the lock knows."""
         if wait.word not in HELD:
             return []

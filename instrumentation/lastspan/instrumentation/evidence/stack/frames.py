@@ -142,7 +142,7 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
     if work is None:
         return _both_ends(frames), None
     current = _current_frames()
-    thread = loop_thread
+    thread: int | None = loop_thread
     if values.is_kind(work, threading.Thread):
         ident = values.attribute(work, "_ident")
         thread = ident if type(ident) is int else None

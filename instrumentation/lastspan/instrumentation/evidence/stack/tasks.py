@@ -247,7 +247,7 @@ def _thread_of_library(frame: FrameType) -> threading.Thread | None:
     """Return the thread of a library's own that a coroutine has given work."""
     names = THREADS.get((values.module_name(frame), frame.f_code.co_name), "")
     found = (paths.read(frame, path) for path in names.split("|"))
-    return next((one for one in found if values.is_kind(one, threading.Thread)), None)  # type: ignore[misc]
+    return next((one for one in found if values.is_kind(one, threading.Thread)), None)  # type: ignore[return-value]
 
 
 def _is_group(group: object) -> bool:

@@ -15,12 +15,11 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import (
     BuiltinFunctionType,
     BuiltinMethodType,
-    CodeType,
     FrameType,
     GetSetDescriptorType,
     MemberDescriptorType,
@@ -44,7 +43,7 @@ _PIECE: Final = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class WaitingCall:
     """What a thread or task waits for."""
 
     kind: str
@@ -64,7 +63,7 @@ class Wait:
     """host:port or path."""
 
 
-def wait(frames: tuple[FrameType, ...], package: str = "") -> Wait | None:
+def wait(frames: tuple[FrameType, ...], package: str = "") -> WaitingCall | None:
     """Return what the innermost known call on a stack waits for; None: no known call waits."""
     try:
         return _wait(frames, package)
@@ -72,7 +71,7 @@ def wait(frames: tuple[FrameType, ...], package: str = "") -> Wait | None:
         return None
 
 
-def _wait(frames: tuple[FrameType, ...], package: str) -> Wait | None:
+def _wait(frames: tuple[FrameType, ...], package: str) -> WaitingCall | None:
     found: _Found | None = None
     inside: _Found | None = None
     for index in range(len(frames) - 1, -1, -1):
@@ -137,17 +136,14 @@ def _known(frame: FrameType) -> _Found | None:
     """Return how a call is named, and what it waits for."""
     if not (module := values.module_name(frame)):
         return None
-    code = frame.f_code
-    if (rows := _BY_NAME.get(module)) is not None and (candidates := rows.get(code.co_name)) is not None:
-        row = _row(candidates, code) if sys.version_info >= (3, 11) else _row_of_self(candidates, frame)
-        if row is not None:
-            return _Found(frame, row[0], row[1], module.partition(".")[0], is_row=True)
+    if (row := row_of(frame)) is not None:
+        return _Found(frame, *row, module.partition(".")[0], is_row=True)
     if (lock := _lock_of_others(frame)) is not None:
         return lock
     if not (kind := _package_kind(module)):
         return None
     package = module.partition(".")[0]
-    return _Found(frame, f"{package}.{code.co_name.lstrip('_')}", _of_package(kind), package, is_row=False)
+    return _Found(frame, f"{package}.{frame.f_code.co_name.lstrip('_')}", _of_package(kind), package, is_row=False)
 
 
 def _lock_of_others(frame: FrameType) -> _Found | None:
@@ -195,9 +191,15 @@ def _by_name() -> dict[str, dict[str, list[_Row]]]:
 _BY_NAME: Final = _by_name()
 
 
-def _row(candidates: list[_Row], code: CodeType) -> tuple[str, KnownCall] | None:
-    qualname = code.co_qualname  # type: ignore[attr-defined,unused-ignore]  # from 3.11 on
-    return next(((called, row) for name, row, called in candidates if name == qualname), None)
+def row_of(frame: FrameType) -> tuple[str, KnownCall] | None:
+    """Return how a function that is known to wait is called, and its row."""
+    code = frame.f_code
+    candidates = _BY_NAME.get(values.module_name(frame), {}).get(code.co_name)
+    if candidates is None:
+        return None
+    if sys.version_info < (3, 11):
+        return _row_of_self(candidates, frame)
+    return next(((called, row) for name, row, called in candidates if name == code.co_qualname), None)
 
 
 def _row_of_self(candidates: list[_Row], frame: FrameType) -> tuple[str, KnownCall] | None:
@@ -230,10 +232,10 @@ def _of_package(kind: str) -> KnownCall:
 # --- what it awaits ---------------------------------------------------------------------------------------------------
 
 
-def _described(found: _Found) -> Wait:
+def _described(found: _Found) -> WaitingCall:
     frame, row = found.frame, found.row
     timeout, is_unbounded = _timeout(frame, row)
-    return Wait(
+    return WaitingCall(
         kind=row.kind,
         call=found.call,
         timeout=timeout,
@@ -259,21 +261,17 @@ def _timeout(frame: FrameType, row: KnownCall) -> tuple[float | None, bool | Non
     return seconds * row.unit, False
 
 
-def _bounded(found: Wait, frames: tuple[FrameType, ...]) -> Wait:
+def _bounded(found: WaitingCall, frames: tuple[FrameType, ...]) -> WaitingCall:
     """Let a wait without a limit of its own have that of an `asyncio.wait_for` around it."""
     if found.timeout is not None or not any(frame.f_code.co_name == "wait_for" for frame in frames):
         return found
     limits = [number(paths.read(frame, "timeout")) for frame in frames if _is_wait_for(frame)]
     least = min((limit for limit in limits if limit is not None), default=None)
-    return found if least is None else _replaced(found, timeout=least, is_unbounded=False)
+    return found if least is None else replace(found, timeout=least, is_unbounded=False)
 
 
 def _is_wait_for(frame: FrameType) -> bool:
     return frame.f_code.co_name == "wait_for" and values.module_name(frame) == "asyncio.tasks"
-
-
-def _replaced(found: Wait, *, timeout: float | None, is_unbounded: bool | None) -> Wait:
-    return Wait(found.kind, found.call, timeout, is_unbounded, found.target, found.job_id, found.job_system, found.peer)
 
 
 def fill(frame: FrameType, template: str) -> str:
@@ -328,7 +326,7 @@ WORDS: Final[dict[str, Callable[[object], str]]] = {
 # --- calls whose frames are not seen ----------------------------------------------------------------------------------
 
 
-def _native(frame: FrameType) -> Wait | None:
+def _native(frame: FrameType) -> WaitingCall | None:
     """Return what a call without a frame waits for, by the line that makes it.
 
     It is native or compiled, or a coroutine awaits the bare future that it has returned.
@@ -337,12 +335,12 @@ def _native(frame: FrameType) -> Wait | None:
     calls = () if expression is None else _calls(expression.node, frame, is_entering=expression.entering)
     for call in calls:
         if (known := _native_row(call)) is not None:
-            return Wait(known.kind, _native_name(call))
+            return WaitingCall(known.kind, _native_name(call))
     is_suspended = frame.f_code.co_flags & _SUSPENDABLE and frame.f_back is None
-    return Wait("future", "await") if is_suspended else None
+    return WaitingCall("future", "await") if is_suspended else None
 
 
-def named(frame: FrameType) -> Wait | None:
+def named(frame: FrameType) -> WaitingCall | None:
     """Return what a call waits for by its name alone: of a frame that is known to wait, as that of a greenlet."""
     try:
         expression = source.expression(frame)
@@ -352,7 +350,7 @@ def named(frame: FrameType) -> Wait | None:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return None
     kind = _BY_METHOD.get(node.func.attr)
-    return None if kind is None else Wait(kind, node.func.attr)
+    return None if kind is None else WaitingCall(kind, node.func.attr)
 
 
 _BY_METHOD: Final[Mapping[str, str]] = {
