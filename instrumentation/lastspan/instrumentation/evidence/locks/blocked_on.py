@@ -14,11 +14,13 @@ from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from .. import python
 from ..objects import futures, values
 from ..objects.reads import read
 from ..objects.values import MISSING
 from ..stack import source, tasks
-from ..stack.frames import _current_frames, line_of, short_place
+from ..stack.expressions import evaluate
+from ..stack.frames import line_of, short_place
 from ..stack.source import Expr
 from ..waits.known_calls import row_of
 
@@ -149,7 +151,7 @@ def _known_wait(stack: list[FrameType], depth: int, word: str) -> BlockedOn | No
     """A function of the standard library waits: its `self` is the object, its caller has the name."""
     frame = stack[depth]
     module = module_of(frame)
-    owner = values.variable(frame, _TAKERS.get((module, frame.f_code.co_name), "self"))
+    owner = python.variable(frame, _TAKERS.get((module, frame.f_code.co_name), "self"))
     if owner is MISSING or (module == "contextlib" and kind_of(owner) is None):
         return None
     base = _class_in(owner, module)
@@ -212,7 +214,7 @@ def _native_wait(stack: list[FrameType]) -> BlockedOn | None:
         if method not in _METHODS:
             return None
         node = node.args[0] if method == "enter_context" and node.args else node.func.value
-    found = values.evaluate(node, frame)
+    found = evaluate(node, frame)
     known = kind_of(found)
     if known is None:
         if found is not MISSING or method not in ("__enter__", "acquire"):
@@ -252,11 +254,11 @@ def entry(node: ast.expr, frame: FrameType) -> Entry | None:
     if not isinstance(node, ast.Call) or any(keyword.arg is None for keyword in node.keywords):
         return None
     function = node.func
-    called = values.evaluate(function, frame)
+    called = evaluate(function, frame)
     name = ""
     if called is MISSING and isinstance(function, ast.Attribute):  # a method: it and its object stand for it
-        called, name = values.evaluate(function.value, frame), function.attr
-    given = [values.evaluate(one, frame) for one in (*node.args, *(keyword.value for keyword in node.keywords))]
+        called, name = evaluate(function.value, frame), function.attr
+    given = [evaluate(one, frame) for one in (*node.args, *(keyword.value for keyword in node.keywords))]
     if called is MISSING or any(value is MISSING for value in given):
         return None
     # Plain values are equal or not without anybody's code; of all others the identity counts.
@@ -328,7 +330,7 @@ def task_wait(task: asyncio.Task[Any], stack: list[FrameType]) -> BlockedOn | No
     if values.is_kind(awaited, threading.Thread):
         node = tasks._plain(awaited, "_ident")
     elif not futures.is_task(awaited):
-        node = tasks.executor_thread(awaited, _current_frames()) if awaited is not None else None
+        node = tasks.executor_thread(awaited, python.current_frames()) if awaited is not None else None
     return None if node is None or not stack else BlockedOn.of_task(node, stack)
 
 
@@ -338,7 +340,7 @@ def _name(kind: type) -> str:
 
 def module_of(frame: FrameType) -> str:
     """Return the name of the module that a frame's function is of."""
-    return values.module_name(frame)
+    return python.module_name(frame)
 
 
 def _waited_nodes(owner: object, word: str) -> tuple[Node, ...]:
@@ -347,7 +349,7 @@ def _waited_nodes(owner: object, word: str) -> tuple[Node, ...]:
     if word == "thread":
         ident = values.attribute(owner, "_ident")
     elif word == "future":
-        ident = tasks.executor_thread(owner, _current_frames())  # type: ignore[arg-type]
+        ident = tasks.executor_thread(owner, python.current_frames())  # type: ignore[arg-type]
     return (ident,) if type(ident) is int else ()
 
 

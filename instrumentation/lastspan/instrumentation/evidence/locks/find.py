@@ -15,9 +15,10 @@ from typing import Any, Final
 from weakref import ref
 
 from ...registry.spans import Where
+from .. import python
 from ..objects import futures
 from ..objects.reads import read
-from ..stack.frames import _can_read_frames, live
+from ..stack.frames import live
 from .blocked_on import HELD, BlockedOn, Node, is_same, wait_of
 from .graph import Graph, lasting_circle, learn, name_of
 
@@ -73,7 +74,7 @@ def find(
     *describe* names the job that a thread or a task runs, or returns an empty string. *greenlets*: others that may hold
     it; nobody else knows of them.
     """
-    if not _can_read_frames() or _wait_at(where) is None:
+    if python.unreadable() or _wait_at(where) is None:
         return None
     yield
     yield from learn()

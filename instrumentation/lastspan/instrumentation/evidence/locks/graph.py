@@ -16,7 +16,7 @@ from ..kernel.threads import cpu_time_ns
 from ..objects import futures, values
 from ..objects.reads import read
 from ..stack import source, tasks
-from ..stack.frames import _current_frames, _thread, is_application, line_of, qualname, short_place
+from ..stack.frames import _thread, is_application, line_of, qualname, short_place
 from .blocked_on import HELD, BlockedOn, Node, is_same, key_of, task_wait, wait_of
 from .holders import Hold, holds_of
 
@@ -42,7 +42,7 @@ def learn() -> Iterator[None]:
 def _unknown() -> list[tuple[CodeType, int]]:
     """Return where threads and tasks stand in code whose source was not read yet; by file: each is read once."""
     found = {}
-    for frame in [*_current_frames().values(), *(frame for task in all_tasks() for frame in _task_frames(task))]:
+    for frame in [*python.current_frames().values(), *(frame for task in all_tasks() for frame in _task_frames(task))]:
         for holding in source.holding(frame):
             if not source.is_known(holding.f_code, holding.f_lasti):
                 found[id(holding.f_code), holding.f_lasti] = holding.f_code
@@ -64,7 +64,7 @@ class Graph:
     def look(self, start: Node, greenlets: Iterable[Any] = ()) -> Iterator[None]:
         """Look at all threads and tasks, and at *greenlets* that wait, in slices."""
         began = time.thread_time_ns()
-        for ident in list(_current_frames()):
+        for ident in list(python.current_frames()):
             if time.thread_time_ns() - began > _SLICE_NS:
                 yield
                 began = time.thread_time_ns()
@@ -85,7 +85,7 @@ class Graph:
             del frame
 
     def _add_thread(self, ident: int) -> None:
-        frame = _current_frames().get(ident)
+        frame = python.current_frames().get(ident)
         if frame is None:
             return
         task = python.running_task(frame)
@@ -146,7 +146,7 @@ class Graph:
             return True  # gevent's, or somebody else's: greenlets that wait are not seen
         if python.unknown():
             return True
-        nodes: list[Node] = [self.actor(ident) for ident in _current_frames() if ident != get_ident()]
+        nodes: list[Node] = [self.actor(ident) for ident in python.current_frames() if ident != get_ident()]
         return any(
             is_application(frame.f_code.co_filename)
             for node in [*nodes, *all_tasks()]
@@ -157,7 +157,7 @@ class Graph:
     def _stack(self, node: Node) -> list[FrameType]:
         """Return the frames of a thread, task or greenlet, innermost first."""
         if (thread := self.thread(node)) is not None:
-            return _frames(_current_frames().get(thread))
+            return _frames(python.current_frames().get(thread))
         if futures.is_task(node):
             return _task_frames(node)
         frame = read(node, "gr_frame")
@@ -169,7 +169,7 @@ class Graph:
             return []
         found = self._holds.get(wait.identity, [])
         if wait.owner:
-            if wait.owner not in _current_frames():
+            if wait.owner not in python.current_frames():
                 return []
             owner = self.actor(wait.owner)
             return [(owner, next((hold for node, hold in found if is_same(node, owner)), None))]
@@ -261,7 +261,7 @@ def name_of(node: Node) -> str:
 
 def all_tasks() -> list[asyncio.Task[Any]]:
     """Return the tasks of all loops that run, those that are not done."""
-    return python.all_tasks(_current_frames().values())[:_TASKS_MAX]
+    return python.all_tasks(python.current_frames().values())[:_TASKS_MAX]
 
 
 def _task_frames(task: asyncio.Task[Any]) -> list[FrameType]:

@@ -1,9 +1,8 @@
-"""Reads by a path, from a variable of a function on through what is stored: `self.name`, `address.0`."""
+"""Reads by a path, through what is stored: `name.0`; and what of it may leave, as text or as a number."""
 
 from __future__ import annotations
 
 from itertools import islice
-from types import FrameType
 from typing import Final
 
 from ...guest.redact import TEXT_MAX
@@ -12,17 +11,8 @@ from . import values
 _ITEMS_MAX: Final = 4
 
 
-def read(frame: FrameType, path: str) -> object:
-    """Return what a path leads to; `MISSING`: the function has no such variable, or nothing is stored there."""
-    name, _, rest = path.partition(".")
-    code = frame.f_code
-    if name not in code.co_varnames and name not in code.co_freevars + code.co_cellvars:
-        return values.MISSING
-    return follow(values.variable(frame, name), rest)
-
-
 def follow(value: object, path: str) -> object:
-    """Return what a path leads to from an object on; an empty one to the object itself."""
+    """Return what a path leads to from an object on, an empty one to the object itself; `MISSING`: to nothing."""
     for part in path.split(".") if path else ():
         if value is values.MISSING:
             break

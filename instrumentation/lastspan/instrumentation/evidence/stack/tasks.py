@@ -29,7 +29,7 @@ from typing import Any, Final, TypeAlias
 
 from .. import python
 from ..clients.table import THREADS
-from ..objects import futures, paths, values
+from ..objects import futures, values
 from ..objects.reads import read
 
 Work: TypeAlias = "asyncio.Task[Any] | concurrent.futures.Future[Any] | threading.Thread | None"
@@ -126,7 +126,7 @@ def _bridged(frame: FrameType) -> list[FrameType]:
     """
     if frame.f_code.co_name != "greenlet_spawn" or "context" not in frame.f_code.co_varnames:
         return []
-    context = values.variable(frame, "context")
+    context = python.variable(frame, "context")
     if not any(values.class_name(kind) == "greenlet.greenlet" for kind in values.kinds(context)):
         return []
     found: list[FrameType] = []
@@ -245,8 +245,8 @@ def _children(frame: FrameType, task: asyncio.Task[Any]) -> Iterable[Any] | None
 
 def _thread_of_library(frame: FrameType) -> threading.Thread | None:
     """Return the thread of a library's own that a coroutine has given work."""
-    names = THREADS.get((values.module_name(frame), frame.f_code.co_name), "")
-    found = (paths.read(frame, path) for path in names.split("|"))
+    names = THREADS.get((python.module_name(frame), frame.f_code.co_name), "")
+    found = (python.read(frame, path) for path in names.split("|"))
     return next((one for one in found if values.is_kind(one, threading.Thread)), None)  # type: ignore[return-value]
 
 
@@ -376,5 +376,5 @@ def variable(frame: FrameType, name: str) -> Any:
     code = frame.f_code
     if name not in code.co_varnames and name not in code.co_freevars and name not in code.co_cellvars:
         return None
-    value = values.variable(frame, name)
+    value = python.variable(frame, name)
     return None if value is values.MISSING else value

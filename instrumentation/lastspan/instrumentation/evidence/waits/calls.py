@@ -19,7 +19,8 @@ from ...guest import redact
 from ..clients.page import TimeoutSource, Unread
 from ..clients.table import TIMEOUT_CLASSES, TIMEOUTS
 from ..objects import reads, transports, values
-from ..objects.paths import number, read
+from ..objects.paths import number
+from ..python import module_name, read
 from ..stack.frames import is_application
 from .known_calls import fill
 
@@ -74,7 +75,7 @@ def _clues(frames: tuple[FrameType, ...], package: str) -> Iterator[tuple[FrameT
     is_inside = True
     for frame in reversed(frames[-_FRAMES_MAX:]):
         is_inside = is_inside and not is_application(frame.f_code.co_filename, package)
-        module = values.module_name(frame)
+        module = module_name(frame)
         if (clue := TIMEOUTS.get(module, {}).get(frame.f_code.co_name)) is None:
             continue
         if is_inside or module == "asyncio.tasks":
@@ -85,7 +86,7 @@ def _in_force(clues: list[tuple[FrameType, TimeoutSource]], stood: float) -> lis
     """Return the timeout of the innermost client that knows one, and those of each `wait_for` around it."""
     limits: list[float | None] = []
     for frame, clue in clues:
-        if not limits or values.module_name(frame) == "asyncio.tasks":
+        if not limits or module_name(frame) == "asyncio.tasks":
             limits += _limits(frame, clue)
             limits += _left(frame, clue, stood)
     return limits

@@ -28,12 +28,14 @@ from types import (
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ...guest import redact
+from .. import python
 from ..clients import table
 from ..clients.page import NONE, KnownCall
-from ..objects import paths, values
+from ..objects import values
 from ..objects.paths import number, plain
 from ..stack import source, tasks
-from ..stack.frames import _current_frames, _thread, is_application
+from ..stack.expressions import evaluate
+from ..stack.frames import _thread, is_application, qualname
 
 _Row: TypeAlias = "tuple[str, KnownCall, str]"
 """Qualified name, what it waits for, how it is called."""
@@ -134,7 +136,7 @@ def _goes_before(outer: _Found, inner: _Found, around: tuple[FrameType, ...]) ->
 
 def _known(frame: FrameType) -> _Found | None:
     """Return how a call is named, and what it waits for."""
-    if not (module := values.module_name(frame)):
+    if not (module := python.module_name(frame)):
         return None
     if (row := row_of(frame)) is not None:
         return _Found(frame, *row, module.partition(".")[0], is_row=True)
@@ -150,9 +152,9 @@ def _lock_of_others(frame: FrameType) -> _Found | None:
     """A library's lock that no row knows, whatever it does to get it: mostly it tries again and sleeps."""
     if frame.f_code.co_name not in _ACQUIRES or "self" not in frame.f_code.co_varnames:
         return None
-    owner = values.variable(frame, "self")
+    owner = python.variable(frame, "self")
     name = next((name for kind in values.kinds(owner) if _LOCK_LIKE.search(name := _type_name(kind)[1])), "")
-    module = values.module_name(frame)
+    module = python.module_name(frame)
     if not name or module.startswith(_OWN_ROWS):
         return None
     path = next((f"{{self.{one}}}" for one in _PATHS if os.sep in plain(values.attribute(owner, one))), "")
@@ -183,8 +185,8 @@ def _by_name() -> dict[str, dict[str, list[_Row]]]:
     found: dict[str, dict[str, list[_Row]]] = {}
     for module, rows in table.CALLS.items():
         names = found[module] = {}
-        for qualname, row in rows.items():
-            names.setdefault(qualname.rpartition(".")[2], []).append((qualname, row, _called(module, qualname)))
+        for name, row in rows.items():
+            names.setdefault(name.rpartition(".")[2], []).append((name, row, _called(module, name)))
     return found
 
 
@@ -194,17 +196,17 @@ _BY_NAME: Final = _by_name()
 def row_of(frame: FrameType) -> tuple[str, KnownCall] | None:
     """Return how a function that is known to wait is called, and its row."""
     code = frame.f_code
-    candidates = _BY_NAME.get(values.module_name(frame), {}).get(code.co_name)
+    candidates = _BY_NAME.get(python.module_name(frame), {}).get(code.co_name)
     if candidates is None:
         return None
-    if sys.version_info < (3, 11):
+    if not python.HAS_QUALNAMES:
         return _row_of_self(candidates, frame)
-    return next(((called, row) for name, row, called in candidates if name == code.co_qualname), None)
+    return next(((called, row) for name, row, called in candidates if name == qualname(code)), None)
 
 
 def _row_of_self(candidates: list[_Row], frame: FrameType) -> tuple[str, KnownCall] | None:
     """The same before 3.11, where code does not know of its class: by the class of `self`."""
-    owner = values.variable(frame, "self") if "self" in frame.f_code.co_varnames else values.MISSING
+    owner = python.variable(frame, "self") if "self" in frame.f_code.co_varnames else values.MISSING
     classes = {_type_name(kind)[1] for kind in values.kinds(owner)}
     for name, row, called in candidates:
         of_class = name.rpartition(".")[0]
@@ -250,7 +252,7 @@ def _described(found: _Found) -> WaitingCall:
 def _timeout(frame: FrameType, row: KnownCall) -> tuple[float | None, bool | None]:
     if row.timeout in ("", NONE):
         return None, (True if row.timeout else None)
-    value = paths.read(frame, row.timeout)
+    value = python.read(frame, row.timeout)
     if value is None or value is values.MISSING:
         return None, True
     seconds = number(value)
@@ -265,13 +267,13 @@ def _bounded(found: WaitingCall, frames: tuple[FrameType, ...]) -> WaitingCall:
     """Let a wait without a limit of its own have that of an `asyncio.wait_for` around it."""
     if found.timeout is not None or not any(frame.f_code.co_name == "wait_for" for frame in frames):
         return found
-    limits = [number(paths.read(frame, "timeout")) for frame in frames if _is_wait_for(frame)]
+    limits = [number(python.read(frame, "timeout")) for frame in frames if _is_wait_for(frame)]
     least = min((limit for limit in limits if limit is not None), default=None)
     return found if least is None else replace(found, timeout=least, is_unbounded=False)
 
 
 def _is_wait_for(frame: FrameType) -> bool:
-    return frame.f_code.co_name == "wait_for" and values.module_name(frame) == "asyncio.tasks"
+    return frame.f_code.co_name == "wait_for" and python.module_name(frame) == "asyncio.tasks"
 
 
 def fill(frame: FrameType, template: str) -> str:
@@ -287,15 +289,15 @@ def fill(frame: FrameType, template: str) -> str:
 def _piece(frame: FrameType, piece: str) -> str:
     word, of, path = piece.partition(" of ")
     if of:
-        return WORDS[word](paths.read(frame, path))
-    return next((found for one in piece.split("|") if (found := plain(paths.read(frame, one)))), "")
+        return WORDS[word](python.read(frame, path))
+    return next((found for one in piece.split("|") if (found := plain(python.read(frame, one)))), "")
 
 
 def _thread_of(future: object) -> str:
     """The thread that runs the work of a future."""
     if not any(kind is Future for kind in values.kinds(future)):
         return ""
-    ident = tasks.executor_thread(future, _current_frames())  # type: ignore[arg-type]
+    ident = tasks.executor_thread(future, python.current_frames())  # type: ignore[arg-type]
     return _thread(ident)[1] if ident is not None else ""
 
 
@@ -397,14 +399,14 @@ def _calls(node: ast.expr, frame: FrameType, *, is_entering: bool) -> Iterator[s
     if isinstance(node, ast.Await):
         node = node.value
     if is_entering:
-        entered = values.evaluate(node, frame)
+        entered = evaluate(node, frame)
         yield from _methods(entered, "__enter__")
         yield from _methods(entered, "acquire")  # which is what it does, where it is not said
         return
     if not isinstance(node, ast.Call):  # what a `for` statement goes over
-        yield from _methods(values.evaluate(node, frame), "__next__")
+        yield from _methods(evaluate(node, frame), "__next__")
         return
-    function = values.evaluate(node.func, frame)
+    function = evaluate(node.func, frame)
     if type(function) in (BuiltinFunctionType, BuiltinMethodType):
         yield _function_name(function)
     elif _type_name(type(function))[1] == "cython_function_or_method":
@@ -427,13 +429,13 @@ def _classes(node: ast.expr, frame: FrameType) -> tuple[type, ...]:
 
     Of `Client().fetch` the class that is called stands for it, of `connection.cursor().execute` the connection.
     """
-    value = values.evaluate(node, frame)
+    value = evaluate(node, frame)
     if value is values.MISSING and isinstance(node, ast.Call):
-        made = values.evaluate(node.func, frame)
+        made = evaluate(node.func, frame)
         if values.is_kind(made, type):
             return values.bases(made)  # type: ignore[arg-type]
         if isinstance(node.func, ast.Attribute):
-            value = values.evaluate(node.func.value, frame)
+            value = evaluate(node.func.value, frame)
     return () if value is values.MISSING or type(value) is ModuleType else values.kinds(value)
 
 

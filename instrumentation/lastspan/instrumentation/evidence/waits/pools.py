@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
+from .. import python
 from ..clients.table import POOLED
 from ..objects import paths, values
 from ..stack import source
+from ..stack.expressions import evaluate
 from ..stack.frames import is_application
 from .known_calls import waiting_frame
 
@@ -24,7 +26,7 @@ def waited_pool(frames: tuple[FrameType, ...], package: str = "") -> tuple[objec
     waiting = waiting_frame(frames, "pool", package)
     if waiting is None:
         return ()
-    pool = values.variable(waiting, "self")
+    pool = python.variable(waiting, "self")
     ours = next((one for one in reversed(frames) if is_application(one.f_code.co_filename, package)), None)
     called = None if ours is None else _receiver(ours)
     return tuple(one for one in (pool, called) if one is not None and one is not values.MISSING)
@@ -35,7 +37,7 @@ def keeps(frames: tuple[FrameType, ...], pools: tuple[object, ...], package: str
     for frame in frames[-_FRAMES_MAX:]:
         if not is_application(frame.f_code.co_filename, package):
             continue
-        for thing in values.in_reach(frame):
+        for thing in python.in_reach(frame):
             if any(_is_of(thing, pool) for pool in pools):
                 return True
         if any(_is_inside(expr.node, frame, pools) for expr in source.entered(frame) if expr is not None):
@@ -57,7 +59,7 @@ def _is_inside(node: ast.expr, frame: FrameType, pools: tuple[object, ...]) -> b
     """Say whether a `with` block is one of a call of the pool's: `with pool.connection():`."""
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
-    owner = values.evaluate(node.func.value, frame)
+    owner = evaluate(node.func.value, frame)
     return any(owner is pool for pool in pools)
 
 
@@ -67,4 +69,4 @@ def _receiver(frame: FrameType) -> object:
     call = next((node for node in nodes if isinstance(node, ast.Call)), None)
     if call is None or not isinstance(call.func, ast.Attribute):
         return values.MISSING
-    return values.evaluate(call.func.value, frame)
+    return evaluate(call.func.value, frame)

@@ -13,9 +13,11 @@ from types import FrameType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
 from ...registry.session import Session
+from .. import python
 from ..clients.table import SESSIONS, WRAPS
 from ..objects import values
 from ..stack import source
+from ..stack.expressions import evaluate
 from ..stack.frames import is_application
 
 _FRAMES_MAX: Final = 40
@@ -53,7 +55,7 @@ def sessions_in_reach(frames: tuple[FrameType, ...], package: str = "") -> tuple
     for frame in frames[-_FRAMES_MAX:]:
         if not is_application(frame.f_code.co_filename, package):
             continue
-        for thing in values.in_reach(frame):
+        for thing in python.in_reach(frame):
             if (one := session_of(thing)) is not None:
                 found.setdefault((one.server, one.id, one.local), one)
             if len(found) >= _SESSIONS_MAX:
@@ -112,12 +114,12 @@ _VARIABLES: Final = ("cursor", "self", "conn", "connection", "dbapi_connection",
 
 
 def _of_driver_frame(frame: FrameType) -> Session | None:
-    module = values.module_name(frame)
+    module = python.module_name(frame)
     package = module.partition(".")[0]
     if package not in SESSIONS and package not in WRAPS and not module.startswith("opentelemetry.instrumentation."):
         return None
     for name in _VARIABLES:
-        if name in frame.f_code.co_varnames and (found := session_of(values.variable(frame, name))) is not None:
+        if name in frame.f_code.co_varnames and (found := session_of(python.variable(frame, name))) is not None:
             return found
     return None
 
@@ -127,7 +129,7 @@ def _named_by_line(frame: FrameType) -> Iterator[object]:
     expression = source.expression(frame)
     node: ast.AST | None = expression.node if expression is not None else None
     if expression is not None and expression.entering:
-        yield values.evaluate(expression.node, frame)
+        yield evaluate(expression.node, frame)
     while isinstance(node, ast.Await | ast.Call | ast.Attribute):
         if isinstance(node, ast.Await):
             node = node.value
@@ -135,4 +137,4 @@ def _named_by_line(frame: FrameType) -> Iterator[object]:
             node = node.func
         else:
             node = node.value
-            yield values.evaluate(node, frame)
+            yield evaluate(node, frame)
