@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import ref
 
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanKind, Tracer, set_span_in_context
@@ -99,11 +98,7 @@ class LockSpans:
         }
         context = set_span_in_context(NonRecordingSpan(span.context), Context())
         made: Any = tracer.start_span(name, context, SpanKind.INTERNAL, attributes, start_time=start_ns)
-        made_id = made.get_span_context().span_id
-        if made_id not in self._spans.open:  # its job has just ended, or the sampler has dropped it
-            return None
-        self._spans.open[made_id] = (ref(made), entry[1], entry[2], entry[3])
-        return made
+        return made if self._spans.put(made, entry) else None  # the sampler may have dropped it
 
     def _is_over(self, span_id: int, wait: _OpenWait) -> bool:
         sampled = self._sampling.of(span_id)
