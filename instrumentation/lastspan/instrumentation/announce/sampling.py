@@ -7,7 +7,7 @@ only when something has changed. The locks are searched once for each place wher
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -512,6 +512,3 @@ def _ratio(before: int | None, now: int | None, elapsed: float) -> float | None:
     if before is None or now is None or elapsed <= 0:
         return None
     return min(max((now - before) / 1e9 / elapsed, 0.0), 1.0)
-
-
-Describe = Callable[[int | asyncio.Task[Any]], str]

@@ -56,17 +56,10 @@ class Descriptor:
     """Of TCP: ESTABLISHED, SYN_SENT, …; of a pipe, our end: read or write."""
     idle: float | None = None
     """s since the peer last sent a byte, or since the connection was made; TCP."""
-    unacked: int | None = None
-    """Segments that the peer has not acknowledged; of a listening socket: connections not yet accepted; TCP."""
-    retransmits: int | None = None
-    """How often the oldest of them was sent again; TCP."""
     receive_timeout: float | None = None
     """s, if SO_RCVTIMEO is set."""
     send_timeout: float | None = None
     """s, if SO_SNDTIMEO is set; it goes for connecting, too."""
-    has_keepalive: bool | None = None
-    """The kernel itself asks a silent peer from time to time; TCP."""
-    is_blocking: bool | None = None
     inode: int | None = None
     """Of sockets and pipes: equal at both ends of a pipe."""
     peer_pid: int | None = None
@@ -126,7 +119,7 @@ def is_unbounded(call: SystemCall, target: Descriptor | None) -> bool | None:
 def _socket(number: int, link: str, proc: str) -> Descriptor:
     local = _address(_libc.getsockname, number)
     family = int.from_bytes(local[:2], sys.byteorder)
-    inode, is_blocking = _inode(link), _is_blocking(number)
+    inode = _inode(link)
     if family == socket.AF_UNIX:
         return Descriptor(
             number,
@@ -136,15 +129,14 @@ def _socket(number: int, link: str, proc: str) -> Descriptor:
             "LISTEN" if _integer(number, _SOL_SOCKET, _SO_ACCEPTCONN) else "",
             receive_timeout=_seconds(number, _SO_RCVTIMEO),
             send_timeout=_seconds(number, _SO_SNDTIMEO),
-            is_blocking=is_blocking,
             inode=inode,
             peer_pid=_peer_pid(number),
         )
     if family not in {socket.AF_INET, socket.AF_INET6}:
-        return Descriptor(number, "other", is_blocking=is_blocking, inode=inode)
+        return Descriptor(number, "other", inode=inode)
     is_stream = _integer(number, _SOL_SOCKET, _SO_TYPE) == socket.SOCK_STREAM
     info = _option(number, socket.IPPROTO_TCP, _TCP_INFO, _TCP_INFO_SIZE) if is_stream else b""
-    state, idle, unacked, retransmits = tcp_info(info)
+    state, idle, sent = tcp_info(info)
     peer = address_text(_address(_libc.getpeername, number))
     if state == "SYN_SENT" and not peer:  # the kernel names no peer before there is one
         peer = _connecting_to(inode, proc)
@@ -155,35 +147,23 @@ def _socket(number: int, link: str, proc: str) -> Descriptor:
         address_text(local),
         state,
         idle,
-        unacked,
-        retransmits,
         _seconds(number, _SO_RCVTIMEO),
         _seconds(number, _SO_SNDTIMEO),
-        bool(_integer(number, _SOL_SOCKET, _SO_KEEPALIVE)) if is_stream else None,
-        is_blocking,
         inode,
-        sent=last_sent(info),
+        sent=sent,
     )
 
 
-def last_sent(info: bytes) -> float | None:
-    """Return for how long our end of a connection has sent nothing, s, by a `struct tcp_info`."""
-    if tcp_info(info)[1] is None:
-        return None
-    milliseconds: int = struct.unpack_from("13I", info, 8)[9]
-    return milliseconds / 1000
-
-
-def tcp_info(info: bytes) -> tuple[str, float | None, int | None, int | None]:
-    """Return state, idle, unacked and retransmits of a `struct tcp_info` (`linux/tcp.h`)."""
+def tcp_info(info: bytes) -> tuple[str, float | None, float | None]:
+    """Return the state in a `struct tcp_info` (`linux/tcp.h`), and for how long the peer, and we, sent nothing, s."""
     if len(info) < _TCP_INFO_SIZE:
-        return "", None, None, None
-    state, retransmits = info[0], info[2]
+        return "", None, None
     words = struct.unpack_from("13I", info, 8)
-    unacked, last_data_received = words[4], words[11]
-    name = _STATES[state] if state < len(_STATES) else ""
-    is_made = name not in {"", "SYN_SENT", "CLOSE", "LISTEN"}
-    return name, last_data_received / 1000 if is_made else None, unacked, retransmits
+    last_data_sent, last_data_received = words[9], words[11]
+    name = _STATES[info[0]] if info[0] < len(_STATES) else ""
+    if name in {"", "SYN_SENT", "CLOSE", "LISTEN"}:
+        return name, None, None
+    return name, last_data_received / 1000, last_data_sent / 1000
 
 
 @functools.lru_cache(maxsize=64)
@@ -238,17 +218,16 @@ def _seconds(number: int, option: int) -> float | None:
 
 
 def _file(number: int, link: str, proc: str) -> Descriptor:
-    is_blocking = _is_blocking(number)
     if link.startswith("pipe:"):
-        return Descriptor(number, "pipe", state=_end(number), is_blocking=is_blocking, inode=_inode(link))
+        return Descriptor(number, "pipe", state=_end(number), inode=_inode(link))
     if link.startswith(("/dev/pts/", "/dev/ptmx", "/dev/tty", "/dev/console")):
-        return Descriptor(number, "tty", path_text(link), is_blocking=is_blocking)
+        return Descriptor(number, "tty", path_text(link))
     if link.startswith("/"):
-        return Descriptor(number, "file", path_text(link), is_blocking=is_blocking)
+        return Descriptor(number, "file", path_text(link))
     kind = _ANONYMOUS.get(link, "other")
     if kind == "pidfd":
-        return Descriptor(number, kind, is_blocking=is_blocking, peer_pid=_pid_of(number, proc))
-    return Descriptor(number, kind, "" if kind != "other" else link, is_blocking=is_blocking)
+        return Descriptor(number, kind, peer_pid=_pid_of(number, proc))
+    return Descriptor(number, kind, "" if kind != "other" else link)
 
 
 def path_text(path: str) -> str:
@@ -257,8 +236,11 @@ def path_text(path: str) -> str:
 
 
 def _end(number: int) -> str:
-    flags = _flags(number)
-    return "" if flags is None else "read" if flags & os.O_ACCMODE == os.O_RDONLY else "write"
+    try:
+        flags = fcntl.fcntl(number, fcntl.F_GETFL)
+    except OSError:
+        return ""
+    return "read" if flags & os.O_ACCMODE == os.O_RDONLY else "write"
 
 
 def _pid_of(number: int, proc: str) -> int | None:
@@ -276,18 +258,6 @@ def _inode(link: str) -> int | None:
     return int(digits) if digits.isdecimal() else None
 
 
-def _is_blocking(number: int) -> bool | None:
-    flags = _flags(number)
-    return None if flags is None else not flags & os.O_NONBLOCK
-
-
-def _flags(number: int) -> int | None:
-    try:
-        return fcntl.fcntl(number, fcntl.F_GETFL)
-    except OSError:
-        return None
-
-
 # --- the calls themselves -------------------------------------------------------------------------------------------
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -297,7 +267,6 @@ _Length: Final = ctypes.c_uint32
 
 _SOL_SOCKET: Final = 1
 _SO_TYPE: Final = 3
-_SO_KEEPALIVE: Final = 9
 _SO_PEERCRED: Final = 17
 _SO_RCVTIMEO: Final = 20
 _SO_SNDTIMEO: Final = 21
