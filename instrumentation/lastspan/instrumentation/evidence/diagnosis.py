@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from lastspan.semconv import attributes as a
@@ -23,8 +22,8 @@ from .kernel.files import file_name, holders, in_the_way, number_of, sqlite_data
 from .kernel.processes import at_other_end, process
 from .kernel.syscalls import SystemCall, system_call, watched
 from .kernel.threads import thread_state
-from .objects.reads import read
 from .stack.frames import live
+from .stack.tasks import greenlet_frame
 from .waits.calls import CallFacts, call
 from .waits.known_calls import WaitingCall, named, wait
 from .waits.sessions import session
@@ -106,7 +105,9 @@ def diagnose(subject: Subject) -> Attributes:
     if not frames:
         return {}
     try:
-        waits = wait(frames, subject.package) or (named(frames[-1]) if _is_switched_out(subject.where) else None)
+        waits = wait(frames, subject.package)
+        if waits is None and greenlet_frame(subject.where.greenlet) is not None:  # it waits, whatever its line calls
+            waits = named(frames[-1])
         facts = call(frames, subject.package, subject.stood)
         used = session(frames, subject.package)
     finally:
@@ -136,11 +137,6 @@ def diagnose(subject: Subject) -> Attributes:
     if used is not None:
         found[a.DB_SESSION] = redact.text(used.id) or None
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _is_switched_out(where: Where) -> bool:
-    """A greenlet that does not run: it waits, whatever its line calls."""
-    return where.greenlet is not None and type(read(where.greenlet, "gr_frame")) is FrameType
 
 
 def _kernel(thread_id: int | None) -> Kernel:

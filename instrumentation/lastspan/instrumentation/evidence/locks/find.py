@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final
 from weakref import ref
 
 from ...registry.spans import Where
 from .. import python
 from ..objects import futures
-from ..objects.reads import read
 from ..stack.frames import live
+from ..stack.tasks import greenlet_frame
 from .blocked_on import HELD, BlockedOn, Node, is_same, wait_of
 from .graph import Graph, lasting_circle, learn, name_of
 
@@ -78,7 +77,7 @@ def find(
         return None
     yield
     yield from learn()
-    start: Node = where.greenlet if _is_switched_out(where) else where.task or where.thread
+    start: Node = where.greenlet if greenlet_frame(where.greenlet) is not None else where.task or where.thread
     graph = Graph()
     yield
     yield from graph.look(start, greenlets)
@@ -106,10 +105,6 @@ def find(
 
 def _wait_at(where: Where) -> BlockedOn | None:
     return wait_of(list(reversed(live(where))))
-
-
-def _is_switched_out(where: Where) -> bool:
-    return where.greenlet is not None and type(read(where.greenlet, "gr_frame")) is FrameType
 
 
 def _holder(graph: Graph, start: Node, wait: BlockedOn) -> Holder | None:

@@ -14,7 +14,6 @@ from typing import Any, Final
 from .. import python
 from ..kernel.threads import cpu_time_ns
 from ..objects import futures, values
-from ..objects.reads import read
 from ..stack import source, tasks
 from ..stack.frames import _thread, is_application, line_of, qualname, short_place
 from .blocked_on import HELD, BlockedOn, Node, is_same, key_of, task_wait, wait_of
@@ -80,7 +79,7 @@ class Graph:
             if time.thread_time_ns() - began > _SLICE_NS:
                 yield
                 began = time.thread_time_ns()
-            if type(frame := read(greenlet, "gr_frame")) is FrameType:
+            if (frame := tasks.greenlet_frame(greenlet)) is not None:
                 self._add(greenlet, [frame])
             del frame
 
@@ -160,8 +159,7 @@ class Graph:
             return _frames(python.current_frames().get(thread))
         if futures.is_task(node):
             return _task_frames(node)
-        frame = read(node, "gr_frame")
-        return _frames(frame if type(frame) is FrameType else None)
+        return _frames(tasks.greenlet_frame(node))
 
     def holders(self, wait: BlockedOn) -> list[tuple[Node, Hold | None]]:
         """Return who holds what is waited for, the most certain first; without the place if only the lock knows."""

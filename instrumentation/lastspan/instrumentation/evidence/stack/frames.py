@@ -103,8 +103,7 @@ def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
     if where.greenlet is not None:
         if read(where.greenlet, "dead") is not False:
             return [], where.thread, "its greenlet has ended"
-        frame = read(where.greenlet, "gr_frame")  # None: it is the one that runs on its thread now
-        frame = None if frame is values.MISSING else frame
+        frame = tasks.greenlet_frame(where.greenlet)  # None: it is the one that runs on its thread now
     current = python.current_frames()
     frame = frame or current.get(where.thread)
     if frame is None:

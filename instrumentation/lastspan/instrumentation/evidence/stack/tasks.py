@@ -130,8 +130,8 @@ def _bridged(frame: FrameType) -> list[FrameType]:
     if not any(values.class_name(kind) == "greenlet.greenlet" for kind in values.kinds(context)):
         return []
     found: list[FrameType] = []
-    inner = read(context, "gr_frame")
-    while type(inner) is FrameType and len(found) < _FRAMES_MAX:
+    inner = greenlet_frame(context)
+    while inner is not None and len(found) < _FRAMES_MAX:
         found.append(inner)
         inner = inner.f_back
     return found[::-1]
@@ -241,6 +241,12 @@ def _children(frame: FrameType, task: asyncio.Task[Any]) -> Iterable[Any] | None
             return _completing(variable(frame, "done"), futures.loop_of(task))
         case _:
             return None
+
+
+def greenlet_frame(greenlet: object) -> FrameType | None:
+    """Return the frame where a greenlet waits; None: it runs now, or has ended."""
+    found = read(greenlet, "gr_frame")
+    return found if type(found) is FrameType else None
 
 
 def _thread_of_library(frame: FrameType) -> threading.Thread | None:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Final
 
 from ...guest import redact
+from ...guest.failures import or_none
 from ..clients.page import TimeoutSource, Unread
 from ..clients.table import TIMEOUT_CLASSES, TIMEOUTS
 from ..objects import reads, transports, values
@@ -43,18 +44,12 @@ class CallFacts:
     """Of the socket or pipe, where the thread's own system call is another's: in an event loop; -1: not known."""
 
 
+@or_none
 def call(frames: tuple[FrameType, ...], package: str = "", stood: float = 0.0) -> CallFacts | None:
     """Return what the frames of a client say about its call; None: they say nothing.
 
     *stood*: for how long they are the same, s. Where a client keeps a deadline, its timeout is what is left and that.
     """
-    try:
-        return _call(frames, package, stood)
-    except Exception:  # a guest never raises; what others keep in their objects is theirs
-        return None
-
-
-def _call(frames: tuple[FrameType, ...], package: str, stood: float) -> CallFacts | None:
     clues = list(_clues(frames, package))
     limits = _in_force(clues, stood)
     peer, local = _addresses(clues)

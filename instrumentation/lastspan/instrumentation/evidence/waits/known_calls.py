@@ -28,6 +28,7 @@ from types import (
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ...guest import redact
+from ...guest.failures import or_none
 from .. import python
 from ..clients import table
 from ..clients.page import NONE, KnownCall
@@ -65,15 +66,9 @@ class WaitingCall:
     """host:port or path."""
 
 
+@or_none
 def wait(frames: tuple[FrameType, ...], package: str = "") -> WaitingCall | None:
     """Return what the innermost known call on a stack waits for; None: no known call waits."""
-    try:
-        return _wait(frames, package)
-    except Exception:  # a guest never raises; what others keep in their objects is theirs
-        return None
-
-
-def _wait(frames: tuple[FrameType, ...], package: str) -> WaitingCall | None:
     found: _Found | None = None
     inside: _Found | None = None
     for index in range(len(frames) - 1, -1, -1):
@@ -342,12 +337,10 @@ def _native(frame: FrameType) -> WaitingCall | None:
     return WaitingCall("future", "await") if is_suspended else None
 
 
+@or_none
 def named(frame: FrameType) -> WaitingCall | None:
     """Return what a call waits for by its name alone: of a frame that is known to wait, as that of a greenlet."""
-    try:
-        expression = source.expression(frame)
-    except Exception:  # a guest never raises
-        return None
+    expression = source.expression(frame)
     node = expression.node if expression is not None else None
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return None

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from types import FrameType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
+from ...guest.failures import or_none
 from ...registry.session import Session
 from .. import python
 from ..clients.table import SESSIONS, WRAPS
@@ -25,15 +26,9 @@ _DEPTH_MAX: Final = 6
 _SESSIONS_MAX: Final = 4
 
 
+@or_none
 def session(frames: tuple[FrameType, ...], package: str = "") -> Session | None:
     """Return the session that a stack waits for: from the driver's frames, or the application's line that calls it."""
-    try:
-        return _session(frames, package)
-    except Exception:  # a guest never raises; what others keep in their objects is theirs
-        return None
-
-
-def _session(frames: tuple[FrameType, ...], package: str) -> Session | None:
     for depth, frame in enumerate(reversed(frames)):
         if depth >= _FRAMES_MAX:
             return None
@@ -63,15 +58,9 @@ def sessions_in_reach(frames: tuple[FrameType, ...], package: str = "") -> tuple
     return tuple(found.values())
 
 
-def session_of(thing: object) -> Session | None:
+@or_none  # closed meanwhile, or a driver of another make
+def session_of(thing: object, depth: int = _DEPTH_MAX) -> Session | None:
     """Return the session of a connection or a cursor, or of what wraps one; None: it is none, or it is closed."""
-    try:
-        return _session_of(thing, _DEPTH_MAX)
-    except Exception:  # closed meanwhile, or a driver of another make
-        return None
-
-
-def _session_of(thing: object, depth: int) -> Session | None:
     if thing is None or thing is values.MISSING or not depth:
         return None
     for kind in values.kinds(thing):
@@ -80,7 +69,7 @@ def _session_of(thing: object, depth: int) -> Session | None:
             return found
         if (inner := WRAPS.get(package)) is not None:
             for name in inner:
-                if (found := _session_of(_inner(thing, name), depth - 1)) is not None:
+                if (found := session_of(_inner(thing, name), depth - 1)) is not None:
                     return found
             return None
     return None
