@@ -127,9 +127,9 @@ class Announcer:
         if self._is_hurried:
             self._note_stall(now)
         yield from self._closed(now, wall_ns, frozenset(self._lock_spans.end(wall_ns)))
-        self._children, deaths = self.family.look()
-        for death in deaths:
-            yield self._record(events.JOB_ENDED, job_facts.of_death(death), wall_ns, is_kept=True)
+        self._children, ends = self.family.look()
+        for end in ends:
+            yield self._record(events.JOB_ENDED, job_facts.of_end(end), wall_ns, is_kept=True)
         self._accepted.look(self.family.running, now)
         entries = list(self._spans.open.items())
         met = yield from self._tracked.meet(entries, now, wall_ns)

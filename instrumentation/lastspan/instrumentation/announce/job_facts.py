@@ -9,7 +9,7 @@ from lastspan.semconv import attributes as a
 from ..guest import redact
 
 if TYPE_CHECKING:
-    from ..registry.children import Death
+    from ..registry.children import JobEnd
     from ..registry.run import Run
 
 
@@ -54,16 +54,16 @@ def of_accepted(run: Run, pid: int, age: float) -> dict[str, Any]:
     return {**facts, a.SPAN_AGE: age, a.SPAN_EXPECTED_DURATION: run.expected, a.PID: pid}
 
 
-def of_death(death: Death) -> dict[str, Any]:
+def of_end(end: JobEnd) -> dict[str, Any]:
     """Return how a job ended whose process is no more."""
     return {
-        a.JOB_SYSTEM: death.system,
-        a.JOB_ID: redact.text(death.job_id),
-        a.JOB_NAME: redact.text(death.job_name),
-        a.JOB_ATTEMPT: death.attempt,
-        a.OUTCOME: death.outcome,
-        a.REASON: redact.text(death.reason),
-        a.PID: death.pid,
-        a.EXIT_SIGNAL: death.signal,
-        a.EXIT_CODE: death.code,
+        a.JOB_SYSTEM: end.system,
+        a.JOB_ID: redact.text(end.job_id),
+        a.JOB_NAME: redact.text(end.job_name),
+        a.JOB_ATTEMPT: end.attempt,
+        a.OUTCOME: end.outcome,
+        a.REASON: redact.text(end.reason),
+        a.PID: end.pid,
+        a.EXIT_SIGNAL: end.signal,
+        a.EXIT_CODE: end.code,
     }
