@@ -14,8 +14,9 @@ import pytest
 import requests
 from tests.instrumentation.evidence.standing import Silent, soon, standing
 
+from lastspan.instrumentation.evidence.clients.table import TIMEOUTS
 from lastspan.instrumentation.evidence.stack.frames import live
-from lastspan.instrumentation.evidence.waits.calls import CLUES, CallFacts, call
+from lastspan.instrumentation.evidence.waits.calls import CallFacts, call
 from lastspan.instrumentation.registry.spans import Where
 
 # A client that is cut off may leave its socket to the garbage collector.
@@ -329,6 +330,6 @@ def test_no_call() -> None:
 
 
 def test_each_clue_says_something() -> None:
-    for rows in CLUES.values():
+    for rows in TIMEOUTS.values():
         for clue in rows.values():
             assert clue.timeout or clue.deadline or clue.peer or clue.transport or clue.stream

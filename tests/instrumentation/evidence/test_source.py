@@ -24,8 +24,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastspan.instrumentation.evidence.locks.blocked_on import kind_of
+from lastspan.instrumentation.evidence.objects.values import MISSING
+from lastspan.instrumentation.evidence.python import variable
 from lastspan.instrumentation.evidence.stack import source
-from lastspan.instrumentation.evidence.stack.source import MISSING, entered, evaluate, expression, position, variable
+from lastspan.instrumentation.evidence.stack.expressions import evaluate
+from lastspan.instrumentation.evidence.stack.source import entered, expression, position
 
 HAS_COLUMNS = sys.version_info >= (3, 11)
 
