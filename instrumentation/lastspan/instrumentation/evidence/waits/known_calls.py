@@ -133,7 +133,7 @@ def _known(frame: FrameType) -> _Found | None:
     """Return how a call is named, and what it waits for."""
     if not (module := python.module_name(frame)):
         return None
-    if (row := row_of(frame)) is not None:
+    if module in _BY_NAME and (row := row_of(frame)) is not None:
         return _Found(frame, *row, module.partition(".")[0], is_row=True)
     if (lock := _lock_of_others(frame)) is not None:
         return lock
