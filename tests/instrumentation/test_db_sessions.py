@@ -33,6 +33,7 @@ from lastspan.instrumentation.evidence.kernel.descriptors import Descriptor
 from lastspan.instrumentation.libraries.db_sessions import DbSessionsInstrumentor, _of_sockets, connections, sessions
 from lastspan.instrumentation.libraries.lock_span import current_run
 from lastspan.instrumentation.registry.run import Run
+from lastspan.instrumentation.registry.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +193,7 @@ def test_the_session_of_who_blocks_others(postgres: Postgres) -> None:
         ((pid, port),) = postgres.execute(
             "select pid, client_port from pg_locks join pg_stat_activity using (pid) where locktype = 'advisory'"
         )
-        assert sessions(this_run()) == [f"postgresql {postgres.address} {pid} 127.0.0.1:{port}"]
+        assert sessions(this_run()) == [Session("postgresql", str(pid), postgres.address, f"127.0.0.1:{port}")]
 
 
 def test_a_session_of_mysql(mariadb: MariaDB) -> None:
@@ -205,19 +206,22 @@ def test_a_session_of_mysql(mariadb: MariaDB) -> None:
             cursor.execute("select connection_id()")
             ((id,),) = cursor.fetchall()
         (told,) = sessions(this_run())
-        assert told.split(" ")[:3] == ["mysql", mariadb.address, str(id)]
+        assert (told.system, told.server, told.id) == ("mysql", mariadb.address, str(id))
         connection.close()
+
+
+POSTGRES = Session("postgresql", server="10.0.0.7:5432", local="10.0.0.9:40312")
 
 
 @pytest.mark.parametrize(
     ("only_databases", "expected"),
     [
-        (True, ["postgresql 10.0.0.7:5432 - 10.0.0.9:40312"]),
+        (True, [POSTGRES]),
         # nothing was noted: whichever it is, its address is known at the server too; ports of databases come first
-        (False, ["postgresql 10.0.0.7:5432 - 10.0.0.9:40312", "- 10.0.0.7:25432 - 10.0.0.9:40311"]),
+        (False, [POSTGRES, Session("", server="10.0.0.7:25432", local="10.0.0.9:40311")]),
     ],
 )
-def test_the_connections_of_the_process(only_databases: bool, expected: list[str]) -> None:
+def test_the_connections_of_the_process(only_databases: bool, expected: list[Session]) -> None:
     """Known by their addresses alone; neither sockets of other kinds nor listening ones."""
     seen = [
         Descriptor(3, "tcp", "10.0.0.7:25432", "10.0.0.9:40311"),

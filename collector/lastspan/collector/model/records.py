@@ -10,7 +10,9 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from .evidence import Evidence, Owned
+from lastspan.semconv.vocabulary import OnLost, Outcome
+
+from .evidence import CodeLine, Evidence, Owned
 
 NO_SEQUENCE = -1
 """`sequence` of a record without one (other people's): taken in order of arrival."""
@@ -65,9 +67,6 @@ class Status(str, Enum):
     STOPPED = "stopped"
 
 
-OUTCOMES = frozenset({"ok", "error", "retry", "killed", "timeout", "revoked", "shutdown", "lost", "unknown"})
-
-
 class Resource(msgspec.Struct, frozen=True):
     """Who speaks: the facts of an OTLP resource that we use. Interned: one object for all records of a process."""
 
@@ -97,9 +96,9 @@ class JobType(msgspec.Struct, frozen=True, eq=False):
     redelivery_ns: int | None
     acks_late: bool | None
     max_attempts: int | None
-    on_lost: str | None = None
-    """What the worker does with the message of a job whose process was killed: ack, reject, requeue, retry."""
-    on_timeout: str | None = None
+    on_lost: OnLost | None = None
+    """What the worker does with the message of a job whose process was killed."""
+    on_timeout: OnLost | None = None
     """The same, of a job beyond its hard limit."""
     broker: str = ""
     """redis, amqp, sqs, …"""
@@ -176,14 +175,14 @@ class SpanClosed(msgspec.Struct, frozen=True, gc=False):
 
     key: bytes
     origin: Origin
-    outcome: str
+    outcome: Outcome
 
 
 class SpanFinished(msgspec.Struct, frozen=True, gc=False):
     """A finished span from the traces pipeline."""
 
     key: bytes
-    outcome: str
+    outcome: Outcome
     foreign: bool
     """Its producer announces spans too, so an announcement may come after it."""
 
@@ -203,8 +202,8 @@ class Overslept(msgspec.Struct, frozen=True):
     """A process could not run for a while, and can again."""
 
     for_ns: int
-    code: str
-    """Where the job stood then; may be empty."""
+    place: CodeLine | None = None
+    """Where the job stood then."""
 
 
 class ProcessState(msgspec.Struct, frozen=True):
@@ -241,7 +240,7 @@ class Durations(msgspec.Struct, frozen=True):
     job_name: str
     queue: str
     span_name: str | None
-    outcome: str | None
+    outcome: Outcome | None
     """None: `count` is of the started ones."""
     count: int
     runs: tuple[tuple[int, int], ...]
@@ -261,7 +260,7 @@ class JobEnded(msgspec.Struct, frozen=True):
     job_id: str
     attempt: int | None
     queue: str
-    outcome: str
+    outcome: Outcome
     reason: str
     pid: int | None
     signal: int | None
@@ -325,6 +324,8 @@ class Session(msgspec.Struct, frozen=True):
     traceparent: str = ""
     locks: str = ""
     """What it waits for: relation and type."""
+    is_locked: bool = False
+    """It waits for a lock, as the server says; by whom it is held need not be known."""
 
 
 class DatabaseWait(NamedTuple):

@@ -6,8 +6,11 @@ from typing import Any
 
 import msgspec
 
+from lastspan.semconv.vocabulary import Certainty
+
 from ..judge.cause import Brief
 from ..judge.lint import Finding
+from ..model.evidence import WaitedProcess
 
 
 class LastSpan(msgspec.Struct):
@@ -32,6 +35,8 @@ class Code(msgspec.Struct):
     line: int | None
     lines: str | None
     """Of a loop that repeats, as 97-109."""
+    first_line: int | None
+    last_line: int | None
 
 
 class Progress(msgspec.Struct):
@@ -55,8 +60,14 @@ class Wait(msgspec.Struct):
     unbounded: bool
     job_id: str | None
     target: str | None
+    """The thread, task, process, queue … by name."""
     session: str | None
     syscall: str | None
+    purpose: str | None
+    """broker, result_backend, tls_handshake or notification, where the kind does not say it."""
+    job_ids: tuple[str, ...]
+    """Of several jobs that it waits for: the first few that have not ended."""
+    processes: tuple[WaitedProcess, ...]
 
 
 class Step(msgspec.Struct):
@@ -75,7 +86,7 @@ class Step(msgspec.Struct):
     holder_state: str | None
     """Of the job, else of the database session that has it."""
     since_s: float
-    certainty: str
+    certainty: Certainty
 
 
 class BlockedBy(Step):

@@ -144,7 +144,7 @@ def _wait(wait: Json | None) -> str | None:
 
 
 def _code(code: Json) -> str:
-    loop = f" (goes round in lines {code['lines']})" if code["lines"] and "-" in code["lines"] else ""
+    loop = f" (goes round in lines {code['first_line']}-{code['last_line']})" if code["last_line"] is not None else ""
     return f"{code['function']}, {code['file']}:{code['line']}{loop}"
 
 

@@ -12,6 +12,7 @@ from itertools import chain, islice
 from typing import Any
 
 from ..judge.context import Known, evidence_of
+from ..judge.names import waited_for
 from ..judge.verdict import Leaf, Verdict
 from ..model.evidence import Evidence
 from ..model.records import Call, Resource, State
@@ -211,7 +212,9 @@ def _progress(job: JobRow) -> Progress | None:
 def _code(evidence: Evidence) -> Code | None:
     if evidence.function is None:
         return None
-    return Code(evidence.function, evidence.file, evidence.line, evidence.lines)
+    first, last = evidence.first_line, evidence.last_line
+    lines = None if first is None or last is None else f"{first}-{last}"
+    return Code(evidence.function, evidence.file, evidence.line, lines, first, last)
 
 
 def _wait(evidence: Evidence) -> Wait | None:
@@ -227,9 +230,12 @@ def _wait(evidence: Evidence) -> Wait | None:
         _seconds(wait.timeout_ns),
         wait.unbounded,
         wait.job_id,
-        wait.target,
+        waited_for(wait) or None,
         wait.session,
         evidence.syscall,
+        wait.purpose,
+        wait.job_ids,
+        wait.processes,
     )
 
 

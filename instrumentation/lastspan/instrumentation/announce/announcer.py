@@ -19,7 +19,7 @@ from lastspan.semconv import attributes as a
 from lastspan.semconv.peers import named
 from lastspan.semconv.vocabulary import FRAMEWORKS, SUPPORTED_FRAMEWORKS
 
-from ..evidence import look
+from ..evidence import CodeLine, look
 from ..guest import log, redact
 from ..registry.accepted import Accepted
 from ..registry.children import Child, Death, Family
@@ -29,7 +29,7 @@ from .activity import Movement
 from .durations import Durations, Key, Sketch
 from .lock_spans import LockSpans, TracerSource
 from .repeats import Repeats
-from .sampling import Sampling, code_text
+from .sampling import OVERSLEPT_CODE, Sampling, code_attributes
 from .unbounded_calls import CallsSeen
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..config.settings import Settings
     from ..guest.identity import Identity
     from ..registry.run import Run
+    from ..registry.session import Session
     from ..registry.spans import Entry, OpenSpans
 
 _log = log.Log(__name__)
@@ -73,13 +74,23 @@ class Seen:
 class Sessions(NamedTuple):
     """Where the database sessions of jobs are known."""
 
-    of: Callable[[Run], list[str]]
-    """As attribute `lastspan.job.db.sessions`; reads the drivers' memory."""
+    of: Callable[[Run], list[Session]]
+    """Reads the drivers' memory."""
     count: Callable[[Run], int]
     """How many are known; costs next to nothing."""
 
 
 _NO_SESSIONS: Final = Sessions(lambda run: [], lambda run: 0)
+
+
+class Overslept(NamedTuple):
+    """The whole process could not run for a while."""
+
+    seconds: float
+    place: CodeLine | None
+    """Where the oldest job stood when it could again."""
+    at: float
+    """When that was; monotonic s."""
 
 
 class Announcer:
@@ -119,8 +130,7 @@ class Announcer:
         self.lag = 0.0
         """How late the watcher last woke, s."""
         self._is_hurried = False
-        self._overslept: tuple[float, str, float] | None = None
-        """How long it could not run, where a job stood then, and when (monotonic s)."""
+        self._overslept: Overslept | None = None
         self.dropped = 0
         """Records that were lost on the way, for the state record."""
         self.on_job_ended: Callable[[Run, float, str], None] | None = None
@@ -175,7 +185,7 @@ class Announcer:
                 step = look(self._spans.where(oldest)).place(oldest[3].package)
         except Exception as error:  # what one job's code looks like must not silence what is told of all others
             _log.fault("lastspan: where the oldest job stands cannot be read", error)
-        self._overslept = (self.lag, "" if step is None else code_text(*step), now)
+        self._overslept = Overslept(self.lag, None if step is None else CodeLine.of(step), now)
         self._state_due, self.lag = True, 0.0
 
     def open_runs(self, now: float) -> list[tuple[Run, float]]:
@@ -486,7 +496,7 @@ class Announcer:
             a.SPAN_EXPECTED_DURATION: run.expected,
             a.JOB_MOVEMENT_AGE: now - movement.moved_at if movement is not None else None,
             a.JOB_HOLDS: [redact.text(key, 512) for key in held.keys(run, now)] or None,
-            a.JOB_DB_SESSIONS: self._sessions.of(run) or None,
+            **_of_sessions(self._sessions.of(run)),
         }
         if run.progress is not None:
             done, total, message, at = run.progress
@@ -545,9 +555,9 @@ class Announcer:
             attributes[a.PROCESS_CHILD_STATES] = [child.state for child in self._children]
             attributes[a.PROCESS_CHILD_CPU_RATIOS] = [child.cpu_ratio for child in self._children]
             attributes[a.PROCESS_CHILD_WAITS] = [child.wait for child in self._children]
-        if self._overslept is not None and now - self._overslept[2] < self._settings.refresh:
-            attributes[a.PROCESS_OVERSLEPT] = self._overslept[0]
-            attributes[a.PROCESS_OVERSLEPT_CODE] = self._overslept[1] or None
+        if self._overslept is not None and now - self._overslept.at < self._settings.refresh:
+            attributes[a.PROCESS_OVERSLEPT] = self._overslept.seconds
+            attributes |= code_attributes(OVERSLEPT_CODE, self._overslept.place)
         body = b"".join(span_id.to_bytes(8, "big") for span_id in announced)
         return self._record(events.PROCESS_STATE, attributes, wall_ns, body=body)
 
@@ -575,6 +585,14 @@ def _repeated(repeats: Repeats, told: Mapping[str, Any], now: float) -> dict[str
     """Tell which call a job repeats, and where: its line, too, where no look has caught it standing."""
     found = repeats.attributes(now)
     return {**found, **repeats.code()} if found or a.CODE_FILE not in told else {}
+
+
+def _of_sessions(sessions: list[Session]) -> dict[str, Any]:
+    if not sessions:
+        return {}
+    names = (a.JOB_DB_SYSTEMS, a.JOB_DB_SERVERS, a.JOB_DB_IDS, a.JOB_DB_LOCALS)
+    rows = [[redact.text(word) for word in (one.system, one.server, one.id, one.local)] for one in sessions]
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def _key(run: Run, span_name: str | None, outcome: str | None, called: str = "") -> Key:

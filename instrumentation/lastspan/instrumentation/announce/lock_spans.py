@@ -94,9 +94,10 @@ class LockSpans:
             return None
         attributes: dict[str, Any] = {
             a.SPAN_START_ESTIMATED: True,
-            a.LOCK_NAME: name,
             a.WAIT_KIND: sampled.kind,
         }
+        if lock := sampled.found.get(a.LOCK_NAME) or (sampled.lock.short if sampled.lock is not None else ""):
+            attributes[a.LOCK_NAME] = redact.text(_QUOTED.sub("…", lock))
         context = set_span_in_context(NonRecordingSpan(span.context), Context())
         made: Any = tracer.start_span(name, context, SpanKind.INTERNAL, attributes, start_time=start_ns)
         made_id = made.get_span_context().span_id

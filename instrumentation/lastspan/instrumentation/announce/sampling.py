@@ -7,14 +7,13 @@ only when something has changed. The locks are searched once for each place wher
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from lastspan.semconv import attributes as a
 
-from ..evidence import Look, cpu_time_ns, look, python, qualname, run_queue_ns, stack_text
+from ..evidence import CodeLine, Look, cpu_time_ns, look, python, qualname, run_queue_ns, stack_text
 from ..evidence.diagnosis import SENT, Attributes, Subject, diagnose
 from ..evidence.locks.blocked_on import HELD
 from ..evidence.locks.find import Holder, WaitedLock, find, known_by
@@ -46,6 +45,7 @@ _RAN_NS: Final = 8_000
 """The kernel books some µs for interrupts to a thread that sleeps; who was woken and waits again takes at least ten."""
 _HALF: Final = 0.5
 _STACK_MAX: Final = 16_384
+PATH_MAX: Final = 1024
 _SEARCHED: Final = frozenset(
     {"lock", "semaphore", "condition", "event", "barrier", "queue", "thread", "future", "task"}
 )
@@ -353,7 +353,7 @@ class Sampling:
             if keeps(live(there), pools, other.package):
                 seen = look(there)
                 step = seen.place(other.package)
-                code = "" if step is None else code_text(*step)
+                code = None if step is None else CodeLine.of(step)
                 fiber = there.greenlet if there.task is None else there.task
                 key = known_by(there.thread if fiber is None else fiber)
                 who = Holder(seen.thread_name, there.thread, there.task is not None, code, "likely", key)
@@ -376,31 +376,28 @@ class Sampling:
         if is_culprit:
             return {a.LOOP_LAG: lag, a.LOOP_CULPRIT: True}
         found: Attributes = {a.LOOP_LAG: lag, a.LOOP_CULPRIT: False, a.WAIT_KIND: "loop"}
-        name = self._describe(culprit) if culprit is not None else self._describe_running(thread)
-        if name:
-            found[a.LOOP_TASK] = redact.text(name)
-        if code := self._code_of(thread or where.thread, run.package):
-            found[a.LOOP_CODE] = code
-        return found
+        keeper = self.run_of(culprit) if culprit is not None else self._run_on(thread)
+        if keeper is not None:
+            found |= {a.LOOP_JOB_ID: _id_of(keeper), a.LOOP_JOB_NAME: redact.text(keeper.name)}
+        elif culprit is not None:
+            found[a.LOOP_TASK] = redact.text(futures.name_of(culprit)) or None
+        step = look(Where(thread or where.thread, None, None)).place(run.package)
+        return found | code_attributes(_LOOP_CODE, None if step is None else CodeLine.of(step))
 
-    def _describe_running(self, thread: int) -> str:
-        """Name the job of the greenlet that runs on a thread now."""
+    def _run_on(self, thread: int) -> Run | None:
+        """Return the job of the greenlet that runs on a thread now."""
         for entry in list(self._spans.open.values()):
             run = entry[3]
             greenlet = self._spans.where(entry).greenlet if entry[1] == thread else None
             if run is not None and greenlet is not None and _runs(greenlet):
-                return _job_text(run)
-        return ""
-
-    def _code_of(self, ident: int, package: str) -> str:
-        step = look(Where(ident, None, None)).place(package)
-        return "" if step is None else code_text(*step)
+                return run
+        return None
 
     def _describe(self, party: int | asyncio.Task[Any]) -> str:
         """Name the job that a thread or task runs; else the task."""
         run = self.run_of(party)
         if run is not None:
-            return _job_text(run)
+            return f"job {run.name} {run.id or f'{run.span_id:016x}'}"
         return "" if type(party) is int else futures.name_of(party)
 
     def run_of(self, party: object) -> Run | None:
@@ -448,10 +445,11 @@ class Sampling:
             (code, line), lines, _ = stand
             found |= {
                 a.CODE_FUNCTION: redact.text(qualname(code)),
-                a.CODE_FILE: redact.text(code.co_filename, 1024),
+                a.CODE_FILE: redact.text(code.co_filename, PATH_MAX),
                 a.CODE_LINE: line,
-                a.CODE_LINES: lines or None,
             }
+            if lines is not None:
+                found[a.CODE_FIRST_LINE], found[a.CODE_LAST_LINE] = lines
         found |= sampled.found
         if unknown := python.unknown():
             found[a.EVIDENCE_UNSEEN] = "; ".join(filter(None, (unknown, sampled.found.get(a.EVIDENCE_UNSEEN))))
@@ -486,7 +484,9 @@ class Sampling:
 
     def _of_lock(self, lock: WaitedLock, holder_run: Run | None) -> Attributes:
         found: Attributes = {
-            a.LOCK_NAME: redact.text(lock.name) or None,
+            a.LOCK_NAME: redact.text(lock.short) or None,
+            a.LOCK_FILE: None if lock.place is None else redact.text(lock.place[0], PATH_MAX),
+            a.LOCK_LINE: None if lock.place is None else lock.place[1],
             a.LOCK_KIND: redact.text(lock.kind) or None,
             a.LOCK_KEY: f"lock:{self._process_id}:{lock.identity:x}" if lock.identity else None,
             a.LOCK_CYCLE: [redact.text(part, 512) for part in lock.cycle[:10]] or None,
@@ -500,11 +500,11 @@ class Sampling:
         run = self.run_of(holder.party) or behind
         found: Attributes = {
             a.LOCK_HOLDER_THREAD: redact.text(holder.thread) or None,
-            a.LOCK_HOLDER_CODE: redact.text(holder.code, 1024) or None,
             a.LOCK_HOLDER_CERTAINTY: holder.certainty,
+            **code_attributes(_HOLDER_CODE, holder.code),
         }
         if run is not None:
-            found[a.LOCK_HOLDER_JOB_ID] = redact.text(run.id) if run.id else f"{run.span_id:016x}"
+            found[a.LOCK_HOLDER_JOB_ID] = _id_of(run)
             found[a.LOCK_HOLDER_SPAN_ID] = f"{run.span_id:016x}"
         return found
 
@@ -514,13 +514,20 @@ def _runs(greenlet: object) -> bool:
     return read(greenlet, "gr_frame") is None
 
 
-def _job_text(run: Run) -> str:
-    return f"job {run.name} {run.id or f'{run.span_id:016x}'}"
+def _id_of(run: Run) -> str:
+    return redact.text(run.id) if run.id else f"{run.span_id:016x}"
 
 
-def code_text(code: Any, line: int) -> str:
-    """Name a place in the code for people: function, file:line."""
-    return redact.text(f"{qualname(code)}, {os.sep.join(code.co_filename.split(os.sep)[-2:])}:{line}", 512)
+_LOOP_CODE: Final = (a.LOOP_FUNCTION, a.LOOP_FILE, a.LOOP_LINE)
+_HOLDER_CODE: Final = (a.LOCK_HOLDER_FUNCTION, a.LOCK_HOLDER_FILE, a.LOCK_HOLDER_LINE)
+OVERSLEPT_CODE: Final = (a.PROCESS_OVERSLEPT_FUNCTION, a.PROCESS_OVERSLEPT_FILE, a.PROCESS_OVERSLEPT_LINE)
+
+
+def code_attributes(names: tuple[str, str, str], place: CodeLine | None) -> Attributes:
+    """Return a place in the code, by the names of its three attributes; {}: it is not known."""
+    if place is None:
+        return {}
+    return dict(zip(names, (redact.text(place.function), redact.text(place.file, PATH_MAX), place.line), strict=True))
 
 
 def _ratio(before: int | None, now: int | None, elapsed: float) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 from weakref import ref
@@ -17,7 +18,6 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from .. import agent as lastspan
 from ..evidence.kernel.descriptors import Descriptor, sockets
 from ..evidence.waits.sessions import session_of
-from ..guest import redact
 from ..guest.patches import Patches
 from ..registry.run import Run
 from ..registry.session import Session
@@ -86,35 +86,28 @@ def count(run: Run) -> int:
     return sum(use.run is run for use in list(_uses.values())) + len(run.sessions)
 
 
-def sessions(run: Run) -> list[str]:
-    """Return the database sessions of *run*: "system server id address", `-` for what is not known.
+def sessions(run: Run) -> list[Session]:
+    """Return the database sessions of *run*.
 
     Those that were noted, and those that its code had at hand. Where it is the only job of the process also the
     process's other connections to ports of databases, or, if none was noted, all: of these only the addresses are
     known, and databases know them too.
     """
     noted = [session for connection in connections(run) if (session := session_of(connection)) is not None]
-    found = list(dict.fromkeys(_text(session) for session in (*noted, *run.sessions) if session.id or session.local))
+    used = (replace(one, state="") for one in (*noted, *run.sessions) if one.id or one.local)
+    found = list(dict.fromkeys(used))
     agent = lastspan.agent()
     if agent is not None and len(agent.spans.runs) == 1:
-        known = {text.rpartition(" ")[2] for text in found}
+        known = {session.local for session in found}
         others = _of_sockets(sockets(), only_databases=bool(found))
-        found += [text for text in others if text.rpartition(" ")[2] not in known]
+        found += [session for session in others if session.local not in known]
     return found[:SESSIONS_MAX]
 
 
-def _text(session: Session) -> str:
-    return " ".join(_word(part) for part in (session.system, session.server, session.id, session.local))
-
-
-def _word(text: str) -> str:
-    return redact.text("".join(text.split())) or "-"
-
-
-def _of_sockets(seen: Iterable[Descriptor], *, only_databases: bool) -> Iterator[str]:
+def _of_sockets(seen: Iterable[Descriptor], *, only_databases: bool) -> Iterator[Session]:
     ours = [one for one in seen if one.kind == "tcp" and one.local and (_system(one) or not only_databases)]
     for one in sorted(ours, key=lambda one: _system(one) == ""):
-        yield " ".join(_word(part) for part in (_system(one), one.peer, "", one.local))
+        yield Session(_system(one), server=one.peer, local=one.local)
 
 
 def _system(socket: Descriptor) -> str:

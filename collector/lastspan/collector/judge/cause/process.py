@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from lastspan.semconv.vocabulary import CauseName, Outcome
+
 from ...model.records import Child, State
+from ..names import code_line
 from . import delivery
 from .case import Case, Cause
 from .words import join, live, place, process, took
@@ -13,31 +16,31 @@ _COMPUTES = 0.9
 _NOT_SEEN = Child("")
 
 
-GONE = frozenset({"killed", "lost"})
+GONE = frozenset({Outcome.KILLED, Outcome.LOST})
 """Outcomes of a job whose process is no more."""
 
 
 def find(case: Case) -> Cause | None:
     """A process that is silent or gone, whatever its code did."""
     if case.job.end is not None:
-        return Cause("worker_lost", 0.95, "worker_lost", case.machine, _gone_words, _gone_advice)
+        return Cause(CauseName.WORKER_LOST, 0.95, "worker_lost", case.machine, _gone_words, _gone_advice)
     if case.verdict.state is State.LOST:
         sure = 0.9 if _is_watched(case) else 0.55
-        return Cause("worker_lost", sure, "worker_lost", case.machine, _lost_words, _lost_advice)
+        return Cause(CauseName.WORKER_LOST, sure, "worker_lost", case.machine, _lost_words, _lost_advice)
     if case.verdict.state is not State.FROZEN:
         return None
     child = _child(case)
     if child.state in _STOPPED or child.wait in _STOPPED_IN:
-        return Cause("worker_frozen", 0.95, "worker_frozen", case.machine, _stopped_words, _stopped_advice)
+        return Cause(CauseName.WORKER_FROZEN, 0.95, "worker_frozen", case.machine, _stopped_words, _stopped_advice)
     if child.state == "D":
-        return Cause("worker_frozen", 0.85, "worker_frozen", case.machine, _disk_words, _disk_advice)
+        return Cause(CauseName.WORKER_FROZEN, 0.85, "worker_frozen", case.machine, _disk_words, _disk_advice)
     if child.state == "R":
         sure = 0.85 if (child.cpu_ratio or 0.0) >= _COMPUTES else 0.6
-        return Cause("gil_held", sure, "gil_held", _code(case), _held_words, _held_advice)
+        return Cause(CauseName.GIL_HELD, sure, "gil_held", _code(case), _held_words, _held_advice)
     if child.state == "S" and child.wait:
         sure = 0.6 if "futex" in child.wait else 0.5
-        return Cause("gil_held", sure, "gil_held", _code(case), _held_words, _held_advice)
-    return Cause("worker_frozen", 0.5, "worker_frozen", case.machine, _frozen_words, _frozen_advice)
+        return Cause(CauseName.GIL_HELD, sure, "gil_held", _code(case), _held_words, _held_advice)
+    return Cause(CauseName.WORKER_FROZEN, 0.5, "worker_frozen", case.machine, _frozen_words, _frozen_advice)
 
 
 def find_overslept(case: Case) -> Cause | None:
@@ -47,10 +50,10 @@ def find_overslept(case: Case) -> Cause | None:
         return None
     if case.known.now_ns - row.overslept_at_ns > 3 * row.interval_ns + row.patience_ns:
         return None
-    line = f":{case.evidence.line}"
-    here = case.evidence.line is not None and row.overslept.code.endswith(line)
-    sure = 0.7 if here else 0.5
-    return Cause("gil_held", sure, "gil_held", _code(case), _overslept_words, _held_advice) if here else None
+    stood = row.overslept.place
+    if stood is None or stood.line is None or stood.line != case.evidence.line:
+        return None
+    return Cause(CauseName.GIL_HELD, 0.7, "gil_held", _code(case), _overslept_words, _held_advice)
 
 
 def _gone_words(case: Case) -> str:
@@ -128,7 +131,7 @@ def _overslept_words(case: Case) -> str:
     assert row is not None  # it said so
     assert row.overslept is not None
     return join(
-        f"Native code keeps the interpreter's lock at {row.overslept.code}, in {process(case.job)}.",
+        f"Native code keeps the interpreter's lock at {code_line(row.overslept.place)}, in {process(case.job)}.",
         live(case, f"It could not run for {took(row.overslept.for_ns)}, and is still there."),
     )
 
@@ -171,9 +174,9 @@ def _outlook(case: Case) -> str:
     end, now_ns = case.job.end, case.known.now_ns
     if case.verdict.state is State.FROZEN:
         return delivery.outlook(case.job, delivery.Death.NONE, now_ns, stable=case.stable)
-    if end is not None and end.outcome != "lost":
+    if end is not None and end.outcome is not Outcome.LOST:
         return delivery.outlook(case.job, delivery.Death.CHILD_KILLED, now_ns, stable=case.stable)
-    if end is not None and end.reason:  # it was started again elsewhere
+    if end is not None and end.is_elsewhere:
         return ""
     if end is None and _is_watched(case):  # its parent lives, and has let go of it
         return delivery.outlook(case.job, delivery.Death.CHILD_KILLED, now_ns, stable=case.stable)

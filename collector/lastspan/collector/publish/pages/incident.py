@@ -10,8 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from lastspan.semconv import duration
+from lastspan.semconv.vocabulary import Certainty
 
-from ...judge.words import file_line, short
+from ...judge.names import file_line
+from ...judge.words import short
 from ...model.records import SUSPECT
 from ..shapes import JobView, OpenSpan, Step
 from .elsewhere import Elsewhere, runbook
@@ -176,7 +178,7 @@ def _link(step: Step) -> Link:
         job_path(step.holder_job_key or step.holder_job_id or "") if step.holder_job_key or step.holder_job_id else "",
         step.holder_state or "",
         step.holder_code or "",
-        step.certainty == "nobody",
+        step.certainty is Certainty.NOBODY,
     )
 
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from ...cli.check import wiring
-from ...judge.graph import Graph
+from ...judge.graph import Graph, NodeKind
 from ...model.records import State
 from ...serve.pipeline import Pipeline
 from ...track import JobRow
+from ..blocked import key_text
 from ..status import status
 from ..views import SCANNED, all_jobs, count_states
 from .filter import SORTS, Filter
@@ -182,11 +183,11 @@ def _names(names: Iterable[str]) -> list[str]:
 
 def _tree(drawn: Graph) -> list[Branch]:
     """Return those that hold up others: jobs, sessions, processes; and what several wait for, if somebody has it."""
-    alone = ("job", "session", "process")
+    alone = (NodeKind.JOB, NodeKind.SESSION, NodeKind.PROCESS)
     holders = [
         id
         for id in drawn.roots
-        if (kind := drawn.nodes[id].kind) in alone or (kind != "task" and drawn.waiting[id] > 1)
+        if (kind := drawn.nodes[id].kind) in alone or (kind is not NodeKind.TASK and drawn.waiting[id] > 1)
     ]
     return [_branch(drawn, id, _DEPTH, set()) for id in holders[:_ROOTS]]
 
@@ -196,8 +197,8 @@ def _branch(drawn: Graph, id: str, depth: int, seen: set[str]) -> Branch:
     node = drawn.nodes[id]
     before = [edge.source for edge in drawn.edges if edge.target == id and edge.source not in seen] if depth else []
     path = ""
-    if node.id.startswith("job:") and len(key := node.id.removeprefix("job:")) == 48:
-        path = job_path(f"{key[:32]}-{key[32:]}")
+    if len(node.job_key) == 24:
+        path = job_path(key_text(node.job_key))
     elif node.job_id:
         path = job_path(node.job_id)
     return Branch(

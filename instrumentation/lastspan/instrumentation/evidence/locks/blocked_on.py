@@ -44,7 +44,9 @@ class Wait(NamedTuple):
     kind: str
     word: str
     short: str
-    place: str
+    """As the source calls it; empty: it has no name there."""
+    place: tuple[str, int]
+    """File and line."""
     timeout: float | None
     owner: int | None = None
     """The thread that holds it, if the object itself knows; 0: it was just let go."""
@@ -58,12 +60,12 @@ class Wait(NamedTuple):
         """Return the wait for another task, or for a thread that works for it, to end."""
         name = f"task {futures.name_of(node)}" if futures.is_task(node) else "a thread"
         caller = _caller(stack) or stack[0]
-        return cls(id(node), "asyncio.Task", "task", name, short_place(*_place(caller, None)), None, nodes=(node,))
+        return cls(id(node), "asyncio.Task", "task", name, _place(caller, None), None, nodes=(node,))
 
     @property
     def name(self) -> str:
         """As the source calls it, and where."""
-        return f"{self.short or self.word} in {self.place}"
+        return f"{self.short or self.word} in {short_place(*self.place)}"
 
 
 HELD: Final = frozenset({"lock", "semaphore"})
@@ -179,7 +181,7 @@ def _known_wait(stack: list[FrameType], depth: int) -> Wait | None:
         kind,
         word,
         _import_name(owner) if module.startswith("importlib") else source_name(expr),
-        short_place(*_place(caller or frame, expr)),
+        _place(caller or frame, expr),
         _timeout_of(stack, depth),
         _owner(blocking),
         _waited_nodes(owner, word),
@@ -225,7 +227,7 @@ def _native_wait(stack: list[FrameType]) -> Wait | None:
     """The frame itself waits, in a function written in C."""
     frame = stack[0]
     expr = source.expression(frame)
-    place = short_place(*_place(frame, expr))
+    place = _place(frame, expr)
     if expr is None:
         return Wait(0, "unknown", "lock", "", place, None) if source.is_entering(frame) else None
     node = expr.node.value if isinstance(expr.node, ast.Await) else expr.node

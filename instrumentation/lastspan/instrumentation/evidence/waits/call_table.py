@@ -23,7 +23,7 @@ class Waiter:
     timeout: str = ""
     """The variable that holds its timeout: None or a negative number is none. Empty: it cannot be read here."""
     target: str = ""
-    """What it waits for, for people: "pid {self.pid}"."""
+    """The name of what it waits for."""
     peer: str = ""
     """host:port or path of that."""
     job: str = ""
@@ -38,6 +38,12 @@ class Waiter:
     """It is what is waited for, whoever called it: a free connection, not the query for which one is needed."""
     is_weak: bool = False
     """Only if nothing else is known: it hands the waiting on."""
+    pid: str = ""
+    """The variable that holds the number of the process that it waits for."""
+    jobs: str = ""
+    """The variable that holds several jobs, of which those are told that have not ended."""
+    purpose: str = ""
+    """A word of `semconv.vocabulary.PURPOSES`."""
 
 
 def _many(names: str, waiter: Waiter) -> dict[str, Waiter]:
@@ -47,7 +53,7 @@ def _many(names: str, waiter: Waiter) -> dict[str, Waiter]:
 _TIMED: Final = "timeout"
 NONE: Final = "none"
 """As a timeout: the call cannot be given one."""
-_PID: Final = "pid {self.pid}"
+_PID: Final = "self.pid"
 _THREAD: Final = "{self._name}"
 
 _QUEUE: Final = Waiter("queue", _TIMED)
@@ -81,14 +87,14 @@ _THREADS: Final[dict[str, dict[str, Waiter]]] = {
     },
     "concurrent.futures.thread": {"ThreadPoolExecutor.shutdown": Waiter("thread", NONE)},
     "concurrent.futures.process": {"ProcessPoolExecutor.shutdown": Waiter("process", NONE)},
-    "subprocess": _many("Popen.wait Popen.communicate", Waiter("process", _TIMED, _PID)),
+    "subprocess": _many("Popen.wait Popen.communicate", Waiter("process", _TIMED, pid=_PID)),
     "sched": {"scheduler.run": _SLEEP},
     "socketserver": _many("BaseServer.serve_forever BaseServer.handle_request", Waiter("accept")),
 }
 
 _PROCESSES: Final[dict[str, dict[str, Waiter]]] = {
-    "process": {"BaseProcess.join": Waiter("process", _TIMED, "{self._name}, pid {self._popen.pid}")},
-    "popen_fork": _many("Popen.wait Popen.poll", Waiter("process", _TIMED, _PID)),
+    "process": {"BaseProcess.join": Waiter("process", _TIMED, _THREAD, pid="self._popen.pid")},
+    "popen_fork": _many("Popen.wait Popen.poll", Waiter("process", _TIMED, pid=_PID)),
     "queues": _many("Queue.get Queue.put SimpleQueue.get SimpleQueue.put JoinableQueue.join", _QUEUE),
     "pool": {
         **_many("ApplyResult.get ApplyResult.wait", _FUTURE),
@@ -142,7 +148,7 @@ _ASYNCIO: Final[dict[str, dict[str, Waiter]]] = {
         "Barrier.wait": Waiter("barrier"),
     },
     "asyncio.queues": _many("Queue.get Queue.put Queue.join", Waiter("queue")),
-    "asyncio.subprocess": _many("Process.wait Process.communicate", Waiter("process", "", _PID)),
+    "asyncio.subprocess": _many("Process.wait Process.communicate", Waiter("process", "", pid=_PID)),
     "asyncio.streams": {
         **_many("StreamReader.read StreamReader.readline StreamReader.readexactly StreamReader.readuntil", _SOCKET),
         **_many("StreamWriter.drain StreamWriter.wait_closed", _SOCKET),
@@ -190,7 +196,7 @@ _GEVENT: Final[dict[str, dict[str, Waiter]]] = {
     "gevent.lock": _many("RLock.acquire DummySemaphore.acquire", _LOCK),
     "gevent.thread": _many("LockType.acquire", _LOCK),
     "gevent._semaphore": _many("Semaphore.acquire", _SEMAPHORE),
-    "gevent.subprocess": _many("Popen.wait Popen.communicate", Waiter("process", _TIMED, _PID)),
+    "gevent.subprocess": _many("Popen.wait Popen.communicate", Waiter("process", _TIMED, pid=_PID)),
     "gevent.select": _many("select poll.poll", _SOCKET),
     "gevent._socket3": {
         **_many("socket.recv socket.recv_into socket.recvfrom socket.send socket.sendall", _SOCKET),
@@ -252,14 +258,14 @@ _LOCKS: Final[dict[str, dict[str, Waiter]]] = {
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
-_CELERY: Final = Waiter("job", _TIMED, "{pending of self}", job="{next of self}", system="celery")
+_CELERY: Final = Waiter("job", _TIMED, job="{next of self}", jobs="self", system="celery")
 _RQ: Final = Waiter("job", _TIMED, job="{self._id}", system="rq")
 
 _JOBS: Final[dict[str, dict[str, Waiter]]] = {
     "celery.backends.base": _many(
-        "Backend.store_result Backend.on_chord_part_return", Waiter("socket", target="result backend")
+        "Backend.store_result Backend.on_chord_part_return", Waiter("socket", purpose="result_backend")
     ),
-    "kombu.messaging": _many("Producer.publish", Waiter("socket", target="broker")),
+    "kombu.messaging": _many("Producer.publish", Waiter("socket", purpose="broker")),
     "celery.result": {
         "AsyncResult.get": Waiter("job", _TIMED, job="{self.id}", system="celery"),
         **_many("ResultSet.get ResultSet.join ResultSet.join_native ResultSet.iter_native", _CELERY),
@@ -435,6 +441,10 @@ PACKAGES: Final[Mapping[str, str]] = {
     "ldap3": "socket",
 }
 """Of packages whose functions wait for nothing else: the kind, where no row says more."""
+
+
+PURPOSES: Final[Mapping[str, str]] = {"do_handshake": "tls_handshake", "notifies": "notification"}
+"""By the name of a function, whatever its library: what the call is for. psycopg has a generator of notifications."""
 
 
 def _multiprocessing() -> dict[str, dict[str, Waiter]]:

@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import (
     BuiltinFunctionType,
@@ -32,7 +32,7 @@ from ...guest import redact
 from ..objects import values
 from ..stack import source, tasks
 from ..stack.frames import _current_frames, _thread, is_application
-from .call_table import NATIVE, NONE, PACKAGES, TABLE, Waiter
+from .call_table import NATIVE, NONE, PACKAGES, PURPOSES, TABLE, Waiter
 
 _Row: TypeAlias = "tuple[str, Waiter, str]"
 """Qualified name, what it waits for, how it is called."""
@@ -61,6 +61,12 @@ class Wait:
     job_system: str = ""
     peer: str = ""
     """host:port or path."""
+    pid: int | None = None
+    """Of the process that it waits for."""
+    job_ids: tuple[str, ...] = ()
+    """Of several jobs that it waits for: the first few that have not ended."""
+    purpose: str = ""
+    """A word of `semconv.vocabulary.PURPOSES`; empty: its kind says it."""
 
 
 def wait(frames: tuple[FrameType, ...], package: str = "") -> Wait | None:
@@ -241,6 +247,9 @@ def _described(found: _Found) -> Wait:
         job_id=fill(frame, waiter.job),
         job_system=waiter.system,
         peer=fill(frame, waiter.peer),
+        pid=_integer(read(frame, waiter.pid)) if waiter.pid else None,
+        job_ids=tuple(islice(_pending(read(frame, waiter.jobs)), _PENDING_MAX)) if waiter.jobs else (),
+        purpose=waiter.purpose or PURPOSES.get(frame.f_code.co_name, ""),
     )
 
 
@@ -264,15 +273,11 @@ def _bounded(found: Wait, frames: tuple[FrameType, ...]) -> Wait:
         return found
     limits = [number(read(frame, "timeout")) for frame in frames if _is_wait_for(frame)]
     least = min((limit for limit in limits if limit is not None), default=None)
-    return found if least is None else _replaced(found, timeout=least, is_unbounded=False)
+    return found if least is None else replace(found, timeout=least, is_unbounded=False)
 
 
 def _is_wait_for(frame: FrameType) -> bool:
     return frame.f_code.co_name == "wait_for" and values.module_name(frame) == "asyncio.tasks"
-
-
-def _replaced(found: Wait, *, timeout: float | None, is_unbounded: bool | None) -> Wait:
-    return Wait(found.kind, found.call, timeout, is_unbounded, found.target, found.job_id, found.job_system, found.peer)
 
 
 def fill(frame: FrameType, template: str) -> str:
@@ -330,6 +335,10 @@ def number(value: object) -> float | None:
     return float(value) if type(value) in (int, float) else None  # type: ignore[arg-type]
 
 
+def _integer(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
 def _thread_of(future: object) -> str:
     """The thread that runs the work of a future."""
     if not any(kind is Future for kind in values.kinds(future)):
@@ -338,16 +347,12 @@ def _thread_of(future: object) -> str:
     return _thread(ident)[1] if ident is not None else ""
 
 
-def _pending_of(results: object) -> str:
-    """The first few Celery tasks of a set that have not ended."""
-    return ", ".join(islice(_pending(results), _PENDING_MAX))
-
-
 def _next_of(results: object) -> str:
     return next(_pending(results), "")
 
 
 def _pending(results: object) -> Iterator[str]:
+    """The Celery tasks of a set that have not ended."""
     children = values.attribute(results, "results")
     for child in list(children) if type(children) is list else ():
         if values.attribute(child, "_cache") is None and (name := plain(values.attribute(child, "id"))):
@@ -356,7 +361,6 @@ def _pending(results: object) -> Iterator[str]:
 
 WORDS: Final[dict[str, Callable[[object], str]]] = {
     "thread": _thread_of,
-    "pending": _pending_of,
     "next": _next_of,
 }
 """Words of a template that read more than a variable: `{thread of self}`."""
