@@ -38,13 +38,13 @@ PG: dict[str, Any] = {"db_system_name": "postgresql", "server_address": "db", "s
 class Scene:
     """Jobs that are late, and what else there is; *later*: the same, seen a while later."""
 
-    def __init__(self, *, later: bool = False, copies: int = 1) -> None:
+    def __init__(self, *, later: bool = False, copies: int = 1, process: type[Process] = Process) -> None:
         self.held = Held(rules=RULES, silent_after=3)
         self.later = later
         self.numbers = [1 + 100 * copy for copy in range(copies)]
         """Of the jobs that are late, the oldest first."""
-        self.worker = Process(pid=31)
-        self.other = Process(id="00000000000000bb", pid=77, host="host-2", worker_id="worker-2")
+        self.worker = process(pid=31)
+        self.other = process(id="00000000000000bb", pid=77, host="host-2", worker_id="worker-2")
 
     def job(self, **values: Any) -> None:
         """The job itself is late: it has no open child."""
@@ -92,8 +92,8 @@ def case(make: Make) -> Make:
     return make
 
 
-def told(make: Make, *, later: bool = False) -> JobView:
-    scene = Scene(later=later)
+def told(make: Make, *, later: bool = False, process: type[Process] = Process) -> JobView:
+    scene = Scene(later=later, process=process)
     make(scene)
     return scene.held.job(job_key(1))
 
@@ -342,6 +342,18 @@ def lock_of_a_thread(scene: Scene) -> None:
         **at("lock_holder", "flush", "/srv/app/billing/pool.py", 60),
         lock_holder_certainty="certain",
     )
+
+
+@case
+def lock_without_a_name(scene: Scene) -> None:
+    """The source names no lock: its place stands for it."""
+    scene.call("lock in billing/pool.py:41", wait_kind="lock", lock_file="/srv/app/billing/pool.py", lock_line=41)
+
+
+@case
+def semaphore_with_its_place(scene: Scene) -> None:
+    at_line = {"lock_file": "/srv/app/billing/pool.py", "lock_line": 41}
+    scene.call("self._slots in billing/pool.py:41", wait_kind="semaphore", lock_name="self._slots", **at_line)
 
 
 @case

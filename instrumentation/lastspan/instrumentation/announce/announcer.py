@@ -24,6 +24,7 @@ from ..guest import log, redact
 from ..registry.accepted import Accepted
 from ..registry.children import Child, Death, Family
 from ..registry.held_locks import held
+from ..registry.spans import FIBER, RUN, SPAN, THREAD
 from ..send.records import Record
 from .activity import Movement
 from .durations import Durations, Key, Sketch
@@ -178,11 +179,11 @@ class Announcer:
 
     def _note_overslept(self, now: float) -> None:
         """The whole process stood still, or native code held the interpreter: what ran is still where it was."""
-        oldest = next((entry for entry in list(self._spans.open.values()) if entry[3] is not None), None)
+        oldest = next((entry for entry in list(self._spans.open.values()) if entry[RUN] is not None), None)
         step = None
         try:
-            if oldest is not None and oldest[3] is not None:
-                step = look(self._spans.where(oldest)).place(oldest[3].package)
+            if oldest is not None and oldest[RUN] is not None:
+                step = look(self._spans.where(oldest)).place(oldest[RUN].package)
         except Exception as error:  # what one job's code looks like must not silence what is told of all others
             _log.fault("lastspan: where the oldest job stands cannot be read", error)
         self._overslept = Overslept(self.lag, None if step is None else CodeLine.of(step), now)
@@ -302,7 +303,7 @@ class Announcer:
         for index, (span_id, entry) in enumerate(entries):
             if index % _ROWS_A_TURN == _ROWS_A_TURN - 1:
                 yield None
-            span, run = entry[0](), entry[3]
+            span, run = entry[SPAN](), entry[RUN]
             if span is None:
                 continue
             if span.parent is not None:
@@ -326,7 +327,7 @@ class Announcer:
     def _forget(self, entries: list[tuple[int, Entry]]) -> None:
         """Drop what nobody can end any more (its owner let go of it), and what ended without a row in the count."""
         for span_id, entry in entries:
-            if entry[0]() is None:
+            if entry[SPAN]() is None:
                 self._spans.open.pop(span_id, None)
                 self._spans.runs.pop(span_id, None)
         gone = {span_id for span_id in self._seen if span_id not in self._spans.open} - self._spans.left
@@ -351,12 +352,13 @@ class Announcer:
             if run is not None and span_id in leaves and self._is_late(span_id, run, soon)
         }
         for span_id, entry in entries:
-            span, run = entry[0](), entry[3]
+            span, run = entry[SPAN](), entry[RUN]
             if run is None or span is None or not self._is_late(span_id, run, soon):
                 continue
             movement = self._movement.get(run.span_id)
             if movement is not None and span_id == run.span_id and run.progress is not None:
-                movement.progress(run.progress[0], run.progress[3])
+                done, _, _, at = run.progress
+                movement.progress(done, at)
             if span_id not in leaves and (run.span_id in in_calls or not self._has_young_calls(span_id, run, now)):
                 self._sampling.drop(span_id)
                 continue
@@ -398,7 +400,7 @@ class Announcer:
     def _is_with_its_job(self, entry: Entry, run: Run) -> bool:
         """Say whether a span runs where its job does, not in a thread or task beside it."""
         job = self._spans.open.get(run.span_id)
-        return job is not None and job[1] == entry[1] and job[2] is entry[2]
+        return job is not None and job[THREAD] == entry[THREAD] and job[FIBER] is entry[FIBER]
 
     def _has_young_calls(self, span_id: int, run: Run, now: float) -> bool:
         """Say whether it is a job, and as late as a call would have to be: it makes one short call after another."""
@@ -419,21 +421,21 @@ class Announcer:
         self, entries: list[tuple[int, Entry]], leaves: set[int], now: float, wall_ns: int
     ) -> Iterator[Record | None]:
         resend, self._resend = self._resend, False
-        late = [(span_id, entry) for span_id, entry in entries if self._is_late(span_id, entry[3], now)]
+        late = [(span_id, entry) for span_id, entry in entries if self._is_late(span_id, entry[RUN], now)]
         if len(late) > ANNOUNCED_MAX:
-            late.sort(key=lambda item: item[1][3] is None or item[1][3].span_id != item[0])
+            late.sort(key=_is_no_job)
             late = late[:ANNOUNCED_MAX]
         for span_id, entry in late:
-            span, seen = entry[0](), self._seen[span_id]
+            span, seen = entry[SPAN](), self._seen[span_id]
             if span is None or span_id not in self._spans.open:  # it ended while we looked
                 continue
-            fingerprint = self._fingerprint(span_id, entry[3], now)
-            if not (resend or self._is_due(seen, entry[3], span_id, fingerprint, now)):
+            fingerprint = self._fingerprint(span_id, entry[RUN], now)
+            if not (resend or self._is_due(seen, entry[RUN], span_id, fingerprint, now)):
                 continue
             seen.sent_at, seen.fingerprint = now, fingerprint
             seen.is_diagnosed = self._sampling.is_diagnosed(span_id)
             self._announced.add(span_id)
-            record = self._span_open(span_id, entry[3], span, seen, now, wall_ns)
+            record = self._span_open(span_id, entry[RUN], span, seen, now, wall_ns)
             seen.has_line = a.CODE_FILE in record.attributes
             yield record
 
@@ -579,6 +581,12 @@ class Announcer:
             a.REPORT_INTERVAL: self._settings.interval,
         }
         return Record(event, complete, wall_ns, trace_id, span_id, body, is_kept)
+
+
+def _is_no_job(item: tuple[int, Entry]) -> bool:
+    span_id, entry = item
+    run = entry[RUN]
+    return run is None or run.span_id != span_id
 
 
 def _repeated(repeats: Repeats, told: Mapping[str, Any], now: float) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from lastspan.semconv import attributes as a
 from lastspan.semconv.vocabulary import LOCK_WAITS
 
 from ..guest import redact
+from ..registry.spans import RUN, SPAN, THREAD
 
 if TYPE_CHECKING:
     from ..evidence import Step
@@ -63,7 +64,7 @@ class LockSpans:
 
     def begin(self, span_id: int, entry: Entry, now: float, wall_ns: int) -> tuple[int, float, int] | None:
         """Make the wait of a leaf a span of its own, if it is one and lasts; return its id, start (s) and trace id."""
-        sampled, run, span = self._sampling.of(span_id), entry[3], entry[0]()
+        sampled, run, span = self._sampling.of(span_id), entry[RUN], entry[SPAN]()
         if sampled is None or run is None or span is None or span_id in self._open or len(self._open) >= _OPEN_MAX:
             return None
         name = self._name(sampled, run.package)
@@ -103,7 +104,7 @@ class LockSpans:
         made_id = made.get_span_context().span_id
         if made_id not in self._spans.open:  # its job has just ended, or the sampler has dropped it
             return None
-        self._spans.open[made_id] = (ref(made), entry[1], entry[2], entry[3])
+        self._spans.open[made_id] = (ref(made), *entry[THREAD:])
         return made
 
     def _is_over(self, span_id: int, wait: _Wait) -> bool:

@@ -27,7 +27,7 @@ from ..evidence.waits.pools import keeps, waited_pool
 from ..evidence.waits.sessions import sessions_in_reach
 from ..guest import log, redact
 from ..guest.failures import told_of
-from ..registry.spans import Where
+from ..registry.spans import RUN, THREAD, Where
 from .repeats import CALLS, SeenCall, seen_call
 
 if TYPE_CHECKING:
@@ -342,7 +342,7 @@ class Sampling:
     def _search_pool(self, where: Where, run: Run) -> Generator[None, None, WaitedLock | None]:
         """Find the job that keeps a connection of the pool that another one waits for."""
         for other_id, entry in list(self._spans.open.items()):
-            other = entry[3]
+            other = entry[RUN]
             if other is None or other is run or other.span_id != other_id:
                 continue
             yield
@@ -387,8 +387,8 @@ class Sampling:
     def _run_on(self, thread: int) -> Run | None:
         """Return the job of the greenlet that runs on a thread now."""
         for entry in list(self._spans.open.values()):
-            run = entry[3]
-            greenlet = self._spans.where(entry).greenlet if entry[1] == thread else None
+            run = entry[RUN]
+            greenlet = self._spans.where(entry).greenlet if entry[THREAD] == thread else None
             if run is not None and greenlet is not None and _runs(greenlet):
                 return run
         return None
@@ -405,8 +405,8 @@ class Sampling:
         if party is None:
             return None
         for entry in reversed(list(self._spans.open.values())):
-            fiber, run = entry[2], entry[3]
-            is_it = type(party) is int and entry[1] == party if fiber is None else fiber() is party
+            _, thread, fiber, run = entry
+            is_it = type(party) is int and thread == party if fiber is None else fiber() is party
             if run is not None and is_it:
                 return run
         return None
@@ -420,7 +420,7 @@ class Sampling:
             return None
         entries = (self._spans.open.get(span_id) for span_id in list(self._spans.runs)[:_ASKED_MAX])
         found = (entry for entry in entries if entry is not None and worker_of(self._spans.where(entry)) == thread)
-        return next((entry[3] for entry in found), None)
+        return next((entry[RUN] for entry in found), None)
 
     # --- as attributes --------------------------------------------------------------------------------------------
 
