@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lastspan.semconv.vocabulary import SUPPORTED_FRAMEWORKS
 
+from ..model.records import State
 from .client import Json
 
 _SEVERITIES = {"warning": "yellow", "info": "dim"}
@@ -61,7 +62,7 @@ def _workers(status: Json) -> Iterator[Line]:
     for heard in services:
         name = _name(heard)
         counts = ", ".join(f"{count} {state}" for state, count in heard["processes"].items())
-        silent = any(state in ("lost", "frozen") for state in heard["processes"])
+        silent = any(state in (State.LOST, State.FROZEN) for state in heard["processes"])
         yield Line(not silent, "workers", f"{name}: {counts}", "`lastspan jobs --state lost` says which jobs they had.")
         if heard["unseen_frameworks"]:
             yield _unseen(name, heard["unseen_frameworks"])

@@ -5,12 +5,11 @@ Times are `int` nanoseconds (`_ns`). Signals carry ages, never timestamps: clock
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from lastspan.semconv.vocabulary import OnLost, Outcome
+from lastspan.semconv.vocabulary import OnLost, Outcome, Word
 
 from .evidence import CodeLine, Evidence, Owned
 
@@ -18,7 +17,7 @@ NO_SEQUENCE = -1
 """`sequence` of a record without one (other people's): taken in order of arrival."""
 
 
-class State(str, Enum):
+class State(Word):
     """What a job is; see DESIGN, "Judge"."""
 
     RUNNING = "running"
@@ -33,7 +32,7 @@ SUSPECT = frozenset({State.STUCK, State.LOST, State.FROZEN})
 """The states that somebody should look at."""
 
 
-class Basis(str, Enum):
+class Basis(Word):
     """Where an allowed duration comes from, strongest first."""
 
     DECLARED = "declared"
@@ -42,7 +41,7 @@ class Basis(str, Enum):
     DEFAULT = "default"
 
 
-class Kind(str, Enum):
+class Kind(Word):
     """What a span does, as far as the policy cares."""
 
     JOB = "job"
@@ -52,14 +51,14 @@ class Kind(str, Enum):
     OTHER = "other"
 
 
-class Severity(str, Enum):
+class Severity(Word):
     """Whether to wake somebody."""
 
     PAGE = "page"
     WARNING = "warning"
 
 
-class Status(str, Enum):
+class Status(Word):
     """What a process says of itself."""
 
     RUNNING = "running"

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from lastspan.semconv import metrics as m
 
 from ..judge.cause import Brief
-from ..model.records import DURATION_BOUNDS, SUSPECT, Severity
+from ..model.records import DURATION_BOUNDS, SUSPECT, Severity, State
 from ..serve.pipeline import Pipeline
 from ..track import OPEN_STATES, JobRow, Series
 from .blocked import key_text
@@ -252,7 +252,7 @@ def _processes(pipeline: Pipeline) -> Iterator[Metric]:
 def _lost(pipeline: Pipeline) -> dict[Labels, int]:
     counts: dict[Labels, int] = {}
     for job in islice(pipeline.tracker.suspects.values(), 10 * MAX_LOST_PROCESSES):
-        if job.state.value == "lost" and job.span.process is not None:
+        if job.state is State.LOST and job.span.process is not None:
             resource = job.span.process.resource
             labels = as_labels(resource.environment, resource.service, resource.host, resource.instance_id)
             counts[labels] = counts.get(labels, 0) + 1

@@ -6,19 +6,20 @@ from typing import Any
 
 import msgspec
 
-from lastspan.semconv.vocabulary import Certainty
+from lastspan.semconv.vocabulary import CauseName, Certainty, Outcome
 
 from ..judge.cause import Brief
 from ..judge.lint import Finding
 from ..model.evidence import WaitedProcess
+from ..model.records import Basis, Kind, Severity, State
 
 
 class LastSpan(msgspec.Struct):
     """Where the job is, or where it stopped."""
 
     name: str
-    kind: str
-    """What it does: job, http, db, lock, other."""
+    kind: Kind
+    """What it does, as far as policies care."""
     age_s: float
     allowed_s: float
     basis: str
@@ -139,15 +140,15 @@ class JobView(msgspec.Struct):
     system: str | None
     attempt: int | None
     max_attempts: int | None
-    state: str
-    outcome: str | None
+    state: State
+    outcome: Outcome | None
     reason: str | None
     exit_signal: int | None
     exit_code: int | None
-    severity: str | None
-    basis: str
+    severity: Severity | None
+    basis: Basis
     basis_rule: str
-    cause: str | None
+    cause: CauseName | None
     cause_text: str | None
     advice: str | None
     brief: Brief | None

@@ -10,9 +10,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from lastspan.semconv import duration
+from lastspan.semconv.vocabulary import Certainty
 
 from ..cli.client import Json
 from ..cli.table import STYLES, process
+from ..model.records import State
 
 _OVERDUE = "It still moves. If it may take that long, declare it (expected=…) or write a rule."
 _SURE = 0.75
@@ -46,14 +48,14 @@ def _head(job: Json) -> Text:
 
 
 def _cause(job: Json) -> list[RenderableType]:
-    if job["state"] == "ended":
+    if job["state"] == State.ENDED:
         return [Text(f"It ended: {_outcome(job)}.")]
     if not job["cause_text"]:
         return []
     confidence = job["confidence"]
     doubt = f"Likely ({confidence:.0%} sure): " if 0 < confidence < _SURE else ""
     told: list[RenderableType] = [Text(doubt + job["cause_text"])]
-    advice = _OVERDUE if job["state"] == "overdue" else job["advice"]
+    advice = _OVERDUE if job["state"] == State.OVERDUE else job["advice"]
     return [*told, Text("\nWhat to do", "bold"), Text(advice)] if advice else told
 
 
@@ -80,7 +82,7 @@ def _step(step: Json) -> Text:
     if holder or step["holder_job_id"]:
         state = step["holder_state"] or ""
         text.append(" ← ").append(str(holder or ""), "bold").append(f" {step['holder_job_id'] or ''} {state}".rstrip())
-    elif step["certainty"] == "nobody":
+    elif step["certainty"] == Certainty.NOBODY:
         text.append(" ← nobody: it was taken, and never released", "bold red")
     if step["holder_code"]:
         text.append(f"  {step['holder_code']}", "cyan")

@@ -11,7 +11,10 @@ from .case import Case, Cause
 from .words import join, live, place, process, took
 
 _STOPPED = frozenset("Tt")
-_STOPPED_IN = frozenset({"cgroup_frozen", "do_freezer_trap", "__refrigerator", "do_signal_stop", "ptrace_stop"})
+_RUNS, _SLEEPS, _IN_THE_KERNEL = "R", "S", "D"
+"""Letters of the kernel (`man 5 proc_pid_stat`)."""
+_FROZEN_IN = frozenset({"cgroup_frozen", "do_freezer_trap", "__refrigerator"})
+_STOPPED_IN = _FROZEN_IN | {"do_signal_stop", "ptrace_stop"}
 _COMPUTES = 0.9
 _NOT_SEEN = Child("")
 
@@ -32,12 +35,12 @@ def find(case: Case) -> Cause | None:
     child = _child(case)
     if child.state in _STOPPED or child.wait in _STOPPED_IN:
         return Cause(CauseName.WORKER_FROZEN, 0.95, "worker_frozen", case.machine, _stopped_words, _stopped_advice)
-    if child.state == "D":
+    if child.state == _IN_THE_KERNEL:
         return Cause(CauseName.WORKER_FROZEN, 0.85, "worker_frozen", case.machine, _disk_words, _disk_advice)
-    if child.state == "R":
+    if child.state == _RUNS:
         sure = 0.85 if (child.cpu_ratio or 0.0) >= _COMPUTES else 0.6
         return Cause(CauseName.GIL_HELD, sure, "gil_held", _code(case), _held_words, _held_advice)
-    if child.state == "S" and child.wait:
+    if child.state == _SLEEPS and child.wait:
         sure = 0.6 if "futex" in child.wait else 0.5
         return Cause(CauseName.GIL_HELD, sure, "gil_held", _code(case), _held_words, _held_advice)
     return Cause(CauseName.WORKER_FROZEN, 0.5, "worker_frozen", case.machine, _frozen_words, _frozen_advice)
@@ -84,12 +87,12 @@ def _lost_advice(case: Case) -> str:
 
 def _stopped_words(case: Case) -> str:
     child = _child(case)
-    how = "is frozen with its control group" if "freez" in child.wait or "froz" in child.wait else "is stopped (T)"
+    how = "is frozen with its control group" if child.wait in _FROZEN_IN else "is stopped (T)"
     return join(f"{_name(case)} {how}, as its parent sees.", _outlook(case), _stood(case), _silent(case))
 
 
 def _stopped_advice(case: Case) -> str:
-    if "freez" in _child(case).wait or "froz" in _child(case).wait:
+    if _child(case).wait in _FROZEN_IN:
         return "Find who froze the container (docker pause, a checkpoint), and thaw it."
     return f"Find who stopped it (SIGSTOP, a debugger, Ctrl-Z); `kill -CONT {_pid(case)}` lets it go on."
 
@@ -111,7 +114,7 @@ def _disk_advice(case: Case) -> str:
 
 def _held_words(case: Case) -> str:
     child = _child(case)
-    if child.state == "R":
+    if child.state == _RUNS:
         busy = live(case, f" at {child.cpu_ratio:.0%} of a core") if child.cpu_ratio is not None else ""
         what = f"Native code keeps the interpreter's lock in {process(case.job)}. Its parent sees it compute{busy}."
     else:

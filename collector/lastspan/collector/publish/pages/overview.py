@@ -11,7 +11,7 @@ import msgspec
 
 from ...cli.check import wiring
 from ...judge.graph import Graph, NodeKind
-from ...model.records import State
+from ...model.records import Severity, State
 from ...serve.pipeline import Pipeline
 from ...track import JobRow
 from ..blocked import key_text
@@ -31,7 +31,9 @@ _CHOICES: Final = 100
 _ROOTS: Final = 10
 _BRANCHES: Final = 8
 _DEPTH: Final = 8
-_ORDER: Final = ("stuck", "lost", "frozen", "overdue", "running", "ended")
+_ORDER: Final = (State.STUCK, State.LOST, State.FROZEN, State.OVERDUE, State.RUNNING, State.ENDED)
+_CALM: Final = frozenset({State.RUNNING, State.OVERDUE, State.ENDED})
+"""States that nobody has to look at."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -96,7 +98,7 @@ def overview(pipeline: Pipeline, asked: Filter, url: str) -> dict[str, Any]:
 
 def _groups(pipeline: Pipeline, asked: Filter) -> tuple[list[Group], int]:
     """Return the incidents that are meant, and how many jobs are in those that have no room."""
-    if asked.state in ("running", "overdue", "ended"):
+    if asked.state in _CALM:
         return [], 0
     by_incident: dict[str, list[JobRow]] = {}
     for job in pipeline.tracker.suspects.values():
@@ -134,7 +136,7 @@ def _group(pipeline: Pipeline, asked: Filter, incident: str, jobs: list[JobRow],
         state=told[0][0].state,
         cause="" if cause is None else cause.name,
         text="" if cause is None else cause.text,
-        pages=any(row.severity == "page" for row, _ in told),
+        pages=any(row.severity == Severity.PAGE for row, _ in told),
         count=len(jobs),
         rows=[row for row, _ in told],
         path=asked.url(incident=incident),
@@ -144,14 +146,14 @@ def _group(pipeline: Pipeline, asked: Filter, incident: str, jobs: list[JobRow],
 def _listed(pipeline: Pipeline, asked: Filter) -> list[Row]:
     """Return jobs that nobody needs to look at: those that are asked for, else those that are overdue but move."""
     state = asked.state or State.OVERDUE.value
-    if state not in ("running", "overdue", "ended"):
+    if state not in _CALM:
         return []
     jobs = islice(all_jobs(pipeline, state), SCANNED)
     known = pipeline.known()
     meant = (job for job in jobs if job.state.value == state and asked.means(job))
     rows = [look(pipeline, job, known)[0] for job in islice(meant, ROWS)]
     keys = {"name": lambda row: row.job_name, "age": lambda row: -row.age}
-    return rows if state == "ended" else sorted(rows, key=keys.get(asked.sort, lambda row: -row.times))
+    return rows if state == State.ENDED else sorted(rows, key=keys.get(asked.sort, lambda row: -row.times))
 
 
 def _slowest(pipeline: Pipeline, now_ns: int) -> list[JobRow]:
