@@ -85,7 +85,10 @@ bench-page: install servers ## how long from a stuck span to the page (Prometheu
 
 docs: install ## the generated pages
 	$(BIN)/python -m lastspan.semconv.tables > docs/semconv.md
+	$(BIN)/python -m docs.generate.configuration > docs/configuration.md
+	$(BIN)/python -m docs.generate.openapi > docs/openapi.json
 	$(BIN)/lastspan demo --once --svg docs/jobs.svg
+	$(BIN)/python -m docs.generate.frameworks > docs/frameworks.md
 
 pictures: install servers ## docs/pictures: the pages in a real browser, as they show the demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.browser.pictures

@@ -20,8 +20,8 @@ from tests.collector.test_properties import ACTIONS, History
 
 from lastspan.collector.memory.disk import Memory
 from lastspan.collector.model.records import Severity
+from lastspan.collector.publish.jobs import list_jobs
 from lastspan.collector.publish.shapes import JobView
-from lastspan.collector.publish.views import list_jobs
 from lastspan.collector.serve.config import ConfigError
 
 
@@ -54,7 +54,7 @@ class Kept(Held):
 
     def jobs(self) -> dict[str, JobView]:
         self.tick()
-        found = list_jobs(self.pipeline, state=None, job_name=None, service=None, limit=1000, wall=lambda: 1.7e9)
+        found = list_jobs(self.view, state=None, job_name=None, service=None, limit=1000, wall=lambda: 1.7e9)
         return {job.job_key: job for job in found.jobs}
 
     def series(self) -> list[Any]:

@@ -59,7 +59,7 @@ class Seen(HTMLParser):
 
 def asking(held: Held, **more: Any) -> Asking:
     held.tick()
-    return Asking(web_app(held.pipeline, ready=lambda: True, wall=lambda: 1_700_000_000.0, **more))
+    return Asking(web_app(held.view, held.pipeline, ready=lambda: True, wall=lambda: 1_700_000_000.0, **more))
 
 
 def read(answer: Answer, status: int = 200) -> Seen:

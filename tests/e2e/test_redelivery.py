@@ -68,7 +68,7 @@ def test_what_is_told_is_what_was_seen(way: Way, broker: str) -> None:
 
 def _told(task: Any) -> tuple[OnLost | None, OnLost | None]:
     """What a collector makes of a worker's words."""
-    on_timeout = _on_timeout(task)
+    on_timeout = _on_timeout(task, "prefork")
     return OnLost.known(_on_lost(task, 1)), None if on_timeout is None else OnLost.known(on_timeout)
 
 
@@ -106,7 +106,7 @@ def test_the_terms_of_older_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     task = celery.Celery(broker="redis://").task(acks_late=True, acks_on_failure_or_timeout=False)(_nothing)
     for version, expected in (((5, 3), "reject"), ((5, 4), "reject"), ((5, 5), "requeue"), ((5, 7), "requeue")):
         monkeypatch.setattr(module, version)
-        assert _on_timeout(task) == expected
+        assert _on_timeout(task, "prefork") == expected
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from opentelemetry.trace import Status, StatusCode
 from tests.instrumentation.worker import SECOND, Worker, names, of, span_id, worker
 
 from lastspan.instrumentation.announce.announcer import ANNOUNCED_MAX
-from lastspan.instrumentation.registry.children import Death
+from lastspan.instrumentation.registry.children import JobEnd
 from lastspan.instrumentation.send.records import Record
 from lastspan.semconv import EVENTS, events, peers
 from lastspan.semconv import attributes as a
@@ -326,8 +326,8 @@ def test_a_job_whose_process_is_ended_under_way_is_left_to_its_parent(is_announc
 def test_a_death_told_by_the_parent() -> None:
     """`lastspan.job.ended`: one attempt, in the framework's words, kept until it is sent."""
     with worker() as made:
-        made.announcer.family.assignments = lambda: ()
-        made.announcer.family.report(Death("celery", "4f0", "shop.resize", 2, "timeout", "limit \udcff", 77, 9, None))
+        made.announcer.family.jobs = lambda: ()
+        made.announcer.family.report(JobEnd("celery", "4f0", "shop.resize", 2, "timeout", "limit \udcff", 77, 9, None))
         [ended] = of(made.look(may_announce=False), events.JOB_ENDED)
         assert ended.is_kept
         assert (

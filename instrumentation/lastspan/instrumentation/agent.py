@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind
 
 from .announce.announcer import Announcer, Sessions
+from .announce.db_sessions import DbSessions
 from .announce.watcher import Watcher
 from .config import config_file
 from .config.config_file import ConfigFile
@@ -29,7 +30,8 @@ from .guest.failures import told_of
 from .guest.identity import Identity, worker_id
 from .guest.native import OneAtATime, Turns
 from .guest.version import VERSION
-from .registry.children import Assignments, Death, Facts
+from .registry import current
+from .registry.children import ChildJobs, Facts, JobEnd
 from .registry.providers import OwnIds, Providers
 from .registry.run import Run
 from .registry.spans import OpenSpans
@@ -49,14 +51,13 @@ class Agent:
     """One for the process; a child made by fork begins anew."""
 
     def __init__(self, settings: Settings, file: ConfigFile | None = None) -> None:
-        from .libraries import db_sessions  # which asks for the agent
-
         self.settings = settings
         self._file = file
         self.spans = OpenSpans(all_spans=settings.announce_all)
         self.providers = Providers(self.spans, record_all=settings.record_all)
-        self._sessions = Sessions(db_sessions.sessions, db_sessions.count)
-        self._assignments: Assignments | None = None
+        sessions = DbSessions(self.spans)
+        self._sessions = Sessions(sessions.of, sessions.count)
+        self._child_jobs: ChildJobs | None = None
         self._watcher: Watcher | None = None
         self._starting = OneAtATime()
         """Taken by the thread that starts the watcher, and kept once it runs."""
@@ -145,16 +146,16 @@ class Agent:
         _log.info("lastspan %s sends open spans to %s (%s)", VERSION, destination.address, destination.why)
         return Exporter(destination, self._resource, pause_max=self.settings.interval, breathe=turns)
 
-    def watch_children(self, assignments: Assignments, facts: Facts) -> None:
+    def watch_children(self, running: ChildJobs, facts: Facts) -> None:
         """This process is the parent of processes that run jobs."""
-        if self._assignments is not assignments or self._watcher is None:
+        if self._child_jobs != running or self._watcher is None:
             self._announcer.family.facts = facts
-            self._assignments = self._announcer.family.assignments = assignments
+            self._child_jobs = self._announcer.family.jobs = running
             self.watch()
 
-    def report(self, death: Death) -> None:
-        """The framework told this parent that a job's process is no more."""
-        self._announcer.family.report(death)
+    def report(self, end: JobEnd) -> None:
+        """The framework told this parent how a job ended whose process is no more."""
+        self._announcer.family.report(end)
         if self._watcher is not None:
             self._watcher.wake()
 
@@ -206,7 +207,7 @@ class Agent:
     def after_fork(self) -> None:
         """In the child of a process with threads: no lock, no import, no log here."""
         self.spans.clear()
-        self._assignments = None
+        self._child_jobs = None
         self._begin(Identity(inherited_instance=self._instance_before_fork))
 
 
@@ -245,7 +246,7 @@ def _load() -> Agent | None:
         candidate = Agent(Settings.from_environ(os.environ), file)
         if candidate.install():
             _hook_into_process()
-            _agent = candidate
+            _agent = current.process = candidate
     except Exception as error:  # whatever goes wrong, the host starts without it
         _log.warning("lastspan is off: it could not start: %s", told_of(error))
     _is_off = _agent is None
@@ -258,7 +259,7 @@ def stop() -> None:
     _is_off = False
     if _agent is not None:
         _agent.uninstall()
-        _agent = None
+        _agent = current.process = None
 
 
 _is_hooked = False
@@ -312,3 +313,6 @@ def _can_read(spans: OpenSpans) -> bool:
     is_known = is_known and not spans.open and [row[6:] for row in spans.ended] == [(None, "self-check"), (None, None)]
     spans.clear()
     return is_known
+
+
+current.load_with(start)

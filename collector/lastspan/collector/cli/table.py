@@ -15,16 +15,10 @@ from lastspan.semconv import duration
 from lastspan.semconv.vocabulary import Outcome
 
 from ..model.records import SUSPECT, Kind, State
-from .client import Json, UnreachableError
+from ..publish.text.printable import Json
+from ..publish.text.story import STYLES, process
+from .client import UnreachableError
 
-STYLES: dict[str, str] = {
-    State.RUNNING: "green",
-    State.OVERDUE: "yellow",
-    State.STUCK: "bold red",
-    State.LOST: "bold magenta",
-    State.FROZEN: "bold cyan",
-    State.ENDED: "dim",
-}
 _ORDER = (State.STUCK, State.LOST, State.FROZEN, State.OVERDUE, State.RUNNING, State.ENDED)
 _BAD = frozenset({Outcome.ERROR, Outcome.KILLED, Outcome.LOST, Outcome.TIMEOUT})
 
@@ -127,9 +121,3 @@ def _peer(attributes: Json) -> str:
 def _against(job: Json) -> Text:
     ages = duration.render(job["measured_s"]), " / ", duration.render(job["allowed_s"])
     return Text.assemble(*ages, (f"\n{job['basis']}", "dim"))
-
-
-def process(job: Json) -> str:
-    """Name a job's process."""
-    host = job["pod"] or job["host"] or "–"
-    return f"{host}:{job['pid']}" if job["pid"] is not None else str(host)

@@ -22,7 +22,7 @@ from lastspan.semconv.vocabulary import FRAMEWORKS, SUPPORTED_FRAMEWORKS
 from ..evidence import CodeLine, look
 from ..guest import log, redact
 from ..registry.accepted import Accepted
-from ..registry.children import Child, Death, Family
+from ..registry.children import Child, Family, JobEnd
 from ..registry.held_locks import held
 from ..registry.spans import FIBER, RUN, SPAN, THREAD
 from ..send.records import Record
@@ -259,7 +259,7 @@ class Announcer:
         for death in deaths:
             yield self.death(death, wall_ns)
 
-    def death(self, death: Death, wall_ns: int) -> Record:
+    def death(self, death: JobEnd, wall_ns: int) -> Record:
         """The record of a job whose process is no more."""
         return self._record(
             events.JOB_ENDED,

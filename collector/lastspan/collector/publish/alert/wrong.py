@@ -14,10 +14,11 @@ from lastspan.alerts.settings import Settings
 
 from ...judge.words import short
 from ...model.records import Severity, State
+from ..labels import brief
 from . import texts
-from .model import Alert, Incident, Labels, Seen, Suspect
+from .model import Alert, IncidentSummary, Labels, Seen, Suspect
 from .target import SECOND_NS
-from .texts import brief, cut, jobs
+from .texts import cut, jobs
 
 ALERTS: Final = (
     "LastspanManyJobsStopAtOneThing",
@@ -49,7 +50,7 @@ def wrong(seen: Seen, settings: Settings, *, instance: str) -> Iterator[Alert]:
     yield from _ours(seen, settings, instance)
 
 
-def _many(incident: Incident, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
+def _many(incident: IncidentSummary, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
     if incident.jobs >= settings.many:
         where = {"environment": incident.environment, "incident": incident.name}
         told = texts.of_incident(texts.many(incident, suspects), incident.jobs, suspects, settings)
@@ -68,7 +69,7 @@ def _deadlock(name: str, suspects: Sequence[Suspect], settings: Settings) -> Ite
 def _lost(name: str, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
     by_worker: dict[tuple[object, ...], list[Suspect]] = defaultdict(list)
     for one in suspects:
-        if one.job.state is State.LOST:
+        if one.job.state == State.LOST:
             job = one.job
             by_worker[job.environment, job.service, job.host, job.pod, job.instance_id].append(one)
     names = ("environment", "service", "host", "pod", "instance_id")
@@ -80,7 +81,9 @@ def _lost(name: str, suspects: Sequence[Suspect], settings: Settings) -> Iterato
         yield _alert(ALERTS[2], "page", where, told, settings, _since(left))
 
 
-def _holders(name: str, suspects: Sequence[Suspect], incident: Incident | None, settings: Settings) -> Iterator[Alert]:
+def _holders(
+    name: str, suspects: Sequence[Suspect], incident: IncidentSummary | None, settings: Settings
+) -> Iterator[Alert]:
     by_holder: dict[str, list[Suspect]] = defaultdict(list)
     for one in suspects:
         if holder := brief(one.job).lock_holder:
@@ -95,7 +98,7 @@ def _holders(name: str, suspects: Sequence[Suspect], incident: Incident | None, 
             yield _alert(ALERTS[3], _severity(suspects, incident), where, told, settings, _since(waiting))
 
 
-def _stuck(suspect: Suspect, incident: Incident | None, settings: Settings) -> Alert:
+def _stuck(suspect: Suspect, incident: IncidentSummary | None, settings: Settings) -> Alert:
     job = suspect.job
     where = {
         "environment": job.environment,
@@ -141,10 +144,10 @@ def _sorted(labels: dict[str, str]) -> Labels:
     return tuple(sorted(labels.items()))
 
 
-def _severity(suspects: Sequence[Suspect], incident: Incident | None) -> str:
+def _severity(suspects: Sequence[Suspect], incident: IncidentSummary | None) -> str:
     """An alert about an incident pages if a verdict of one of its jobs does, or did while it lasts."""
     was_a_page = incident is not None and incident.severity == Severity.PAGE
-    return "page" if was_a_page or any(one.job.severity is Severity.PAGE for one in suspects) else "warning"
+    return "page" if was_a_page or any(one.job.severity == Severity.PAGE for one in suspects) else "warning"
 
 
 def _since(suspects: Sequence[Suspect]) -> int:

@@ -51,7 +51,7 @@ def _span(trace_id: str, job: JobView, span: OpenSpan, process: str) -> Span:
     start = _started(job) + round((job.age_s - span.age_s) * 1e6)
     duration = max(1, round(span.age_s * 1e6))
     parent = [] if span.parent_id is None else [Reference("CHILD_OF", trace_id, span.parent_id)]
-    is_open = job.state is not State.ENDED
+    is_open = job.state != State.ENDED
     warnings = [_STILL_OPEN] if is_open else None
     logs = list(_logs(job, start + duration)) if span.is_last else []
     tags = list(_tags(job, span, is_open=is_open))

@@ -105,7 +105,7 @@ def _target(job: JobView) -> str:
     told = job.last_span.attributes
     port = told.get("server.port")
     server = f"{told['server.address']}" + (f":{port}" if port else "") if "server.address" in told else ""
-    peer = job.wait.peer if job.wait is not None and job.last_span.kind is not Kind.JOB else None
+    peer = job.wait.peer if job.wait is not None and job.last_span.kind != Kind.JOB else None
     return short(str(told.get("url.full") or server or peer or ""), 120)
 
 
@@ -177,7 +177,7 @@ def _link(step: Step) -> Link:
         job_path(step.holder_job_key or step.holder_job_id or "") if step.holder_job_key or step.holder_job_id else "",
         step.holder_state or "",
         step.holder_code or "",
-        step.certainty is Certainty.NOBODY,
+        step.certainty == Certainty.NOBODY,
     )
 
 
@@ -188,7 +188,7 @@ def _allowed_last(job: JobView) -> str:
 
 
 def _facts(job: JobView) -> list[tuple[str, str]]:
-    is_open = job.state is not State.ENDED
+    is_open = job.state != State.ENDED
     return [
         ("Ended", " ".join(part for part in (job.outcome, job.reason and f"({job.reason})") if part)),
         ("Open for" if is_open else "Took", duration.render(job.age_s)),
