@@ -1,19 +1,25 @@
 """Workers of before: they put facts into texts for people, and are understood as those of now are.
 
-`older/*.json.gz` are what workers of commit 54906d2 sent, each in one way to hang, and what a collector of that commit
-made of it.
+`older/*.json` are what workers of commit 54906d2 sent, each in one way to hang (`tests/e2e/causes`): of each subject
+the first record and the last two. And what a collector of that commit said of it.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from tests.collector.held import Held
 from tests.collector.records import Process, attributes
 from tests.collector.test_cause_words import CASES, as_words, told
 
 from lastspan.collector.judge.names import file_line
+from lastspan.collector.publish.shapes import JobView
 from lastspan.semconv import ATTRIBUTES
 from lastspan.semconv import attributes as a
 from lastspan.semconv.attributes import OLDER_NAMES
@@ -105,3 +111,51 @@ def test_all_older_names_are_tried() -> None:
         told(make, process=Noting)
     assert set(OLDER_NAMES) <= seen
     assert not set(OLDER_NAMES) & set(ATTRIBUTES)
+
+
+# --- what they really sent ----------------------------------------------------------------------------------------
+
+RECORDED = sorted(Path(__file__).with_name("older").glob("*.json"))
+RULES = [
+    {"match": {"job_name": "*.*"}, "allowed": "1h"},  # the jobs beside
+    *({"match": {"kind": kind}, "allowed": "3s"} for kind in ("http", "db", "lock", "other")),
+    {"match": {"job_name": "*"}, "allowed": "3s"},
+]
+
+
+def replayed(path: Path) -> JobView:
+    """Return the job that hangs, as it is when the last record has come."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    held = Held(rules=RULES)
+    began_ns = held.now_ns
+    for row in told["records"]:
+        held.wait(row["at"] - (held.now_ns - began_ns) / 1e9)
+        assert held.pipeline.accept_logs(_request(row, told["resources"]), transport="test").rejected == 0
+    held.wait(1)
+    return held.job(next(job.job_id for job in held.tracker.jobs.values() if job.type.name == path.stem))
+
+
+def _request(row: dict[str, Any], resources: list[dict[str, Any]]) -> bytes:
+    record = LogRecord(event_name=row["event"], attributes=attributes(row["attributes"]))
+    record.trace_id, record.span_id = bytes.fromhex(row.get("trace", "")), bytes.fromhex(row.get("span", ""))
+    record.body.bytes_value = bytes.fromhex(row.get("body", ""))
+    request = ExportLogsServiceRequest()
+    group = request.resource_logs.add()
+    group.resource.attributes.extend(attributes(resources[row["resource"]]))
+    group.scope_logs.add().log_records.append(record)
+    data: bytes = request.SerializeToString()
+    return data
+
+
+def said(job: JobView) -> dict[str, Any]:
+    """Return verdict and cause, and all that is told of the wait: what a collector of before said too."""
+    blocked = None if job.blocked_by is None else msgspec.to_builtins(job.blocked_by)
+    wait = None if job.wait is None else {name: getattr(job.wait, name) for name in ("kind", "call", "peer", "target")}
+    verdict = {"state": str(job.state), "severity": job.severity and str(job.severity), "last_span": job.last_span.name}
+    return {**verdict, **as_words(job), "blocked_by": blocked, "wait": wait, "incident": job.incident}
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_what_was_recorded_is_judged_as_then(path: Path) -> None:
+    """A collector of that commit was told the same records, and said this."""
+    assert said(replayed(path)) == json.loads(path.read_text(encoding="utf-8"))["said"]

@@ -296,7 +296,7 @@ class Tracker:
         """Take a verdict into the counts."""
         self._jobs.settle(job, state, trouble)
 
-    def look_at(self, process: ProcessRow, now_ns: int) -> str | None:
+    def look_at(self, process: ProcessRow, now_ns: int) -> Outcome | None:
         """Draw the consequences of a process's silence; return the outcome if its jobs ended by it."""
         outcome = None
         if process.silence is Silence.SHUTDOWN:
