@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from lastspan.instrumentation.guest.procfs import GONE, process_state
 from lastspan.instrumentation.registry.cgroup import Mounts, group_of
 from lastspan.instrumentation.registry.children import (
     CGROUP_FROZEN,
     CPU_UNKNOWN,
-    GONE,
     OUT_OF_MEMORY,
     Child,
     ChildJob,
@@ -23,7 +23,6 @@ from lastspan.instrumentation.registry.children import (
     Groups,
     JobEnd,
     killed_by,
-    process_state,
     waits_named,
 )
 

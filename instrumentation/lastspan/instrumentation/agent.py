@@ -26,6 +26,7 @@ from .config import config_file
 from .config.config_file import ConfigFile
 from .config.settings import Settings, is_enabled
 from .guest import exits, log
+from .guest.backoff import Backoff
 from .guest.failures import told_of
 from .guest.identity import Identity, worker_id
 from .guest.native import OneAtATime, Turns
@@ -42,9 +43,8 @@ _log = log.Log(__name__)
 
 GOODBYE: Final = 0.5
 """How long the end of a process may wait for us, s."""
-_RETRY_FIRST: Final = 1.0
 _RETRY_MAX: Final = 60.0
-"""Pauses between two attempts to start the watcher's thread, s."""
+"""The longest pause between two attempts to start the watcher's thread, s."""
 
 
 class Agent:
@@ -61,8 +61,6 @@ class Agent:
         self._watcher: Watcher | None = None
         self._starting = OneAtATime()
         """Taken by the thread that starts the watcher, and kept once it runs."""
-        self._retry_at = 0.0
-        self._retry_pause = 0.0
         self._begin(Identity())
 
     def install(self) -> bool:
@@ -112,7 +110,7 @@ class Agent:
         On a job's thread, so it starts a thread and does nothing else; whoever asks meanwhile goes on without waiting.
         """
         now = time.monotonic()
-        if self._watcher is not None or now < self._retry_at or not self._starting.enter():
+        if self._watcher is not None or not self._backoff.is_due(now) or not self._starting.enter():
             return
         turns = Turns()
         watcher = Watcher(
@@ -132,13 +130,12 @@ class Agent:
         self.spans.wake = watcher.wake
 
     def _could_not_start(self, error: Exception, now: float) -> None:
-        if not self._retry_pause:
+        if not self._backoff.has_failed:
             _log.warning(
                 "lastspan cannot start its thread (%s); stuck jobs stay unseen; it tries again at later jobs",
                 error if type(error) is RuntimeError else type(error).__name__,
             )
-        self._retry_pause = min(self._retry_pause * 2 or _RETRY_FIRST, _RETRY_MAX)
-        self._retry_at = now + self._retry_pause
+        self._backoff.fail(now)
 
     def _exporter(self, turns: Turns) -> Exporter:
         """On the watcher's thread."""
@@ -194,7 +191,7 @@ class Agent:
         self._identity = identity
         self._announcer = Announcer(self.spans, identity, self.settings, self.providers.tracer, self._sessions)
         self._watcher, self._starting = None, OneAtATime()
-        self._retry_at = self._retry_pause = 0.0
+        self._backoff = Backoff(_RETRY_MAX)
         self._instance_before_fork: object = None
 
     def _resource(self) -> Mapping[str, Any]:

@@ -7,12 +7,10 @@ own, which exports nothing: the collector hears of it all the same.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import ref
 
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanKind, Tracer, set_span_in_context
@@ -20,8 +18,9 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind, Tracer, set_span_in_
 from lastspan.semconv import attributes as a
 from lastspan.semconv.vocabulary import LOCK_WAITS
 
+from ..evidence.stack.frames import short_place
 from ..guest import redact
-from ..registry.spans import RUN, SPAN, THREAD
+from ..registry.spans import RUN, SPAN
 
 if TYPE_CHECKING:
     from ..evidence import Step
@@ -36,7 +35,7 @@ _OPEN_MAX: Final = 1000
 
 
 @dataclass(slots=True)
-class _Wait:
+class _OpenWait:
     span: Any
     inside: int
     """Id of the span in which the wait began."""
@@ -57,7 +56,7 @@ class LockSpans:
         self._sampling = sampling
         self._tracer = tracer
         self._after = after
-        self._open: dict[int, _Wait] = {}
+        self._open: dict[int, _OpenWait] = {}
 
     def __contains__(self, span_id: int) -> bool:
         return span_id in self._open
@@ -75,7 +74,7 @@ class LockSpans:
             return None
         made_id: int = made.context.span_id
         assert sampled.look is not None
-        self._open[made_id] = _Wait(made, span_id, sampled.look.steps, sampled.waits_since)
+        self._open[made_id] = _OpenWait(made, span_id, sampled.look.steps, sampled.waits_since)
         self._sampling.move(span_id, made_id)
         return made_id, sampled.waits_since, made.context.trace_id
 
@@ -101,13 +100,9 @@ class LockSpans:
             attributes[a.LOCK_NAME] = redact.text(_QUOTED.sub("…", lock))
         context = set_span_in_context(NonRecordingSpan(span.context), Context())
         made: Any = tracer.start_span(name, context, SpanKind.INTERNAL, attributes, start_time=start_ns)
-        made_id = made.get_span_context().span_id
-        if made_id not in self._spans.open:  # its job has just ended, or the sampler has dropped it
-            return None
-        self._spans.open[made_id] = (ref(made), *entry[THREAD:])
-        return made
+        return made if self._spans.put(made, entry) else None  # the sampler may have dropped it
 
-    def _is_over(self, span_id: int, wait: _Wait) -> bool:
+    def _is_over(self, span_id: int, wait: _OpenWait) -> bool:
         sampled = self._sampling.of(span_id)
         if wait.inside not in self._spans.open or sampled is None or sampled.look is None:
             return True
@@ -125,4 +120,4 @@ class LockSpans:
             return ""  # a queue or an event that has no name here: the job's own span says as much
         code, line = stand.step
         call = sampled.found.get(a.WAIT_CALL) or sampled.kind
-        return redact.text(f"{call} in {os.sep.join(code.co_filename.split(os.sep)[-2:])}:{line}")
+        return redact.text(f"{call} in {short_place(code.co_filename, line)}")

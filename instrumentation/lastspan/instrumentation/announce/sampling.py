@@ -7,13 +7,13 @@ only when something has changed. The locks are searched once for each place wher
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from lastspan.semconv import attributes as a
 
-from ..evidence import CodeLine, Look, cpu_time_ns, look, python, qualname, run_queue_ns, stack_text
+from ..evidence import CodeLine, Look, cpu_time_ns, look, python, run_queue_ns, stack_text
 from ..evidence.diagnosis import SENT, Attributes, Subject, diagnose
 from ..evidence.locks.blocked_on import HELD
 from ..evidence.locks.find import Holder, WaitedLock, find, known_by
@@ -28,6 +28,7 @@ from ..evidence.waits.sessions import sessions_in_reach
 from ..guest import log, redact
 from ..guest.failures import told_of
 from ..registry.spans import RUN, THREAD, Where
+from .places import OF_HOLDER, OF_LOOP, PATH_MAX, code_at, code_attributes, place_attributes
 from .repeats import CALLS, SeenCall, seen_call
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ _RAN_NS: Final = 8_000
 """The kernel books some µs for interrupts to a thread that sleeps; who was woken and waits again takes at least ten."""
 _HALF: Final = 0.5
 _STACK_MAX: Final = 16_384
-PATH_MAX: Final = 1024
 _SEARCHED: Final = frozenset(
     {"lock", "semaphore", "condition", "event", "barrier", "queue", "thread", "future", "task"}
 )
@@ -357,7 +357,7 @@ class Sampling:
                 fiber = there.greenlet if there.task is None else there.task
                 key = known_by(there.thread if fiber is None else fiber)
                 who = Holder(seen.thread_name, there.thread, there.task is not None, code, "likely", key)
-                return WaitedLock("", values.class_name(type(pools[0])), "pool", None, 0, who, ())
+                return WaitedLock("", values.class_name(type(pools[0])), "pool", 0, who, ())
         return None
 
     def _lag(self, loop: Loop, where: Where, now: float) -> float:
@@ -381,8 +381,7 @@ class Sampling:
             found |= {a.LOOP_JOB_ID: _id_of(keeper), a.LOOP_JOB_NAME: redact.text(keeper.name)}
         elif culprit is not None:
             found[a.LOOP_TASK] = redact.text(futures.name_of(culprit)) or None
-        step = look(Where(thread or where.thread, None, None)).place(run.package)
-        return found | code_attributes(_LOOP_CODE, None if step is None else CodeLine.of(step))
+        return found | place_attributes(OF_LOOP, code_at(Where(thread or where.thread, None, None), run.package))
 
     def _run_on(self, thread: int) -> Run | None:
         """Return the job of the greenlet that runs on a thread now."""
@@ -442,14 +441,9 @@ class Sampling:
         }
         stand = sampled.place.stand(run.package if run is not None else "", is_busy=sampled.is_busy)
         if stand is not None:
-            (code, line), lines, _ = stand
-            found |= {
-                a.CODE_FUNCTION: redact.text(qualname(code)),
-                a.CODE_FILE: redact.text(code.co_filename, PATH_MAX),
-                a.CODE_LINE: line,
-            }
-            if lines is not None:
-                found[a.CODE_FIRST_LINE], found[a.CODE_LAST_LINE] = lines
+            found |= code_attributes(*stand.step)
+            if stand.lines is not None:
+                found[a.CODE_FIRST_LINE], found[a.CODE_LAST_LINE] = stand.lines
         found |= sampled.found
         if unknown := python.unknown():
             found[a.EVIDENCE_UNSEEN] = "; ".join(filter(None, (unknown, sampled.found.get(a.EVIDENCE_UNSEEN))))
@@ -501,7 +495,7 @@ class Sampling:
         found: Attributes = {
             a.LOCK_HOLDER_THREAD: redact.text(holder.thread) or None,
             a.LOCK_HOLDER_CERTAINTY: holder.certainty,
-            **code_attributes(_HOLDER_CODE, holder.code),
+            **place_attributes(OF_HOLDER, holder.code),
         }
         if run is not None:
             found[a.LOCK_HOLDER_JOB_ID] = _id_of(run)
@@ -518,22 +512,7 @@ def _id_of(run: Run) -> str:
     return redact.text(run.id) if run.id else f"{run.span_id:016x}"
 
 
-_LOOP_CODE: Final = (a.LOOP_FUNCTION, a.LOOP_FILE, a.LOOP_LINE)
-_HOLDER_CODE: Final = (a.LOCK_HOLDER_FUNCTION, a.LOCK_HOLDER_FILE, a.LOCK_HOLDER_LINE)
-OVERSLEPT_CODE: Final = (a.PROCESS_OVERSLEPT_FUNCTION, a.PROCESS_OVERSLEPT_FILE, a.PROCESS_OVERSLEPT_LINE)
-
-
-def code_attributes(names: tuple[str, str, str], place: CodeLine | None) -> Attributes:
-    """Return a place in the code, by the names of its three attributes; {}: it is not known."""
-    if place is None:
-        return {}
-    return dict(zip(names, (redact.text(place.function), redact.text(place.file, PATH_MAX), place.line), strict=True))
-
-
 def _ratio(before: int | None, now: int | None, elapsed: float) -> float | None:
     if before is None or now is None or elapsed <= 0:
         return None
     return min(max((now - before) / 1e9 / elapsed, 0.0), 1.0)
-
-
-Describe = Callable[[int | asyncio.Task[Any]], str]

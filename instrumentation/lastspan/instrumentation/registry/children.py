@@ -14,15 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from ..guest import log
+from ..guest import log, procfs
+from ..guest.procfs import GONE, Stat, process_stat, process_state
 from .cgroup import Group, Kills, Mounts, group_of, read_mounts
 
 if TYPE_CHECKING:
     from .run import Run
 
 _log = log.Log(__name__)
-
-GONE: Final = "X"
 
 CPU_UNKNOWN: Final = -1.0
 
@@ -96,17 +95,6 @@ Facts: TypeAlias = "Callable[[ChildJob], Run | None]"
 
 _Key: TypeAlias = tuple[str, str, int]
 """System, job id, attempt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """What `/proc/<pid>/stat` says of a process."""
-
-    state: str
-    cpu_ticks: int
-    """User and system time of all its threads, in ticks of the kernel's clock."""
-    started: int
-    """When it started, in ticks since boot: a process id that is used again has another."""
 
 
 class Family:
@@ -312,42 +300,10 @@ def waits_named(state: str, name: str, group: Group) -> str:
     return CGROUP_FROZEN if name in _FREEZER or (not name and group.is_frozen()) else name
 
 
-def process_stat(pid: int) -> Stat | None:
-    """Return what the kernel says of a process; None: it is gone, or there is no `/proc`."""
-    # The name stands in brackets and may hold anything (man 5 proc_pid_stat): read from behind it.
-    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    try:
-        return Stat(fields[0].decode("ascii", "replace"), int(fields[11]) + int(fields[12]), int(fields[19]))
-    except (IndexError, ValueError):
-        return None
-
-
-def process_state(pid: int) -> str:
-    """Return the kernel's letter for a process; X: gone."""
-    stat = process_stat(pid)
-    if stat is not None:
-        return stat.state
-    return GONE if os.path.isdir("/proc/self") else "?"
-
-
 def waits_in(pid: int) -> str:
     """Return the kernel's function in which the main thread of a process waits; empty: in none, or not known."""
-    name = _read(f"/proc/{pid}/wchan").decode("ascii", "replace")
+    name = procfs.read(f"/proc/{pid}/wchan").decode("ascii", "replace")
     return "" if name == "0" else name
-
-
-def _read(path: str) -> bytes:
-    """Read a small file of the kernel's; nothing if its process is gone, or another user's."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(file, 1024)
-    except OSError:
-        return b""
-    finally:
-        os.close(file)
 
 
 def killed_by(pid: int) -> int | None:
