@@ -168,7 +168,10 @@ EVIDENCE = st.fixed_dictionaries(
         "wait_unbounded": st.booleans(),
         "wait_peer": st.sampled_from(["db:5432", "", ":", "api"]),
         "wait_job_id": st.sampled_from(["id-1", "id-2", "nobody"]),
-        "wait_target": st.sampled_from(["31", "pid 31", "x", "pid x"]),
+        "wait_target": st.sampled_from(["31", "x"]),
+        "wait_pids": st.sampled_from([[], [31], [31, 32]]),
+        "wait_programs": st.sampled_from([[], ["gzip"]]),
+        "wait_purpose": st.sampled_from(["broker", "result_backend", "tls_handshake", "notification", "?"]),
         "wait_idle": st.floats(0, 1e9),
         "lock_name": st.just("x"),
         "lock_key": st.sampled_from(["a", "b"]),
@@ -186,6 +189,7 @@ EVIDENCE = st.fixed_dictionaries(
         "db_system_name": st.sampled_from(["postgresql", "sqlite"]),
         "http_request_method": st.just("GET"),
         "repeat_call": st.sampled_from(["", "GET", "GET /…"]),
+        "repeat_varies": st.booleans(),
         "repeat_count": st.integers(0, 1000),
         "repeat_errors": st.integers(0, 1000),
         "repeat_window": st.floats(0, 1e9),
@@ -295,7 +299,7 @@ def test_the_culprit_and_its_victims_are_one_incident() -> None:
     held.tell(
         worker,
         worker.job(1, age=300.0, loop_lag=50.0, loop_culprit=True),
-        worker.job(2, age=300.0, loop_lag=50.0, wait_kind="loop", loop_task="job tasks.charge id-1"),
+        worker.job(2, age=300.0, loop_lag=50.0, wait_kind="loop", loop_job_id="id-1", loop_job_name="tasks.charge"),
     )
     assert held.job("id-1").incident == held.job("id-2").incident
     assert "its event loop is blocked by job tasks.charge id-1" in (held.job("id-2").cause_text or "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.collector.held import Held
-from tests.collector.records import Process
+from tests.collector.records import Process, sessions
 
 from lastspan.collector.judge.lint import LIMIT, RULES, Finding
 from lastspan.collector.model.records import Session
@@ -121,7 +121,7 @@ def test_a_declared_duration_is_what_counts_for_its_job(held: Held) -> None:
 def test_a_long_transaction(held: Held, state: str, since: float | None, found: bool) -> None:
     """Of a job that runs and is late for nothing: what it has locked stays locked."""
     worker = Process()
-    held.tell(worker, worker.job(1, job_timeout=9.0, job_db_sessions=["postgresql db:5432 31 -"]))
+    held.tell(worker, worker.job(1, job_timeout=9.0, **sessions(("postgresql", "db:5432", "31", ""))))
     held.pipeline.database_facts("db:5432", [Session("db:5432", "31", state=state, since_xact_s=since)])
     assert bool(of_rule(held, "long_transaction")) == found
     assert bool(held.job("id-1").lint) == found

@@ -56,7 +56,8 @@ def test_every_field_is_always_there(collector: Served) -> None:
     little = jobs["id-5"]
     assert (little["queue"], little["host"], little["service"], little["attempt"], little["code"]) == (None,) * 5
     much = jobs["id-1"]
-    assert much["code"] == {"function": "charge", "file": "/app/shop/tasks.py", "line": 42, "lines": None}
+    stands = {"function": "charge", "file": "/app/shop/tasks.py", "line": 42}
+    assert much["code"] == {**stands, "lines": None, "first_line": None, "last_line": None}
     assert much["stack"] == ["outer", "inner"]
     assert much["progress"]["ratio"] == 0.25
     assert [span["name"] for span in much["open_spans"]] == ["run/tasks.charge", "GET", "compute"]

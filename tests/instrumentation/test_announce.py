@@ -696,7 +696,7 @@ def test_an_odd_stack_of_the_oldest_job_after_a_pause() -> None:
         made.announcer.lag = 7.0
         [state] = of(made.look(after=7), STATE)
         assert state.attributes[a.PROCESS_OVERSLEPT] == 7.0
-        assert state.attributes[a.PROCESS_OVERSLEPT_CODE] is None
+        assert a.PROCESS_OVERSLEPT_FILE not in state.attributes
 
 
 # --- properties ---------------------------------------------------------------------------------------------------

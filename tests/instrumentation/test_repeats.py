@@ -43,6 +43,7 @@ def test_equal_calls_are_counted_since_the_first() -> None:
     made.example(example(server__address="api.example", server__port=8000), 20.0)
     assert made.attributes(20.0) == {
         a.REPEAT_CALL: "GET api.example:8000/orders",
+        a.REPEAT_VARIES: False,
         a.REPEAT_PEER: "api.example:8000",
         a.REPEAT_COUNT: 20,
         a.REPEAT_WINDOW: 20.0,
@@ -87,7 +88,8 @@ def test_the_path_is_what_its_examples_have_in_common(urls: list[str], target: s
     made = repeats("GET")
     for turn, url in enumerate(urls):
         made.example(example(url=url), 20.0 + turn)
-    assert made.attributes(22.0)[a.REPEAT_CALL] == f"GET {target}"
+    told = made.attributes(22.0)
+    assert (told[a.REPEAT_CALL], told[a.REPEAT_VARIES]) == (f"GET {target}", "…" in target)
 
 
 def test_a_key_in_a_path_stays_here() -> None:

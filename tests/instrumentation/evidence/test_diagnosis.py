@@ -92,7 +92,8 @@ def test_a_stream_of_a_child_is_a_pipe() -> None:
     with standing(run, leave) as where:
         assert soon(lambda: len(pids), lambda count: count == 1) == 1
         found = until_kind(Where(where.thread, tasks[0], None), "pipe")
-        assert f"pid {pids[0]}" in found[a.WAIT_TARGET]
+        assert found[a.WAIT_PIDS] == pids
+        assert (found[a.WAIT_PROGRAMS], found[a.WAIT_PROCESS_STATES]) == (["cat"], ["S"])
 
 
 def test_a_stream_of_a_socket_has_its_peer(silent: Silent) -> None:

@@ -376,7 +376,7 @@ def test_a_block_that_is_a_job_does_not_keep_the_function_around_it(live: Live) 
 def test_a_holder_that_is_gone_is_not_kept_by_those_who_waited_for_it() -> None:
     """What was found of a lock stays known until the next look; the task that held it does not live until then."""
     task = type("Task", (), {})()
-    holder = find.Holder("one", None, True, "", "certain", find.known_by(task))
+    holder = find.Holder("one", None, True, None, "certain", find.known_by(task))
     assert holder.party is task
     del task
     assert holder.party is None

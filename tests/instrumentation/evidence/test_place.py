@@ -24,28 +24,28 @@ LIBRARY = code("recv", "/usr/lib/python3/dist-packages/requests/api.py")
     ("looks", "expected"),
     [
         # one look: where it is
-        ([[(MAIN, 1), (JOB, 5)]], ("job", 5, "")),
+        ([[(MAIN, 1), (JOB, 5)]], ("job", 5, None)),
         # it stands still
-        ([[(MAIN, 1), (JOB, 5)]] * 3, ("job", 5, "")),
+        ([[(MAIN, 1), (JOB, 5)]] * 3, ("job", 5, None)),
         # it waits in a library: the application's line
-        ([[(MAIN, 1), (JOB, 5), (LIBRARY, 90)]] * 3, ("job", 5, "")),
+        ([[(MAIN, 1), (JOB, 5), (LIBRARY, 90)]] * 3, ("job", 5, None)),
         # it was elsewhere before, and stands still now
-        ([[(MAIN, 1), (JOB, 3), (HELPER, 8)], [(MAIN, 1), (JOB, 5)], [(MAIN, 1), (JOB, 5)]], ("job", 5, "")),
+        ([[(MAIN, 1), (JOB, 3), (HELPER, 8)], [(MAIN, 1), (JOB, 5)], [(MAIN, 1), (JOB, 5)]], ("job", 5, None)),
         # a loop of its own lines
-        ([[(MAIN, 1), (JOB, 5)], [(MAIN, 1), (JOB, 7)], [(MAIN, 1), (JOB, 6)]], ("job", 6, "5-7")),
+        ([[(MAIN, 1), (JOB, 5)], [(MAIN, 1), (JOB, 7)], [(MAIN, 1), (JOB, 6)]], ("job", 6, (5, 7))),
         # a loop that calls helpers: the loop, not the helper
-        ([[(MAIN, 1), (JOB, 5), (HELPER, 20)], [(MAIN, 1), (JOB, 6), (OTHER, 30)]], ("job", 6, "5-6")),
+        ([[(MAIN, 1), (JOB, 5), (HELPER, 20)], [(MAIN, 1), (JOB, 6), (OTHER, 30)]], ("job", 6, (5, 6))),
         # one helper always, its lines differ
-        ([[(MAIN, 1), (JOB, 5), (HELPER, 20)], [(MAIN, 1), (JOB, 5), (HELPER, 22)]], ("helper", 22, "20-22")),
+        ([[(MAIN, 1), (JOB, 5), (HELPER, 20)], [(MAIN, 1), (JOB, 5), (HELPER, 22)]], ("helper", 22, (20, 22))),
         # recursion to different depths
-        ([[(MAIN, 1), (JOB, 5), (JOB, 5)], [(MAIN, 1), (JOB, 5), (JOB, 5), (JOB, 5)]], ("job", 5, "")),
+        ([[(MAIN, 1), (JOB, 5), (JOB, 5)], [(MAIN, 1), (JOB, 5), (JOB, 5), (JOB, 5)]], ("job", 5, None)),
         # no application at all: the innermost frame
-        ([[(LIBRARY, 3)]] * 2, ("recv", 3, "")),
+        ([[(LIBRARY, 3)]] * 2, ("recv", 3, None)),
         # nothing in common
-        ([[(MAIN, 1)], [(OTHER, 9)]], ("other", 9, "")),
+        ([[(MAIN, 1)], [(OTHER, 9)]], ("other", 9, None)),
     ],
 )
-def test_where_it_stands(looks: list[list[Step]], expected: tuple[str, int, str]) -> None:
+def test_where_it_stands(looks: list[list[Step]], expected: tuple[str, int, tuple[int, int] | None]) -> None:
     """Function, line, and the lines of the loop."""
     place = Place()
     for steps in looks:
@@ -63,7 +63,7 @@ def test_code_that_computes_is_where_its_loop_is() -> None:
     still, busy = place.stand(""), place.stand("", is_busy=True)
     assert still is not None
     assert busy is not None
-    assert (still.step[0].co_name, busy.step[0].co_name, busy.lines) == ("helper", "job", "5-6")
+    assert (still.step[0].co_name, busy.step[0].co_name, busy.lines) == ("helper", "job", (5, 6))
 
 
 def test_what_is_long_ago_counts_no_more() -> None:
@@ -74,7 +74,7 @@ def test_what_is_long_ago_counts_no_more() -> None:
         place.take(((MAIN, 9), (JOB, line)))
     stand = place.stand("")
     assert stand is not None
-    assert (stand.step[0].co_name, stand.lines) == ("job", "5-6")
+    assert (stand.step[0].co_name, stand.lines) == ("job", (5, 6))
 
 
 def test_nothing_seen() -> None:

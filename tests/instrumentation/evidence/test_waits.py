@@ -273,8 +273,7 @@ def test_a_child_process() -> None:
     """With its pid."""
     child = subprocess.Popen(SLEEPER)
     check(
-        (lambda: child.wait(timeout=900), child.kill),
-        WaitingCall("process", "Popen.wait", 900, False, f"pid {child.pid}"),
+        (lambda: child.wait(timeout=900), child.kill), WaitingCall("process", "Popen.wait", 900, False, pid=child.pid)
     )
 
 
@@ -284,7 +283,7 @@ def test_what_a_child_process_prints() -> None:
 
     def leave() -> None:
         assert found[0] is not None
-        os.kill(int(found[0].target.removeprefix("pid ")), signal.SIGKILL)
+        os.kill(found[0].pid or 0, signal.SIGKILL)
 
     with standing(lambda: subprocess.run(SLEEPER, stdout=subprocess.PIPE, check=False), leave) as where:
         found.append(soon(lambda: seen(where), lambda one: one is not None and one.call == "Popen.communicate"))
@@ -296,7 +295,7 @@ def test_a_process_of_multiprocessing() -> None:
     """With its name and pid."""
     child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(100,), name="child")
     child.start()
-    expected = WaitingCall("process", "BaseProcess.join", None, True, f"child, pid {child.pid}")
+    expected = WaitingCall("process", "BaseProcess.join", None, True, "child", pid=child.pid)
     check((lambda: child.join(), child.kill), expected)
 
 
@@ -511,7 +510,7 @@ def test_a_child_process_of_asyncio() -> None:
     with looping(body) as where:
         found = soon(lambda: seen(where), lambda one: one is not None and one.call == "Process.wait")
         assert found is not None
-        assert found.target.startswith("pid ")
+        assert found.pid is not None
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------

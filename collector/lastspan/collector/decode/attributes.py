@@ -15,7 +15,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from ..model.records import Call, JobType, Resource
-from . import layout, proto, tails
+from . import layout, older, proto, tails
 from .values import RecordError
 
 CACHE = 65_536
@@ -29,7 +29,7 @@ _CACHED_BYTES = 512
 """Longer values are decoded each time."""
 _TYPE, _TYPE_END, _CALL = layout.TYPE.start, layout.TYPE.stop, layout.CALL.start
 _EVIDENCE = frozenset(range(layout.EVIDENCE.start, layout.EVIDENCE.stop))
-_DETAILS = frozenset(slot for group in layout.DETAILS for slot in range(group.start, group.stop))
+_DETAILS = frozenset(range(layout.DETAILS.start, layout.DETAILS.stop))
 _ELSEWHERE = 0
 """The slot of what is not ours."""
 
@@ -49,6 +49,8 @@ class Shape(msgspec.Struct, eq=False):
     has_evidence: bool
     has_details: bool
     """Of the evidence: what it waits for and the like, and what the job owns."""
+    is_older: bool
+    """Some of it is told as workers of before told it."""
     has_progress: bool
     call_slots: tuple[int, ...]
     """Of the call's attributes, those that records of this shape have."""
@@ -123,7 +125,9 @@ class Attributes:
         has_evidence = not taken.isdisjoint(_EVIDENCE)
         has_details = not taken.isdisjoint(_DETAILS)
         call_slots = tuple(sorted(slot for slot in taken if slot >= _CALL))
-        shape = Shape(raws, places, row, has_evidence, has_details, row[layout.PROGRESS_DONE] is not None, call_slots)
+        has_progress = row[layout.PROGRESS_DONE] is not None
+        is_older = older.speaks(taken)
+        shape = Shape(raws, places, row, has_evidence, has_details, is_older, has_progress, call_slots)
         slots = [place[0] for place in places if place[0] != _ELSEWHERE]
         if len(set(slots)) == len(slots):  # a name that comes twice: the last counts, which only order tells
             self._remember(shape, slots=[place[0] for place in places])

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
+from lastspan.semconv.vocabulary import Outcome
 
 from ..model.evidence import Evidence
 from ..model.records import (
@@ -33,7 +34,7 @@ from ..model.records import (
     SpanOpen,
     Speaker,
 )
-from . import gresearch, layout, logfire, parts, proto
+from . import gresearch, layout, logfire, older, parts, proto
 from .attributes import MOST, Attributes, Shape, remember
 from .calls import call
 from .speakers import frameworks_in
@@ -191,7 +192,7 @@ class Decoder:
             shape.call or self._call(shape),
             Progress(*row[layout.PROGRESS]) if shape.has_progress else None,
             *(
-                parts.seen(row)
+                parts.seen(older.renewed(row) if shape.is_older else row)
                 if shape.has_details
                 else (Evidence(*row[_EVIDENCE]) if shape.has_evidence else None, None)
             ),
@@ -200,7 +201,7 @@ class Decoder:
 
     def _span_closed(self, shape: Shape, record: Any, resource: Resource) -> SpanClosed:
         row = shape.row
-        return SpanClosed(_key(record), Origin(resource, *row[layout.ORIGIN]), parts.known_outcome(row))
+        return SpanClosed(_key(record), Origin(resource, *row[layout.ORIGIN]), row[layout.OUTCOME] or Outcome.UNKNOWN)
 
     def _process_state(self, shape: Shape, record: Any, resource: Resource) -> ProcessState:
         row = shape.row
@@ -218,7 +219,7 @@ class Decoder:
             span_ids,
             complete,
             parts.children(row),
-            parts.overslept(row),
+            parts.overslept(older.renewed(row) if shape.is_older else row),
             parts.frameworks(row),
         )
 
@@ -226,7 +227,7 @@ class Decoder:
         row = shape.row
         origin = Origin(resource, *row[layout.ORIGIN])
         name, queue, *_ = row[layout.TYPE]
-        outcome = row[layout.OUTCOME] and parts.known_outcome(row)
+        outcome = row[layout.OUTCOME]
         count = row[layout.STARTED if outcome is None else layout.ENDED]
         if origin.process_id is None or count is None:
             raise RecordError("missing", f"{a.PROCESS_ID if origin.process_id is None else 'a count'} is missing")
@@ -251,7 +252,7 @@ class Decoder:
             job_id,
             attempt,
             queue,
-            parts.known_outcome(row),
+            row[layout.OUTCOME] or Outcome.UNKNOWN,
             row[layout.REASON],
             row[layout.PID],
             row[layout.EXIT_SIGNAL],
@@ -352,8 +353,8 @@ def _call(facts: tuple[Any, ...]) -> Call:
     return call(pairs, timeout_ns, unbounded) if pairs or unbounded or timeout_ns is not None else NO_CALL
 
 
-def _outcome(span: Any) -> str:
-    return "error" if span.status.code == _ERROR else "ok"
+def _outcome(span: Any) -> Outcome:
+    return Outcome.ERROR if span.status.code == _ERROR else Outcome.OK
 
 
 def _finished(span: Any) -> SpanFinished:

@@ -13,11 +13,11 @@ from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM
 from lastspan.semconv import attributes as a
 from lastspan.semconv.vocabulary import FRAMEWORKS
 
-from ..model.evidence import Evidence, Lock, Loop, Owned, OwnSession, Repeat, Wait
-from ..model.records import OUTCOMES, Child, Overslept, Resource, Status
+from ..model.evidence import CodeLine, Evidence, Lock, Loop, Owned, OwnSession, Repeat, Wait, WaitedProcess
+from ..model.records import Child, Overslept, Resource, Status
 from ..model.sketch import Runs, rescaled
 from . import layout, proto
-from .values import MAX_BRIEF, RecordError
+from .values import MAX_BRIEF, MAX_LIST, RecordError
 
 _MAX_CHILDREN = 4096
 _MAX_BUCKETS = 4096
@@ -55,12 +55,6 @@ def resource(raw: bytes) -> Resource:
     )
 
 
-def known_outcome(row: list[Any]) -> str:
-    """Return the outcome, if it is one of those that we know."""
-    outcome = row[layout.OUTCOME]
-    return outcome if outcome in OUTCOMES else "unknown"
-
-
 def status(text: str) -> Status:
     """Return what a process says of itself."""
     try:
@@ -73,24 +67,47 @@ def status(text: str) -> Status:
 
 def seen(row: list[Any]) -> tuple[Evidence | None, Owned | None]:
     """Return the evidence with its details, and what the job owns."""
-    wait = Wait(*row[layout.WAIT]) if layout.holds(row, layout.WAIT) else None
-    lock = Lock(*row[layout.LOCK]) if layout.holds(row, layout.LOCK) else None
-    loop = Loop(*row[layout.LOOP]) if layout.holds(row, layout.LOOP) else None
+    wait = _wait(row)
+    lock = _lock(row)
+    loop = _loop(row)
     repeat = Repeat(*row[layout.REPEAT]) if row[layout.REPEAT.start] else None
-    owned = _owned(*row[layout.OWNED])
+    owned = _owned(row)
     details = (wait, lock, loop, repeat)
     if not any(details) and not layout.holds(row, layout.EVIDENCE):
         return None, owned
     return Evidence(*(*row[layout.EVIDENCE], *details)), owned
 
 
-def _owned(locks: tuple[str, ...], sessions: tuple[str, ...]) -> Owned | None:
-    found = []
-    for session in sessions:
-        parts = ["" if part == "-" else part for part in session.split(" ")]
-        if len(parts) == 4:  # else it is not known how to read it
-            found.append(OwnSession(*parts))
-    return Owned(locks, tuple(found)) if locks or found else None
+def _wait(row: list[Any]) -> Wait | None:
+    processes = _processes(*row[layout.PROCESSES])
+    return Wait(*(*row[layout.WAIT], processes)) if processes or layout.holds(row, layout.WAIT) else None
+
+
+def _processes(pids: tuple[int, ...], programs: tuple[str, ...], states: tuple[str, ...]) -> tuple[WaitedProcess, ...]:
+    told = zip_longest(pids[:MAX_LIST], programs[: len(pids)], states[: len(pids)], fillvalue="")
+    return tuple(WaitedProcess(pid, program, state) for pid, program, state in told if isinstance(pid, int))
+
+
+def _lock(row: list[Any]) -> Lock | None:
+    place, holder_place = _place(None, *row[layout.LOCK_PLACE]), _place(*row[layout.HOLDER_PLACE])
+    if place is None and holder_place is None and not layout.holds(row, layout.LOCK):
+        return None
+    return Lock(*(*row[layout.LOCK], place, holder_place))
+
+
+def _loop(row: list[Any]) -> Loop | None:
+    place = _place(*row[layout.LOOP_PLACE])
+    return None if place is None and not layout.holds(row, layout.LOOP) else Loop(*(*row[layout.LOOP], place))
+
+
+def _place(function: str | None, file: str | None, line: int | None) -> CodeLine | None:
+    return CodeLine(function, file, line) if function or file else None
+
+
+def _owned(row: list[Any]) -> Owned | None:
+    locks, sessions = row[layout.HOLDS], row[layout.SESSIONS]
+    found = tuple(OwnSession(*parts) for parts in zip_longest(*sessions, fillvalue="")) if any(sessions) else ()
+    return Owned(locks, found) if locks or found else None
 
 
 def children(row: list[Any]) -> dict[int, Child]:
@@ -107,7 +124,7 @@ def children(row: list[Any]) -> dict[int, Child]:
 def overslept(row: list[Any]) -> Overslept | None:
     """Return for how long a process could not run, if it says so."""
     for_ns = row[layout.OVERSLEPT]
-    return None if for_ns is None else Overslept(for_ns, row[layout.OVERSLEPT_CODE] or "")
+    return None if for_ns is None else Overslept(for_ns, _place(*row[layout.OVERSLEPT_PLACE]))
 
 
 def frameworks(row: list[Any]) -> tuple[str, ...]:

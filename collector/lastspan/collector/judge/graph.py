@@ -9,25 +9,40 @@ from collections.abc import Iterable
 
 import msgspec
 
+from lastspan.semconv.vocabulary import Certainty, WaitKind, Word
+
 from ..track import JobRow
 from .blockers import Blocker, behind, blocker
 from .context import Known, evidence_of
-from .words import file_line, session, short
+from .names import file_line
+from .words import session, short
 
 MAX_NODES = 2000
+
+
+class NodeKind(Word):
+    """What a node stands for."""
+
+    JOB = "job"
+    LOCK = "lock"
+    SESSION = "session"
+    PEER = "peer"
+    PROCESS = "process"
+    TASK = "task"
 
 
 class Node(msgspec.Struct, frozen=True):
     """A job, or a thing that jobs wait for."""
 
     id: str
-    kind: str
-    """job, lock, session, peer, process, task."""
+    kind: NodeKind
     title: str
     subtitle: str
     state: str
     """Of a job: its state; else empty."""
     job_id: str = ""
+    job_key: bytes = b""
+    """Of a job that is known."""
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -37,7 +52,7 @@ class Edge(msgspec.Struct, frozen=True):
     target: str
     kind: str
     """The kind of wait, or `held by`."""
-    certainty: str
+    certainty: Certainty
 
 
 class Graph(msgspec.Struct, frozen=True):
@@ -108,7 +123,7 @@ class _Drawing:
         if thing == holder:
             self.edges.append(Edge(source, holder, step.kind or "waits for", step.certainty))
             return
-        self.edges.append(Edge(source, thing, step.kind or "waits for", "certain"))
+        self.edges.append(Edge(source, thing, step.kind or "waits for", Certainty.CERTAIN))
         self.edges.append(Edge(thing, holder, "held by", step.certainty))
 
     def _job(self, job: JobRow) -> str | None:
@@ -117,24 +132,31 @@ class _Drawing:
         evidence = evidence_of(job, leaf)
         where = file_line(evidence.file, evidence.line) or leaf.span.name
         state = known.verdict(job).state.value
-        return self._add(Node(f"job:{job.span.key.hex()}", "job", job.type.name, short(where), state, job.job_id))
+        key = job.span.key
+        return self._add(Node(f"job:{key.hex()}", NodeKind.JOB, job.type.name, short(where), state, job.job_id, key))
 
     def _thing(self, step: Blocker) -> str | None:
-        if step.job is not None and step.kind == "job":
+        if step.job is not None and step.kind is WaitKind.JOB:
             return self._job(step.job)
         if step.session is not None:
             one = step.session
-            return self._add(Node(f"session:{one.server} {one.id}", "session", f"session {one.id}", session(one), ""))
+            return self._add(
+                Node(f"session:{one.server} {one.id}", NodeKind.SESSION, f"session {one.id}", session(one), "")
+            )
         if step.key:
-            return self._add(Node(f"lock:{step.key}", "lock", short(step.thing or step.key), step.kind, ""))
+            return self._add(
+                Node(f"lock:{step.key}", NodeKind.LOCK, short(step.thing or step.key), step.kind or "", "")
+            )
         if step.pid is not None:
-            return self._add(Node(f"process:{step.pid}", "process", f"process {step.pid}", step.thread, ""))
+            return self._add(Node(f"process:{step.pid}", NodeKind.PROCESS, f"process {step.pid}", step.thread, ""))
         if step.job_id:
-            return self._add(Node(f"awaited:{step.job_id}", "job", short(step.job_id), "not started", "", step.job_id))
+            return self._add(
+                Node(f"awaited:{step.job_id}", NodeKind.JOB, short(step.job_id), "not started", "", step.job_id)
+            )
         if step.peer:
-            return self._add(Node(f"peer:{step.peer}", "peer", short(step.peer), step.kind, ""))
+            return self._add(Node(f"peer:{step.peer}", NodeKind.PEER, short(step.peer), step.kind or "", ""))
         name = step.thread or step.thing
-        return self._add(Node(f"{step.kind}:{name}", "task", short(name), step.code, "")) if name else None
+        return self._add(Node(f"{step.kind or ''}:{name}", NodeKind.TASK, short(name), step.code, "")) if name else None
 
     def _add(self, node: Node) -> str | None:
         if node.id not in self.nodes:
@@ -193,4 +215,4 @@ def _count_jobs(id: str, before: dict[str, list[str]], nodes: dict[str, Node]) -
             if other not in seen:
                 seen.add(other)
                 work.append(other)
-    return sum(1 for other in seen if other != id and nodes[other].kind == "job")
+    return sum(1 for other in seen if other != id and nodes[other].kind is NodeKind.JOB)

@@ -12,13 +12,14 @@ from typing import Final
 import msgspec
 
 from lastspan.semconv import duration
+from lastspan.semconv.vocabulary import OnLost, WaitKind
 
 from ..model.evidence import Evidence
 from ..model.records import CallSeen, JobType, Session
 from ..track import JobRow
 from .context import Known
+from .names import file_line
 from .policy import Policy
-from .words import file_line
 
 RULES: Final[dict[str, str]] = {
     "call_without_timeout": "warning",
@@ -142,7 +143,7 @@ class Lint:
                 "nothing ends this job if it hangs: it has no time limit",
                 f"Give it one beyond the {allowed} that it may take (Celery: time_limit, RQ: job_timeout).",
             )
-        if type.acks_late and type.on_lost in {"ack", "reject"}:
+        if type.acks_late and type.on_lost in _NOT_GIVEN_BACK:
             yield _finding(
                 "not_given_back",
                 type,
@@ -175,7 +176,8 @@ def is_unbounded(evidence: Evidence, call_is_unbounded: bool) -> bool:
     return call_is_unbounded or (wait is not None and wait.unbounded and wait.kind in _CALLS)
 
 
-_CALLS = frozenset({"http", "db", "socket", "connect"})
+_CALLS = frozenset({WaitKind.HTTP, WaitKind.DB, WaitKind.SOCKET, WaitKind.CONNECT})
+_NOT_GIVEN_BACK = frozenset({OnLost.ACK, OnLost.REJECT})
 
 
 def _call(call: _Call) -> Finding:

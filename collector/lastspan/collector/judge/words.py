@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from lastspan.semconv import duration
+from lastspan.semconv.vocabulary import Certainty
 
 from ..model.records import Kind, Session
 from ..track import JobRow
 from .blockers import Blocker
 from .context import Known, evidence_of
+from .names import file_line
 
 _SHORT = 60
 
@@ -31,13 +33,6 @@ def one_line(text: str, limit: int) -> str:
 def short(text: str, limit: int = _SHORT) -> str:
     """Cut a name that would fill the line."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def file_line(file: str | None, line: object) -> str:
-    """Write a code line by the last two parts of its path: `billing/sync.py:88`."""
-    if not file:
-        return ""
-    return "/".join(file.replace("\\", "/").split("/")[-2:]) + (f":{line}" if line else "")
 
 
 def process(job: JobRow) -> str:
@@ -95,10 +90,11 @@ def holder(step: Blocker, known: Known, *, stable: bool = False) -> str:
         return _of_session(step, step.session, known, stable=stable)
     if step.job is not None:
         return f"held by {who(step.job)}" + _there(step, step.job, known, stable=stable)
-    if step.certainty == "nobody":
+    if step.certainty is Certainty.NOBODY:
         return "which no running code holds: it was taken and never released"
     names = join(
         f"job {short(step.job_id)}" if step.job_id else "",
+        f"session {step.session_id}" if step.session_id else "",
         step.thread and f"thread {short(step.thread)}",
         f"process {step.pid}" if step.pid is not None else "",
     )
@@ -141,4 +137,4 @@ def look_at(job: JobRow, known: Known, *, stable: bool = False) -> str:
 
 def certain(step: Blocker | None) -> str:
     """Write a doubt, if there is one."""
-    return " (likely: it was not seen to take it)" if step is not None and step.certainty == "likely" else ""
+    return " (likely: it was not seen to take it)" if step is not None and step.certainty is Certainty.LIKELY else ""

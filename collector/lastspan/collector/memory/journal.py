@@ -19,6 +19,8 @@ from zlib import crc32
 
 import msgspec
 
+from lastspan.semconv.vocabulary import Word
+
 from ..model.records import Call, JobType, Origin, Resource, Signal
 from ..track import Saved
 
@@ -223,6 +225,8 @@ class Reader:
             return self._read_shared
         if kind is str:
             return self._text
+        if isinstance(kind, type) and issubclass(kind, Word):
+            return kind.known
         if len(kinds) > 1 or kind in _SCALARS:
             return None
         if _is_struct(kind):

@@ -5,18 +5,19 @@ Times are `int` nanoseconds (`_ns`). Signals carry ages, never timestamps: clock
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from .evidence import Evidence, Owned
+from lastspan.semconv.vocabulary import OnLost, Outcome, Word
+
+from .evidence import CodeLine, Evidence, Owned
 
 NO_SEQUENCE = -1
 """`sequence` of a record without one (other people's): taken in order of arrival."""
 
 
-class State(str, Enum):
+class State(Word):
     """What a job is; see DESIGN, "Judge"."""
 
     RUNNING = "running"
@@ -31,7 +32,7 @@ SUSPECT = frozenset({State.STUCK, State.LOST, State.FROZEN})
 """The states that somebody should look at."""
 
 
-class Basis(str, Enum):
+class Basis(Word):
     """Where an allowed duration comes from, strongest first."""
 
     DECLARED = "declared"
@@ -40,7 +41,7 @@ class Basis(str, Enum):
     DEFAULT = "default"
 
 
-class Kind(str, Enum):
+class Kind(Word):
     """What a span does, as far as the policy cares."""
 
     JOB = "job"
@@ -50,22 +51,19 @@ class Kind(str, Enum):
     OTHER = "other"
 
 
-class Severity(str, Enum):
+class Severity(Word):
     """Whether to wake somebody."""
 
     PAGE = "page"
     WARNING = "warning"
 
 
-class Status(str, Enum):
+class Status(Word):
     """What a process says of itself."""
 
     RUNNING = "running"
     STOPPING = "stopping"
     STOPPED = "stopped"
-
-
-OUTCOMES = frozenset({"ok", "error", "retry", "killed", "timeout", "revoked", "shutdown", "lost", "unknown"})
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -97,9 +95,9 @@ class JobType(msgspec.Struct, frozen=True, eq=False):
     redelivery_ns: int | None
     acks_late: bool | None
     max_attempts: int | None
-    on_lost: str | None = None
-    """What the worker does with the message of a job whose process was killed: ack, reject, requeue, retry."""
-    on_timeout: str | None = None
+    on_lost: OnLost | None = None
+    """What the worker does with the message of a job whose process was killed."""
+    on_timeout: OnLost | None = None
     """The same, of a job beyond its hard limit."""
     broker: str = ""
     """redis, amqp, sqs, …"""
@@ -176,14 +174,14 @@ class SpanClosed(msgspec.Struct, frozen=True, gc=False):
 
     key: bytes
     origin: Origin
-    outcome: str
+    outcome: Outcome
 
 
 class SpanFinished(msgspec.Struct, frozen=True, gc=False):
     """A finished span from the traces pipeline."""
 
     key: bytes
-    outcome: str
+    outcome: Outcome
     foreign: bool
     """Its producer announces spans too, so an announcement may come after it."""
 
@@ -203,8 +201,8 @@ class Overslept(msgspec.Struct, frozen=True):
     """A process could not run for a while, and can again."""
 
     for_ns: int
-    code: str
-    """Where the job stood then; may be empty."""
+    place: CodeLine | None = None
+    """Where the job stood then."""
 
 
 class ProcessState(msgspec.Struct, frozen=True):
@@ -241,7 +239,7 @@ class Durations(msgspec.Struct, frozen=True):
     job_name: str
     queue: str
     span_name: str | None
-    outcome: str | None
+    outcome: Outcome | None
     """None: `count` is of the started ones."""
     count: int
     runs: tuple[tuple[int, int], ...]
@@ -261,7 +259,7 @@ class JobEnded(msgspec.Struct, frozen=True):
     job_id: str
     attempt: int | None
     queue: str
-    outcome: str
+    outcome: Outcome
     reason: str
     pid: int | None
     signal: int | None
@@ -325,6 +323,8 @@ class Session(msgspec.Struct, frozen=True):
     traceparent: str = ""
     locks: str = ""
     """What it waits for: relation and type."""
+    is_locked: bool = False
+    """It waits for a lock, as the server says; by whom it is held need not be known."""
 
 
 class DatabaseWait(NamedTuple):

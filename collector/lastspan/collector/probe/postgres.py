@@ -192,6 +192,7 @@ def _session(server: str, row: Mapping[str, Any], prepared: Mapping[int, Sequenc
         blocked_by=tuple(blockers),
         traceparent=traceparent(query),
         locks=_lock(row),
+        is_locked=bool(row["locktype"]) or (row["wait"] or "").startswith("Lock/"),
     )
 
 

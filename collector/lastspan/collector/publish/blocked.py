@@ -44,7 +44,7 @@ def _step(step: Blocker, known: Known) -> Step:
         holder_job_id=step.job_id or None,
         holder_job_key=None if job is None else key_text(job.span.key),
         holder_job_name=None if job is None else job.type.name,
-        holder_thread=step.thread or None,
+        holder_thread=step.thread or (f"session {step.session_id}" if step.session_id else None),
         holder_pid=pid,
         holder_code=step.code or (None if job is None else stands(job, known)) or None,
         holder_state=_state(step, known),

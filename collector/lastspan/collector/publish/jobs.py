@@ -12,12 +12,13 @@ from itertools import chain, islice
 from typing import Any
 
 from ..judge.context import Known, evidence_of
+from ..judge.names import waited_for
 from ..judge.verdict import Leaf, Verdict
 from ..model.evidence import Evidence
 from ..model.records import Call, Resource, State
 from ..track import JobRow, SpanRow
 from .blocked import blocked_by, key_text
-from .shapes import Code, JobList, JobView, LastSpan, OpenSpan, Other, Progress, Wait
+from .shapes import AwaitedProcess, Code, JobList, JobView, LastSpan, OpenSpan, Other, Progress, Wait
 from .view import View
 
 SCANNED = 50_000
@@ -88,13 +89,13 @@ def job_view(view: View, job: JobRow, *, wall: Wall, known: Known | None = None)
         system=type.system or None,
         attempt=job.attempt,
         max_attempts=type.max_attempts,
-        state=verdict.state.value,
+        state=verdict.state,
         outcome=None if end is None else end.outcome,
         reason=None if end is None else end.reason or None,
         exit_signal=None if end is None else end.signal,
         exit_code=None if end is None else end.exit_code,
-        severity=None if verdict.severity is None else verdict.severity.value,
-        basis=verdict.allowance.basis.value,
+        severity=verdict.severity,
+        basis=verdict.allowance.basis,
         basis_rule=verdict.allowance.rule,
         cause=None if cause is None else cause.name,
         cause_text=None if cause is None else cause.text,
@@ -155,7 +156,7 @@ def _last_span(leaf: Leaf, verdict: Verdict) -> LastSpan:
     span = leaf.span
     return LastSpan(
         span.name,
-        span.policy_kind.value,
+        span.policy_kind,
         leaf.age_ns / 1e9,
         leaf.allowance.allowed_ns / 1e9,
         leaf.allowance.basis.value,
@@ -198,7 +199,9 @@ def _progress(job: JobRow) -> Progress | None:
 def _code(evidence: Evidence) -> Code | None:
     if evidence.function is None:
         return None
-    return Code(evidence.function, evidence.file, evidence.line, evidence.lines)
+    first, last = evidence.first_line, evidence.last_line
+    lines = None if first is None or last is None else f"{first}-{last}"
+    return Code(evidence.function, evidence.file, evidence.line, lines, first, last)
 
 
 def _wait(evidence: Evidence) -> Wait | None:
@@ -214,9 +217,12 @@ def _wait(evidence: Evidence) -> Wait | None:
         _seconds(wait.timeout_ns),
         wait.unbounded,
         wait.job_id,
-        wait.target,
+        waited_for(wait) or None,
         wait.session,
         evidence.syscall,
+        wait.purpose,
+        list(wait.job_ids),
+        [AwaitedProcess(one.pid, one.program or None, one.state or None) for one in wait.processes],
     )
 
 

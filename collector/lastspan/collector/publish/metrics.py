@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from lastspan.semconv import metrics as m
 
-from ..model.records import DURATION_BOUNDS, SUSPECT, Severity
+from ..model.records import DURATION_BOUNDS, SUSPECT, Severity, State
 from ..track import OPEN_STATES, Series
 from .blocked import key_text
 from .chosen import MAX_INCIDENTS, chosen_suspects, left_out
@@ -225,7 +225,7 @@ def _processes(view: View) -> Iterator[Metric]:
 def _lost(view: View) -> dict[Labels, int]:
     counts: dict[Labels, int] = {}
     for job in islice(view.suspects(), 10 * MAX_LOST_PROCESSES):
-        if job.state.value == "lost" and job.span.process is not None:
+        if job.state is State.LOST and job.span.process is not None:
             resource = job.span.process.resource
             labels = as_labels(resource.environment, resource.service, resource.host, resource.instance_id)
             counts[labels] = counts.get(labels, 0) + 1

@@ -8,9 +8,11 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
+from lastspan.semconv.vocabulary import Outcome, WaitPurpose
+
 from ..judge.cause import Brief
 from ..judge.lint import Finding
-from ..model.records import OUTCOMES, Basis, Kind, Severity, State
+from ..model.records import Basis, Kind, Severity, State
 
 
 def _one_of(words: Iterable[str | Enum]) -> msgspec.Meta:
@@ -19,7 +21,7 @@ def _one_of(words: Iterable[str | Enum]) -> msgspec.Meta:
 
 
 StateWord: TypeAlias = Annotated[str, _one_of(State)]
-OutcomeWord: TypeAlias = Annotated[str, _one_of(sorted(OUTCOMES))]
+OutcomeWord: TypeAlias = Annotated[str, _one_of(Outcome)]
 SeverityWord: TypeAlias = Annotated[str, _one_of(Severity)]
 BasisWord: TypeAlias = Annotated[str, _one_of(Basis)]
 KindWord: TypeAlias = Annotated[str, _one_of(Kind)]
@@ -58,6 +60,10 @@ class Code(msgspec.Struct):
     """The line where it stands."""
     lines: str | None
     """Of a loop that repeats, as 97-109."""
+    first_line: int | None
+    """The first of these."""
+    last_line: int | None
+    """The last of these."""
 
 
 class Progress(msgspec.Struct):
@@ -71,6 +77,17 @@ class Progress(msgspec.Struct):
     """The share that is done, 0 … 1."""
     message: str | None
     """In the job's own words."""
+
+
+class AwaitedProcess(msgspec.Struct):
+    """A process that is waited for."""
+
+    pid: int
+    """Its number."""
+    program: str | None
+    """The name of its program, 15 letters of it."""
+    state: str | None
+    """The kernel's letter: R, S, D, T, Z or X (gone)."""
 
 
 class Wait(msgspec.Struct):
@@ -93,11 +110,17 @@ class Wait(msgspec.Struct):
     job_id: str | None
     """The job whose end it waits for."""
     target: str | None
-    """The thread, task, child process or queue that it waits for."""
+    """The thread, task, process, queue … by name."""
     session: str | None
     """The database session that waits: its id at the server."""
     syscall: str | None
     """The system call in which its thread is."""
+    purpose: Annotated[str, _one_of(WaitPurpose)] | None
+    """What the call is for, where its kind does not say it: docs/semconv.md lists the words."""
+    job_ids: list[str]
+    """Of several jobs that it waits for: the first few that have not ended."""
+    processes: list[AwaitedProcess]
+    """Those that it waits for."""
 
 
 class Step(msgspec.Struct):

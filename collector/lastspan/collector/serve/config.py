@@ -135,7 +135,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         defaults = Defaults(
             **{
                 f"{kind}_ns": _duration(f"defaults.{kind}", value)
-                for kind in ("job", "http", "db", "lock", "other")
+                for kind in Kind
                 if (value := getattr(self.defaults, kind)) is not None
             }
         )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from lastspan.semconv import duration
+from lastspan.semconv.vocabulary import WaitKind
 
 from ..decode import otlp_json
 from ..decode.decoder import Batch, Decoder
@@ -63,7 +64,7 @@ _STOOD = 8
 """Places where a job was found stuck that are remembered."""
 _PROBED = 2000
 """Suspects that a probe is asked to look for."""
-_DATABASE = frozenset({"db", "db_lock"})
+_DATABASE = frozenset({WaitKind.DB, WaitKind.DB_LOCK})
 _TOLD = 20
 """Changes of verdict that one tick logs; more are counted."""
 

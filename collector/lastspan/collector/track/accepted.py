@@ -6,6 +6,8 @@ that is made for it, whose silence begins when it took the job. The child's own 
 
 from __future__ import annotations
 
+from lastspan.semconv.vocabulary import Outcome
+
 from ..model.records import NO_CALL, JobAccepted, SpanOpen
 from .jobs import Jobs
 from .processes import Processes
@@ -56,7 +58,7 @@ class Accepted:
             job = row.job
             if row.open and job is not None and row.sequence < sequence and row.span_id not in listed:
                 process = row.process
-                self._jobs.end(job, End("unknown", "", now_ns, is_inferred=True), now_ns, killed=False)
+                self._jobs.end(job, End(Outcome.UNKNOWN, "", now_ns, is_inferred=True), now_ns, killed=False)
                 self._let_go(process)
         parent.accepted = [row for row in parent.accepted if row.open]
 

@@ -7,6 +7,8 @@ from collections import Counter
 
 import msgspec
 
+from lastspan.semconv.vocabulary import Outcome
+
 from ..model.records import DURATION_BOUNDS, Durations, JobType, Severity, State
 from ..model.sketch import Runs, middle, packed, since
 from .rows import DurationKey, DurationRow, JobRow, ProcessRow, Trouble
@@ -117,13 +119,13 @@ class Counts:
             if trouble.incident:
                 self._join(job, trouble)
 
-    def ended(self, job: JobRow, outcome: str) -> None:
+    def ended(self, job: JobRow, outcome: Outcome) -> None:
         """Count an end that the process itself could not count: it was killed, lost or shut down."""
         self.of_job(job).ended[outcome] += 1
 
     def durations(self, process: ProcessRow, told: Durations) -> Runs:
         """Count what is new in a process's cumulative counts; return the runs that are new."""
-        if told.span_name is not None and told.outcome != "ok":
+        if told.span_name is not None and told.outcome is not Outcome.OK:
             return ()  # nothing is learned from these
         last = self._last(process, told)
         if last is None or told.count <= last.count:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lastspan.semconv.vocabulary import Outcome
+
 from ..model.records import State
 from .jobs import Jobs, all_inside
 from .rows import End, JobRow, SpanRow
@@ -50,5 +52,5 @@ class Foreign:
             span.job = job
             job.attach(span)
         inner.inside = None
-        inner.end = End("unknown", "", 0)
+        inner.end = End(Outcome.UNKNOWN, "", 0)
         self._jobs.touch(job)

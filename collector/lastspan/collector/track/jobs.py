@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from lastspan.semconv.vocabulary import Outcome
+
 from ..model.records import SUSPECT, JobEnded, JobType, SpanOpen, State
 from .counts import Counts
 from .index import Index
@@ -164,9 +166,9 @@ class Jobs:
         self._spans.drop(job.span)
         self._spans.closed.put(job.span.key, False, now_ns)
         job.span.job = job.parent = None
-        job.end = End("unknown", "", now_ns)
+        job.end = End(Outcome.UNKNOWN, "", now_ns)
 
-    def correct(self, key: bytes, outcome: str) -> None:
+    def correct(self, key: bytes, outcome: Outcome) -> None:
         """Take a process's own word for how a job ended of which only that it ended was known."""
         job = self.ended.get(key)
         if job is not None and job.end is not None and job.end.is_inferred:
@@ -176,7 +178,12 @@ class Jobs:
         """End the lost ones of which this is the next attempt: the queue gave the job out again."""
         for other in self.index.with_id(job.job_id):
             if other is not job and other.state is State.LOST and other.type.system == job.type.system:
-                self.end(other, End("lost", "it was started again elsewhere", now_ns), now_ns, killed=True)
+                self.end(
+                    other,
+                    End(Outcome.LOST, "it was started again elsewhere", now_ns, is_elsewhere=True),
+                    now_ns,
+                    killed=True,
+                )
 
     def _unnest(self, span: SpanRow, end: End, now_ns: int, *, killed: bool) -> None:
         inner = span.job

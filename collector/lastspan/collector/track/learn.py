@@ -109,7 +109,12 @@ class Learned(msgspec.Struct, frozen=True, gc=False):
     @property
     def rule(self) -> str:
         """How it came about, for people."""
-        words = f"learned: {self.what} of {self.runs:,.0f} runs is {duration.render(self.seconds)} × {self.factor:.3g}"
+        return f"learned: {self.why}"
+
+    @property
+    def why(self) -> str:
+        """The same where its basis is said already."""
+        words = f"{self.what} of {self.runs:,.0f} runs is {duration.render(self.seconds)} × {self.factor:.3g}"
         if self.reach is not None:
             return f"{words}, but at most {self.reach:g} × the default"
         if self.seconds * self.factor < self.floor_s:

@@ -11,7 +11,7 @@ from enum import Enum
 
 import msgspec
 
-from lastspan.semconv.vocabulary import LOCK_WAITS
+from lastspan.semconv.vocabulary import LOCK_WAITS, Outcome
 
 from ..model.evidence import Evidence, Owned
 from ..model.records import NO_CALL, Call, Child, JobType, Kind, Overslept, Progress, Resource, Severity, State, Status
@@ -75,13 +75,15 @@ class SpanRow(msgspec.Struct, gc=False, eq=False):
 class End(msgspec.Struct, frozen=True, gc=False):
     """How and when a job ended."""
 
-    outcome: str
+    outcome: Outcome
     reason: str
     at_ns: int
     signal: int | None = None
     exit_code: int | None = None
     is_inferred: bool = False
     """From absence, or from a finished span, which knows nothing of retries: what its process says goes before."""
+    is_elsewhere: bool = False
+    """It was lost, and has been started again in another process."""
 
 
 class Trouble(msgspec.Struct, gc=False, eq=False):

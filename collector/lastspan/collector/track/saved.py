@@ -13,6 +13,8 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from lastspan.semconv.vocabulary import Outcome
+
 from ..model.records import (
     NO_SEQUENCE,
     Child,
@@ -66,7 +68,7 @@ class ProcessOver(msgspec.Struct, frozen=True):
     """All jobs of a process ended because it was silent for too long, or shut down."""
 
     process_id: str
-    outcome: str
+    outcome: Outcome
 
 
 class Forgotten(msgspec.Struct, frozen=True):
@@ -332,7 +334,7 @@ def _series(tracker: Tracker) -> list[Saved | SpanOpen]:
 
 
 def _ended(job: JobRow, now_ns: int) -> SavedEnded:
-    end = job.end or End("unknown", "", now_ns)
+    end = job.end or End(Outcome.UNKNOWN, "", now_ns)
     return SavedEnded(
         msgspec.structs.replace(spoken(job.span, now_ns), type=job.type),
         tuple(spoken(span, now_ns) for span in all_inside(job)),

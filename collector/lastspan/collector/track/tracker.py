@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from lastspan.semconv.vocabulary import Outcome
+
 from ..model.evidence import Evidence
 from ..model.records import (
     NO_SEQUENCE,
@@ -126,7 +128,7 @@ class Tracker:
             self.processes.told(process, told, now_ns)
             if told.status is Status.STOPPED:
                 for one in (process, *self.processes.left_behind(process)):
-                    self.end_process(one, "shutdown", now_ns)
+                    self.end_process(one, Outcome.SHUTDOWN, now_ns)
         return None
 
     def _durations(self, told: Durations, now_ns: int) -> str | None:
@@ -134,7 +136,7 @@ class Tracker:
         if process is None:
             return PROCESS_CAP
         news = self.counts.durations(process, told)
-        if news and told.outcome == "ok":
+        if news and told.outcome is Outcome.OK:
             resource = process.resource
             key = Key(resource.environment, resource.service, told.job_name, told.span_name, told.peer)
             self.learner.take(key, news, version=told.origin.resource.service_version, now_ns=now_ns)
@@ -221,7 +223,7 @@ class Tracker:
             job.detach(row)
             self._jobs.touch(job)
             if job.span.sequence == UNSEEN and job.inside is None:
-                self._jobs.end(job, End("unknown", "", now_ns), now_ns, killed=False, shown=False)
+                self._jobs.end(job, End(Outcome.UNKNOWN, "", now_ns), now_ns, killed=False, shown=False)
 
     def _close_absent(self, process: ProcessRow, sequence: int, span_ids: bytes, now_ns: int) -> None:
         listed = split(span_ids)
@@ -230,7 +232,7 @@ class Tracker:
             if row.open and (row.sequence < sequence or sequence == NO_SEQUENCE) and row.span_id not in listed:
                 if row.job is not None and row.job.parent is not None:
                     continue  # its parent's word: this process does not know of it
-                self._close(row, End("unknown", "", now_ns, is_inferred=True), now_ns)
+                self._close(row, End(Outcome.UNKNOWN, "", now_ns, is_inferred=True), now_ns)
         process.spans = [row for row in process.spans if row.open and row.process is process]
         if newest:
             process.proof_sequence, process.proof_ids = sequence, span_ids
@@ -266,7 +268,7 @@ class Tracker:
                 job.attach(row)
                 self._jobs.touch(job)
 
-    def end_process(self, process: ProcessRow, outcome: str, now_ns: int) -> None:
+    def end_process(self, process: ProcessRow, outcome: Outcome, now_ns: int) -> None:
         """End all jobs of a process, and forget its other spans."""
         for row in process.spans:
             job = row.job
@@ -294,13 +296,13 @@ class Tracker:
         """Take a verdict into the counts."""
         self._jobs.settle(job, state, trouble)
 
-    def look_at(self, process: ProcessRow, now_ns: int) -> str | None:
+    def look_at(self, process: ProcessRow, now_ns: int) -> Outcome | None:
         """Draw the consequences of a process's silence; return the outcome if its jobs ended by it."""
         outcome = None
         if process.silence is Silence.SHUTDOWN:
-            outcome = "killed" if self.processes.is_ended_alone(process) else "shutdown"
+            outcome = Outcome.KILLED if self.processes.is_ended_alone(process) else Outcome.SHUTDOWN
         elif process.silence is Silence.LOST and self._is_given_up(process, now_ns):
-            outcome = "lost"
+            outcome = Outcome.LOST
         if outcome is not None:
             self.end_process(process, outcome, now_ns)
         else:
@@ -370,7 +372,7 @@ def _gist(evidence: Evidence) -> tuple[object, ...]:
     wait, lock, loop = evidence.wait, evidence.lock, evidence.loop
     return (
         wait and (wait.kind, wait.peer, wait.job_id, wait.session, wait.unbounded),
-        lock and (lock.name, lock.holder_job_id, lock.holder_certainty, lock.cycle),
+        lock and (lock.name, lock.holder_job_id, lock.certainty, lock.cycle),
         loop and loop.culprit,
         (evidence.cpu_ratio or 0.0) > _BUSY,
     )

@@ -18,6 +18,7 @@ from ..guest import log, redact
 from ..registry.accepted import Accepted
 from ..registry.children import Child, Family
 from ..registry.held_locks import held
+from ..registry.spans import FIBER, RUN, SPAN, THREAD
 from ..send.records import Record
 from . import job_facts, process_state
 from .durations import Durations, Key
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ..config.settings import Settings
     from ..guest.identity import Identity
     from ..registry.run import Run
+    from ..registry.session import Session
     from ..registry.spans import Entry, OpenSpans
 
 _log = log.Log(__name__)
@@ -49,8 +51,8 @@ OVERSLEPT: Final = 2.0
 class Sessions(NamedTuple):
     """Where the database sessions of jobs are known."""
 
-    of: Callable[[Run], list[str]]
-    """As attribute `lastspan.job.db.sessions`; reads the drivers' memory."""
+    of: Callable[[Run], list[Session]]
+    """Reads the drivers' memory."""
     count: Callable[[Run], int]
     """How many are known; costs next to nothing."""
 
@@ -154,14 +156,14 @@ class Announcer:
 
     def _note_stall(self, now: float) -> None:
         """What ran is still where it was."""
-        oldest = next((entry for entry in list(self._spans.open.values()) if entry[3] is not None), None)
-        code = ""
+        oldest = next((entry for entry in list(self._spans.open.values()) if entry[RUN] is not None), None)
+        place = None
         try:
-            if oldest is not None and oldest[3] is not None:
-                code = code_at(self._spans.where(oldest), oldest[3].package)
+            if oldest is not None and oldest[RUN] is not None:
+                place = code_at(self._spans.where(oldest), oldest[RUN].package)
         except Exception as error:  # what one job's code looks like must not silence what is told of all others
             _log.fault("lastspan: where the oldest job stands cannot be read", error)
-        self._stall = Stall(self.lag, code, now)
+        self._stall = Stall(self.lag, place, now)
         self._state_due, self.lag = True, 0.0
 
     # --- what ended ---------------------------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ class Announcer:
             if run is not None and span_id in leaves and is_late(span_id, run, soon)
         }
         for span_id, entry in entries:
-            span, run = entry[0](), entry[3]
+            span, run = entry[SPAN](), entry[RUN]
             if run is None or span is None or not is_late(span_id, run, soon):
                 continue
             if span_id == run.span_id:
@@ -241,16 +243,16 @@ class Announcer:
     def _is_beside_its_job(self, entry: Entry, run: Run) -> bool:
         """Say whether a span runs in another thread or task than its job does."""
         job = self._spans.open.get(run.span_id)
-        return job is None or job[1] != entry[1] or job[2] is not entry[2]
+        return job is None or job[THREAD] != entry[THREAD] or job[FIBER] is not entry[FIBER]
 
     def _open(self, entries: list[tuple[int, Entry]], now: float, wall_ns: int) -> Iterator[Record]:
         resend, self._resend = self._resend, False
-        late = [(span_id, entry) for span_id, entry in entries if self._tracked.is_late(span_id, entry[3], now)]
+        late = [(span_id, entry) for span_id, entry in entries if self._tracked.is_late(span_id, entry[RUN], now)]
         if len(late) > ANNOUNCED_MAX:
-            late.sort(key=lambda item: item[1][3] is None or item[1][3].span_id != item[0])
+            late.sort(key=_is_no_job)
             late = late[:ANNOUNCED_MAX]
         for span_id, entry in late:
-            span, run = entry[0](), entry[3]
+            span, run = entry[SPAN](), entry[RUN]
             if span is None or span_id not in self._spans.open:  # it ended while we looked
                 continue
             fingerprint = self._fingerprint(span_id, run, now)
@@ -305,7 +307,7 @@ class Announcer:
             a.SPAN_EXPECTED_DURATION: run.expected,
             a.JOB_MOVEMENT_AGE: self._activity.movement_age(run, now),
             a.JOB_HOLDS: [redact.text(key, 512) for key in held.keys(run, now)] or None,
-            a.JOB_DB_SESSIONS: self._sessions.of(run) or None,
+            **job_facts.of_sessions(self._sessions.of(run)),
             **job_facts.of_progress(run, now),
         }
 
@@ -370,3 +372,9 @@ class Announcer:
             a.REPORT_INTERVAL: self._settings.interval,
         }
         return Record(event, complete, wall_ns, trace_id, span_id, body, is_kept)
+
+
+def _is_no_job(item: tuple[int, Entry]) -> bool:
+    span_id, entry = item
+    run = entry[RUN]
+    return run is None or run.span_id != span_id

@@ -20,6 +20,7 @@ from lastspan.semconv.vocabulary import LOCK_WAITS
 
 from ..evidence.stack.frames import short_place
 from ..guest import redact
+from ..registry.spans import RUN, SPAN
 
 if TYPE_CHECKING:
     from ..evidence import Step
@@ -62,7 +63,7 @@ class LockSpans:
 
     def begin(self, span_id: int, entry: Entry, now: float, wall_ns: int) -> tuple[int, float, int] | None:
         """Make the wait of a leaf a span of its own, if it is one and lasts; return its id, start (s) and trace id."""
-        sampled, run, span = self._sampling.of(span_id), entry[3], entry[0]()
+        sampled, run, span = self._sampling.of(span_id), entry[RUN], entry[SPAN]()
         if sampled is None or run is None or span is None or span_id in self._open or len(self._open) >= _OPEN_MAX:
             return None
         name = self._name(sampled, run.package)
@@ -93,9 +94,10 @@ class LockSpans:
             return None
         attributes: dict[str, Any] = {
             a.SPAN_START_ESTIMATED: True,
-            a.LOCK_NAME: name,
             a.WAIT_KIND: sampled.kind,
         }
+        if lock := sampled.found.get(a.LOCK_NAME) or (sampled.lock.short if sampled.lock is not None else ""):
+            attributes[a.LOCK_NAME] = redact.text(_QUOTED.sub("…", lock))
         context = set_span_in_context(NonRecordingSpan(span.context), Context())
         made: Any = tracer.start_span(name, context, SpanKind.INTERNAL, attributes, start_time=start_ns)
         return made if self._spans.put(made, entry) else None  # the sampler may have dropped it

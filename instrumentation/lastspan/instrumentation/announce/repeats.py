@@ -67,6 +67,8 @@ class _Calls:
     is_caller: bool = False
     target: str = ""
     """host:port/path, if examples said so: what their paths have in common; it may hold a key to the service."""
+    varies: bool = False
+    """Their paths differ: `…` stands for where they do."""
     peer: str = ""
     error: str = ""
     example_at: float | None = None
@@ -136,7 +138,9 @@ class Repeats:
         calls.is_caller = example.kind in _CALLERS
         calls.peer = _peer(facts)
         target = _target(facts)
-        calls.target = target if calls.example_at is None else _shared(calls.target, target)
+        shared = target if calls.example_at is None else _shared(calls.target, target)
+        calls.varies = calls.varies or (calls.example_at is not None and shared != calls.target)
+        calls.target = shared
         calls.error = _error(example, facts)
         calls.example_at = now
 
@@ -184,6 +188,7 @@ class Repeats:
         calls = self._calls[name]
         return {
             a.REPEAT_CALL: redact.text(f"{name} {redact.route(calls.target)}" if calls.target else name, 512),
+            a.REPEAT_VARIES: calls.varies,
             a.REPEAT_PEER: calls.peer or None,
             a.REPEAT_COUNT: calls.count,
             a.REPEAT_WINDOW: now - calls.began,

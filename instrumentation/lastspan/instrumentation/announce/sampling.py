@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lastspan.semconv import attributes as a
 
-from ..evidence import Look, cpu_time_ns, look, python, run_queue_ns, stack_text
+from ..evidence import CodeLine, Look, cpu_time_ns, look, python, run_queue_ns, stack_text
 from ..evidence.diagnosis import SENT, Attributes, Subject, diagnose
 from ..evidence.locks.blocked_on import HELD
 from ..evidence.locks.find import Holder, WaitedLock, find, known_by
@@ -27,8 +27,8 @@ from ..evidence.waits.pools import keeps, waited_pool
 from ..evidence.waits.sessions import sessions_in_reach
 from ..guest import log, redact
 from ..guest.failures import told_of
-from ..registry.spans import Where
-from .places import code_at, code_attributes, code_text
+from ..registry.spans import RUN, THREAD, Where
+from .places import OF_HOLDER, OF_LOOP, PATH_MAX, code_at, code_attributes, place_attributes
 from .repeats import CALLS, SeenCall, seen_call
 
 if TYPE_CHECKING:
@@ -342,7 +342,7 @@ class Sampling:
     def _search_pool(self, where: Where, run: Run) -> Generator[None, None, WaitedLock | None]:
         """Find the job that keeps a connection of the pool that another one waits for."""
         for other_id, entry in list(self._spans.open.items()):
-            other = entry[3]
+            other = entry[RUN]
             if other is None or other is run or other.span_id != other_id:
                 continue
             yield
@@ -353,7 +353,7 @@ class Sampling:
             if keeps(live(there), pools, other.package):
                 seen = look(there)
                 step = seen.place(other.package)
-                code = "" if step is None else code_text(*step)
+                code = None if step is None else CodeLine.of(step)
                 fiber = there.greenlet if there.task is None else there.task
                 key = known_by(there.thread if fiber is None else fiber)
                 who = Holder(seen.thread_name, there.thread, there.task is not None, code, "likely", key)
@@ -376,27 +376,27 @@ class Sampling:
         if is_culprit:
             return {a.LOOP_LAG: lag, a.LOOP_CULPRIT: True}
         found: Attributes = {a.LOOP_LAG: lag, a.LOOP_CULPRIT: False, a.WAIT_KIND: "loop"}
-        name = self._describe(culprit) if culprit is not None else self._describe_running(thread)
-        if name:
-            found[a.LOOP_TASK] = redact.text(name)
-        if code := code_at(Where(thread or where.thread, None, None), run.package):
-            found[a.LOOP_CODE] = code
-        return found
+        keeper = self.run_of(culprit) if culprit is not None else self._run_on(thread)
+        if keeper is not None:
+            found |= {a.LOOP_JOB_ID: _id_of(keeper), a.LOOP_JOB_NAME: redact.text(keeper.name)}
+        elif culprit is not None:
+            found[a.LOOP_TASK] = redact.text(futures.name_of(culprit)) or None
+        return found | place_attributes(OF_LOOP, code_at(Where(thread or where.thread, None, None), run.package))
 
-    def _describe_running(self, thread: int) -> str:
-        """Name the job of the greenlet that runs on a thread now."""
+    def _run_on(self, thread: int) -> Run | None:
+        """Return the job of the greenlet that runs on a thread now."""
         for entry in list(self._spans.open.values()):
-            run = entry[3]
-            greenlet = self._spans.where(entry).greenlet if entry[1] == thread else None
+            run = entry[RUN]
+            greenlet = self._spans.where(entry).greenlet if entry[THREAD] == thread else None
             if run is not None and greenlet is not None and _runs(greenlet):
-                return _job_text(run)
-        return ""
+                return run
+        return None
 
     def _describe(self, party: int | asyncio.Task[Any]) -> str:
         """Name the job that a thread or task runs; else the task."""
         run = self.run_of(party)
         if run is not None:
-            return _job_text(run)
+            return f"job {run.name} {run.id or f'{run.span_id:016x}'}"
         return "" if type(party) is int else futures.name_of(party)
 
     def run_of(self, party: object) -> Run | None:
@@ -404,8 +404,8 @@ class Sampling:
         if party is None:
             return None
         for entry in reversed(list(self._spans.open.values())):
-            fiber, run = entry[2], entry[3]
-            is_it = type(party) is int and entry[1] == party if fiber is None else fiber() is party
+            _, thread, fiber, run = entry
+            is_it = type(party) is int and thread == party if fiber is None else fiber() is party
             if run is not None and is_it:
                 return run
         return None
@@ -419,7 +419,7 @@ class Sampling:
             return None
         entries = (self._spans.open.get(span_id) for span_id in list(self._spans.runs)[:_ASKED_MAX])
         found = (entry for entry in entries if entry is not None and worker_of(self._spans.where(entry)) == thread)
-        return next((entry[3] for entry in found), None)
+        return next((entry[RUN] for entry in found), None)
 
     # --- as attributes --------------------------------------------------------------------------------------------
 
@@ -441,7 +441,9 @@ class Sampling:
         }
         stand = sampled.place.stand(run.package if run is not None else "", is_busy=sampled.is_busy)
         if stand is not None:
-            found |= {**code_attributes(*stand.step), a.CODE_LINES: stand.lines or None}
+            found |= code_attributes(*stand.step)
+            if stand.lines is not None:
+                found[a.CODE_FIRST_LINE], found[a.CODE_LAST_LINE] = stand.lines
         found |= sampled.found
         if unknown := python.unknown():
             found[a.EVIDENCE_UNSEEN] = "; ".join(filter(None, (unknown, sampled.found.get(a.EVIDENCE_UNSEEN))))
@@ -476,7 +478,9 @@ class Sampling:
 
     def _of_lock(self, lock: WaitedLock, holder_run: Run | None) -> Attributes:
         found: Attributes = {
-            a.LOCK_NAME: redact.text(lock.name) or None,
+            a.LOCK_NAME: redact.text(lock.short) or None,
+            a.LOCK_FILE: None if lock.place is None else redact.text(lock.place[0], PATH_MAX),
+            a.LOCK_LINE: None if lock.place is None else lock.place[1],
             a.LOCK_KIND: redact.text(lock.kind) or None,
             a.LOCK_KEY: f"lock:{self._process_id}:{lock.identity:x}" if lock.identity else None,
             a.LOCK_CYCLE: [redact.text(part, 512) for part in lock.cycle[:10]] or None,
@@ -490,11 +494,11 @@ class Sampling:
         run = self.run_of(holder.party) or behind
         found: Attributes = {
             a.LOCK_HOLDER_THREAD: redact.text(holder.thread) or None,
-            a.LOCK_HOLDER_CODE: redact.text(holder.code, 1024) or None,
             a.LOCK_HOLDER_CERTAINTY: holder.certainty,
+            **place_attributes(OF_HOLDER, holder.code),
         }
         if run is not None:
-            found[a.LOCK_HOLDER_JOB_ID] = redact.text(run.id) if run.id else f"{run.span_id:016x}"
+            found[a.LOCK_HOLDER_JOB_ID] = _id_of(run)
             found[a.LOCK_HOLDER_SPAN_ID] = f"{run.span_id:016x}"
         return found
 
@@ -504,8 +508,8 @@ def _runs(greenlet: object) -> bool:
     return read(greenlet, "gr_frame") is None
 
 
-def _job_text(run: Run) -> str:
-    return f"job {run.name} {run.id or f'{run.span_id:016x}'}"
+def _id_of(run: Run) -> str:
+    return redact.text(run.id) if run.id else f"{run.span_id:016x}"
 
 
 def _ratio(before: int | None, now: int | None, elapsed: float) -> float | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ..registry.spans import RUN, SPAN
+
 if TYPE_CHECKING:
     from ..config.settings import Settings
     from ..registry.run import Run
@@ -73,7 +75,7 @@ class TrackedSpans:
         for index, (span_id, entry) in enumerate(entries):
             if index % ROWS_A_TURN == ROWS_A_TURN - 1:
                 yield None
-            span, run = entry[0](), entry[3]
+            span, run = entry[SPAN](), entry[RUN]
             if span is None:
                 continue
             if span.parent is not None:

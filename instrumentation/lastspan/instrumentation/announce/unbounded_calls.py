@@ -15,6 +15,7 @@ from lastspan.semconv import attributes as a
 from ..evidence import look
 from ..evidence.diagnosis import Attributes, Subject, diagnose
 from ..guest import redact
+from ..registry.spans import RUN, SPAN
 from .places import code_attributes
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class CallsSeen:
     def look(self, entries: list[tuple[int, Entry]], now: float) -> Attributes | None:
         """Look at one open call, if there is one of a kind that is not known; return what is to be told."""
         for _, entry in entries:
-            span, run = entry[0](), entry[3]
+            span, run = entry[SPAN](), entry[RUN]
             if span is None or run is None or span.kind is not SpanKind.CLIENT or span.end_time is not None:
                 continue
             kind = self._kind(run.name, redact.span_name(span.name))

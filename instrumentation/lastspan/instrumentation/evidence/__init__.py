@@ -5,6 +5,16 @@ collector's to say.
 """
 
 from .kernel.threads import cpu_time_ns, run_queue_ns
-from .stack.frames import Look, Step, is_application, look, qualname, stack_text
+from .stack.frames import CodeLine, Look, Step, is_application, look, qualname, stack_text
 
-__all__ = ["Look", "Step", "cpu_time_ns", "is_application", "look", "qualname", "run_queue_ns", "stack_text"]
+__all__ = [
+    "CodeLine",
+    "Look",
+    "Step",
+    "cpu_time_ns",
+    "is_application",
+    "look",
+    "qualname",
+    "run_queue_ns",
+    "stack_text",
+]

@@ -54,6 +54,11 @@ Entry: TypeAlias = "tuple[ref[Span], int, ref[Any] | None, Run | None]"
 
 It keeps nothing of the host's alive: a task that nobody will ever wake is to go, whatever it holds, the span included.
 """
+SPAN: Final = 0
+THREAD: Final = 1
+FIBER: Final = 2
+RUN: Final = 3
+"""The places in an entry. `on_start` and `on_end` have the number itself: to look up a name costs them."""
 
 
 NOWHERE: Final = Where(0, None, None)
@@ -192,7 +197,7 @@ class OpenSpans(SpanProcessor):
 
     def _keep_example(self, span: ReadableSpan, span_id: int) -> None:
         entry = self.open.get(span_id)
-        run = entry[3] if entry is not None else None
+        run = entry[RUN] if entry is not None else None
         if run is None or run.span_id == span_id or run.span_id not in self._wanted or run.span_id in self.examples:
             return
         attributes = span._attributes.copy()  # type: ignore[union-attr]  # its lock may be held: a copy without it
@@ -233,7 +238,7 @@ class OpenSpans(SpanProcessor):
     def run_of(self, span_id: int) -> Run | None:
         """Return the run that an open span belongs to."""
         entry = self.open.get(span_id)
-        return entry[3] if entry is not None else None
+        return entry[RUN] if entry is not None else None
 
     def is_wanted(self, parent_context: Context | None, kind: SpanKind | None) -> tuple[bool, bool]:
         """Say, for a span about to start: is it a job's own, is it below a job."""
@@ -247,13 +252,14 @@ class OpenSpans(SpanProcessor):
 
     def where(self, entry: Entry) -> Where:
         """Read an entry's place."""
-        if entry[2] is None:
-            return Where(entry[1], None, None)
-        fiber = entry[2]()
+        _, thread, known, _ = entry
+        if known is None:
+            return Where(thread, None, None)
+        fiber = known()
         if fiber is None:
             return NOWHERE
         is_task = issubclass(type(fiber), asyncio.Future)  # isinstance() would ask its `__class__`
-        return Where(entry[1], fiber if is_task else None, None if is_task else fiber)
+        return Where(thread, fiber if is_task else None, None if is_task else fiber)
 
     def clear(self) -> None:
         """Forget everything: in a child process the spans are its parent's."""
@@ -273,7 +279,7 @@ class OpenSpans(SpanProcessor):
         del self.claims[get_ident()]
         parent = span.parent
         outer = self.open.get(parent.span_id) if parent is not None else None
-        run.outer = outer[3] if outer is not None else None
+        run.outer = outer[RUN] if outer is not None else None
         run.span_id = span.context.span_id
         self.runs[run.span_id] = run
         if len(self.open) > _STRAY_MAX:
@@ -283,7 +289,7 @@ class OpenSpans(SpanProcessor):
     def forget_strays(self) -> None:
         """Drop spans that nobody can end any more: their owner let go of them."""
         for span_id, entry in list(self.open.items()):
-            if entry[0]() is None:
+            if entry[SPAN]() is None:
                 self.open.pop(span_id, None)
                 self.runs.pop(span_id, None)
 

@@ -12,6 +12,8 @@ import hashlib
 
 import msgspec
 
+from lastspan.semconv.vocabulary import CauseName
+
 from ...model.records import SUSPECT, Severity, State
 from ...track import JobRow
 from ..context import Known
@@ -135,7 +137,7 @@ def is_guess(cause: Explanation) -> bool:
 def _in_the_way(cause: Explanation) -> Explanation:
     """A job that waits for one that is itself stuck has in its way what that one has."""
     for _ in range(_FAR):
-        other = None if cause.of is None or cause.name != "waiting_for_job" else jobs.awaited(cause.of)
+        other = None if cause.of is None or cause.name is not CauseName.WAITING_FOR_JOB else jobs.awaited(cause.of)
         if other is None or cause.of is None or other.end is not None or not cause.of.known.is_stuck(other):
             break
         cause = explain(other, cause.of.known.verdict(other), cause.of.known)
@@ -154,7 +156,7 @@ def raise_severity(job: JobRow, verdict: Verdict, cause: Cause) -> Verdict:
 
 def _redelivery(cause: Cause, of: Case) -> str:
     """What the queue does, of a job that is stuck for another reason; the silent ones' own words say it."""
-    if of.verdict.state is not State.STUCK or cause.name == "redelivered":
+    if of.verdict.state is not State.STUCK or cause.name is CauseName.REDELIVERED:
         return ""
     return (
         delivery.outlook(of.job, delivery.Death.NONE, of.known.now_ns, stable=of.stable)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import msgspec
 
 from lastspan.semconv.peers import host_of, template
+from lastspan.semconv.vocabulary import CauseName
 
 from ...model.evidence import Evidence, Lock, Wait
 from ...model.records import Call, Kind
@@ -17,9 +17,6 @@ from ..verdict import Leaf, Verdict
 
 _NO_WAIT, _NO_LOCK = Wait(), Lock()
 _MOVES_NS = 3_000_000_000
-_CHILD_STATE = re.compile(r"(\(pid \d+), \w\)")
-"""As a worker names a child process: `gzip (pid 4711, S)`."""
-_LINE = re.compile(r":\d+$")
 _BUSY_CPU, _BUSY = 0.02, 0.05
 """A thread that uses so much of a core, and with the time that it waits for one so much, computes; others wait."""
 
@@ -120,17 +117,13 @@ class Case(msgspec.Struct, gc=False):
 def stable(case: Case) -> Case:
     """Return the case for labels: what the worker names is named without the part that changes by itself."""
     wait, evidence = case.wait, case.evidence
-    if wait.target:
-        wait = msgspec.structs.replace(wait, target=lasting(wait.target))
-    if evidence.loop is not None and evidence.loop.code:  # what keeps a loop from running runs itself
-        loop = msgspec.structs.replace(evidence.loop, code=_LINE.sub("", evidence.loop.code))
-        evidence = msgspec.structs.replace(evidence, loop=loop)
+    if wait.processes:
+        stateless = tuple(msgspec.structs.replace(one, state="") for one in wait.processes)
+        wait = msgspec.structs.replace(wait, processes=stateless)
+    if evidence.loop is not None and evidence.loop.place is not None:  # what keeps a loop from running runs itself
+        place = msgspec.structs.replace(evidence.loop.place, line=None)
+        evidence = msgspec.structs.replace(evidence, loop=msgspec.structs.replace(evidence.loop, place=place))
     return msgspec.structs.replace(case, stable=True, wait=wait, evidence=evidence)
-
-
-def lasting(name: str) -> str:
-    """Return the name of a process without the state that it is in."""
-    return _CHILD_STATE.sub(r"\1)", name)
 
 
 def case(job: JobRow, verdict: Verdict, known: Known) -> Case:
@@ -145,8 +138,7 @@ Words = Callable[[Case], str]
 class Cause(msgspec.Struct, frozen=True):
     """Why a job is as it is."""
 
-    name: str
-    """One of `vocabulary.CAUSES`."""
+    name: CauseName
     confidence: float
     """0 … 1: how often we would be right if we said so each time. 0: not known."""
     family: str

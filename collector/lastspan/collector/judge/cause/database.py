@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from lastspan.semconv.vocabulary import CauseName, WaitKind, WaitPurpose
+
 from ..blockers import Blocker, blocker, in_the_way
+from ..names import lock_name, waited_for
 from .case import Case, Cause
 from .words import allowed, holder, join, look_at, session, short, stopped, who
 
@@ -11,8 +14,11 @@ _WITH_LOCKS = frozenset(
     {"postgresql", "mysql", "mariadb", "microsoft.sql_server", "oracle.db", "cockroachdb", "other_sql"}
 )
 """Of rows and tables, which a query may wait for; of these some are asked by probes."""
-_WAITS = frozenset({None, "db", "connect", "socket", "dns", "sleep", "http"})
+_CONNECTS = frozenset({WaitKind.CONNECT, WaitKind.DNS})
+_WAITS = _CONNECTS | {None, WaitKind.DB, WaitKind.SOCKET, WaitKind.SLEEP, WaitKind.HTTP}
 """What a thread that asks a database may be seen to wait for; other waits speak for themselves."""
+_OF_A_FILE = frozenset({None, WaitKind.SLEEP, WaitKind.FILE_LOCK, WaitKind.DB})
+"""The same where SQLite waits for its file."""
 
 
 def find_lock(case: Case) -> Cause | None:
@@ -22,21 +28,21 @@ def find_lock(case: Case) -> Cause | None:
         holder_key = in_the_way(case.job, case.known) or join(seen.server, *seen.blocked_by)
         step = blocker(case.job, case.last, case.known)
         stuck = step is not None and step.job is not None and case.known.is_stuck(step.job)
-        return Cause("db_lock", 0.95, "holder", holder_key, _seen_words, _seen_advice, proven=stuck)
-    if case.wait.kind == "db_lock" or (seen is not None and seen.wait.startswith("Lock/")):
-        target = case.lock.key or join(case.peer, case.lock.name or case.wait.target)
+        return Cause(CauseName.DB_LOCK, 0.95, "holder", holder_key, _seen_words, _seen_advice, proven=stuck)
+    if case.wait.kind is WaitKind.DB_LOCK or (seen is not None and seen.is_locked):
+        target = case.lock.key or join(case.peer, lock_name(case.lock) or waited_for(case.wait))
         if held_by := in_the_way(case.job, case.known):
-            return Cause("db_lock", 0.85, "holder", held_by, _asked_words, _asked_advice)
-        return Cause("db_lock", 0.85, "db_lock", target, _asked_words, _asked_advice, is_guess=True)
-    if _is_sqlite(case) and not case.is_busy and case.wait.kind in (None, "sleep", "file_lock", "db"):
-        return Cause("db_lock", 0.8, "db_lock", str(_namespace(case)), _file_words, _file_advice)
+            return Cause(CauseName.DB_LOCK, 0.85, "holder", held_by, _asked_words, _asked_advice)
+        return Cause(CauseName.DB_LOCK, 0.85, "db_lock", target, _asked_words, _asked_advice, is_guess=True)
+    if _is_sqlite(case) and not case.is_busy and case.wait.kind in _OF_A_FILE:
+        return Cause(CauseName.DB_LOCK, 0.8, "db_lock", str(_namespace(case)), _file_words, _file_advice)
     return None
 
 
 def find(case: Case) -> Cause | None:
     """A query."""
     kind = case.wait.kind
-    if kind != "db" and not (case.is_database and kind in _WAITS):
+    if kind is not WaitKind.DB and not (case.is_database and kind in _WAITS):
         return None
     if case.is_busy and kind is None and not _is_sqlite(case) and (case.evidence.cpu_ratio or 0.0) > 0.5:
         return None  # it computes: what the database sent, perhaps
@@ -44,15 +50,17 @@ def find(case: Case) -> Cause | None:
     if (listens := _find_idle(case) or _find_blocking(case)) is not None:
         return listens
     target = join(system, case.peer)
-    return Cause("db_query", _sure(case), "db", target, _query_words, _query_advice, is_guess=_may_be_told(case))
+    return Cause(
+        CauseName.DB_QUERY, _sure(case), "db", target, _query_words, _query_advice, is_guess=_may_be_told(case)
+    )
 
 
 def _find_idle(case: Case) -> Cause | None:
     """Nothing runs at the server, and nothing need: it waits for a notification."""
     seen = case.known.session(case.job, case.last)
-    if seen is None or seen.state != "idle" or "notif" not in (case.wait.call or ""):
+    if seen is None or seen.state != "idle" or case.wait.purpose is not WaitPurpose.NOTIFICATION:
         return None
-    return Cause("waiting", 0.7, "waiting_queue", join(seen.server, seen.id), _idle_words, _idle_advice)
+    return Cause(CauseName.WAITING, 0.7, "waiting_queue", join(seen.server, seen.id), _idle_words, _idle_advice)
 
 
 def _find_blocking(case: Case) -> Cause | None:
@@ -60,7 +68,7 @@ def _find_blocking(case: Case) -> Cause | None:
     command = str(case.call.attribute("db.operation.name") or "").upper()
     if command not in _BLOCKING:
         return None
-    return Cause("waiting", 0.85, "waiting_queue", join(case.peer, command), _blocking_words, _blocking_advice)
+    return Cause(CauseName.WAITING, 0.85, "waiting_queue", join(case.peer, command), _blocking_words, _blocking_advice)
 
 
 _BLOCKING = frozenset(
@@ -103,7 +111,7 @@ def _sure(case: Case) -> float:
 def _may_be_a_lock(case: Case) -> bool:
     """Whether the server may have locks, and has not been asked about this session."""
     system = case.call.attribute("db.system.name")
-    if case.wait.kind in ("connect", "dns") or (system and system not in _WITH_LOCKS):
+    if case.wait.kind in _CONNECTS or (system and system not in _WITH_LOCKS):
         return False
     return case.known.session(case.job, case.last) is None
 
@@ -117,7 +125,7 @@ def _seen_words(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
     assert step is not None  # a session that is blocked has a blocker
     what = f"a lock on {step.thing}" if step.thing else "a lock"
-    by = holder(step, case.known, stable=case.stable) or f"held by {step.thread}"
+    by = holder(step, case.known, stable=case.stable)
     return join(f"It waits for {what}, {by}{_root(case, step)}.", stopped(case, step.since_ns))
 
 
@@ -149,7 +157,7 @@ def _seen_advice(case: Case) -> str:
 
 
 def _asked_words(case: Case) -> str:
-    name = case.lock.name or case.wait.target or case.lock.key
+    name = lock_name(case.lock) or waited_for(case.wait) or case.lock.key
     thing = f"the database lock {short(name)}" if name else "a lock in the database"
     step = blocker(case.job, case.last, case.known)
     by = "" if step is None else holder(step, case.known, stable=case.stable)
@@ -192,7 +200,7 @@ def _query(case: Case) -> str:
     unbounded = " and has no timeout" if case.is_unbounded else ""
     if not case.is_database:  # no span tells of the query
         return join("It waits for the database's answer", at) + f"{unbounded}."
-    if case.wait.kind in ("connect", "dns"):
+    if case.wait.kind in _CONNECTS:
         return join("The connection to the database", at, "is not made") + f"{unbounded}."
     statement = call.attribute("db.query.summary") or call.attribute("db.operation.name") or case.last.span.name
     system = call.attribute("db.system.name")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
+from lastspan.semconv.vocabulary import OnLost
+
 from ...model.records import JobType
 from ...track import JobRow
 from .words import took
@@ -51,25 +53,25 @@ class Terms(NamedTuple):
     """On what terms a worker has the message of a job; None, or empty: it did not say."""
 
     acks_late: bool | None
-    on_lost: str | None
-    on_timeout: str | None
+    on_lost: OnLost | None
+    on_timeout: OnLost | None
     broker: str
     has_timeout: bool = False
     """The broker gives out again what is not acked in time."""
 
 
 _BY_CONNECTION: Final = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
-_BY_WORKER: Final = {
-    "ack": Fate.ACKED,
-    "reject": Fate.REJECTED,
-    "requeue": Fate.REQUEUED,
-    "retry": Fate.RETRIED,
+_BY_WORKER: Final[dict[OnLost | None, Fate]] = {
+    OnLost.ACK: Fate.ACKED,
+    OnLost.REJECT: Fate.REJECTED,
+    OnLost.REQUEUE: Fate.REQUEUED,
+    OnLost.RETRY: Fate.RETRIED,
 }
 
 
 def fate(terms: Terms, death: Death) -> Fate:
     """Return what becomes of the message."""
-    if death is Death.CHILD_KILLED and terms.on_lost == "retry":
+    if death is Death.CHILD_KILLED and terms.on_lost is OnLost.RETRY:
         return Fate.RETRIED  # also one that was acked early
     if terms.acks_late is None:
         return Fate.UNKNOWN
@@ -77,9 +79,9 @@ def fate(terms: Terms, death: Death) -> Fate:
         return Fate.ACKED_EARLY
     match death:
         case Death.CHILD_KILLED:
-            return _BY_WORKER.get(terms.on_lost or "", Fate.UNKNOWN)
+            return _BY_WORKER.get(terms.on_lost, Fate.UNKNOWN)
         case Death.TIME_LIMIT:
-            return _BY_WORKER.get(terms.on_timeout or "", Fate.UNKNOWN)
+            return _BY_WORKER.get(terms.on_timeout, Fate.UNKNOWN)
         case Death.REVOKED:
             return Fate.ACKED
         case Death.SHUTDOWN:
@@ -104,7 +106,7 @@ def outlook(job: JobRow, death: Death, now_ns: int, *, is_sure: bool = True, sta
     by_hand = "; enqueue it by hand" + ("" if is_sure else " once its process is known to be gone")
     match fate(terms(type), death):
         case Fate.ACKED_EARLY if death is Death.NONE:
-            if type.on_lost == "retry":
+            if type.on_lost is OnLost.RETRY:
                 return "The message was acked early; if the process is killed, the worker enqueues the job again."
             return "The message was acked early: if the process is killed, the job will NOT run again."
         case Fate.ACKED_EARLY if death is Death.REVOKED:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lastspan.semconv.vocabulary import CauseName, Outcome, WaitKind
+
 from ...model.records import State
 from ...track import JobRow
 from .case import Case, Cause
@@ -11,14 +13,14 @@ from .words import join, live, short, stands, state_of, stopped, took
 def find(case: Case) -> Cause | None:
     """Another job, by its id if that is known."""
     wait = case.wait
-    if wait.kind != "job" and not wait.job_id:
+    if wait.kind is not WaitKind.JOB and not wait.job_id:
         return None
     other = awaited(case)
     sure = 0.95 if other is not None else 0.9
-    target = wait.job_id or wait.target or case.job.type.name
-    if other is None and wait.target:
-        target = wait.target  # nobody takes jobs from this queue
-    return Cause("waiting_for_job", sure, "job", target, _words, _advice)
+    target = wait.job_id or wait.name or case.job.type.name
+    if other is None and wait.name:
+        target = wait.name  # nobody takes jobs from this queue
+    return Cause(CauseName.WAITING_FOR_JOB, sure, "job", target, _words, _advice)
 
 
 def inside_words(inner: Case, said: str) -> str:
@@ -37,27 +39,27 @@ def _words(case: Case) -> str:
     wait, where = case.wait, stopped(case, case.last.age_ns)
     if not wait.job_id:
         return join("It waits for the result of another job; which one is not known.", where)
-    fate = _fate(case)
-    return join(f"It waits for job {short(wait.job_id)}, which {fate}" + ("" if fate.endswith("?") else "."), where)
+    return join(f"It waits for job {short(wait.job_id)}, which {_fate(case)}", where)
 
 
 def _fate(case: Case) -> str:
+    """Write what became of the job that is waited for, as the end of a sentence."""
     other = awaited(case)
     if other is None:
-        queue = case.wait.target or case.job.type.queue
+        queue = case.wait.name or case.job.type.queue
         behind = f": is it queued behind this one in {queue}?" if queue else ": is it queued behind this one?"
         return f"nobody has started{behind}"
     if other is case.job:
-        return "is this job itself: it can never end"
+        return "is this job itself: it can never end."
     if other.end is not None:
-        if other.end.outcome == "ok":
-            return f"{state_of(other, case.known, stable=case.stable)}: its result does not arrive"
-        how = "failed" if other.end.outcome == "error" else f"was {other.end.outcome}"
-        return join(how, live(case, f"{took(max(0, case.known.now_ns - other.end.at_ns))} ago"))
+        if other.end.outcome is Outcome.OK:
+            return f"{state_of(other, case.known, stable=case.stable)}: its result does not arrive."
+        how = "failed" if other.end.outcome is Outcome.ERROR else f"was {other.end.outcome}"
+        return join(how, live(case, f"{took(max(0, case.known.now_ns - other.end.at_ns))} ago")) + "."
     state = case.known.verdict(other).state
     there = stands(other, case.known, stable=case.stable)
     told = f"({other.type.name}{', ' if there else ''}{there})"
-    return f"runs {told}" if state in (State.RUNNING, State.OVERDUE) else f"is itself {state.value} {told}"
+    return f"runs {told}." if state in (State.RUNNING, State.OVERDUE) else f"is itself {state.value} {told}."
 
 
 def _advice(case: Case) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from lastspan.semconv.vocabulary import LOCK_WAITS
+from lastspan.semconv.vocabulary import LOCK_WAITS, CauseName, Certainty, WaitKind
 
 from ..blockers import Blocker, blocker, chain, in_the_way
+from ..names import lock_name, waited_for
 from .case import Case, Cause
 from .words import certain, holder, join, look_at, place, short, stopped, who
 
-_HERE = LOCK_WAITS - {"db_lock"}
+_HERE = LOCK_WAITS - {WaitKind.DB_LOCK}
 _NOUNS = {
-    "lock": "the lock",
-    "semaphore": "the semaphore",
-    "file_lock": "the lock on the file",
-    "redis_lock": "the Redis lock",
-    "db_lock": "the database lock",
+    WaitKind.LOCK: "the lock",
+    WaitKind.SEMAPHORE: "the semaphore",
+    WaitKind.FILE_LOCK: "the lock on the file",
+    WaitKind.REDIS_LOCK: "the Redis lock",
+    WaitKind.DB_LOCK: "the database lock",
 }
 
 
@@ -22,14 +23,14 @@ def find_deadlock(case: Case) -> Cause | None:
     """Holders that wait for each other, within a process or across several."""
     if case.lock.cycle:
         target = "\0".join(sorted(case.lock.cycle))  # each of them tells the same cycle, beginning with itself
-        return Cause("deadlock", 0.95, "deadlock", target, _cycle_words, _deadlock_advice, proven=True)
+        return Cause(CauseName.DEADLOCK, 0.95, "deadlock", target, _cycle_words, _deadlock_advice, proven=True)
     if not _may_be_a_circle(case):
         return None
     steps, is_circle = chain(case.job, case.known)
-    if not is_circle or any(step.kind == "pool" for step in steps):
+    if not is_circle or any(step.kind is WaitKind.POOL for step in steps):
         return None  # another one may give a connection back
     target = "\0".join(sorted(step.key or step.thing or step.job_id for step in steps))
-    return Cause("deadlock", 0.9, "deadlock", target, _circle_words, _deadlock_advice, proven=True)
+    return Cause(CauseName.DEADLOCK, 0.9, "deadlock", target, _circle_words, _deadlock_advice, proven=True)
 
 
 def find(case: Case) -> Cause | None:
@@ -38,13 +39,20 @@ def find(case: Case) -> Cause | None:
     if kind not in _HERE and (kind is not None or not _is_told(case)):
         return None
     step = blocker(case.job, case.last, case.known)
-    is_known = step is not None and (step.job is not None or step.thread or step.certainty == "nobody")
+    is_known = step is not None and (step.job is not None or step.thread or step.certainty is Certainty.NOBODY)
     proven = step is not None and _is_hopeless(case, step)
     sure = 0.95 if is_known else 0.85
     if held_by := in_the_way(case.job, case.known):
-        return Cause("lock_wait", sure, "holder", held_by, _lock_words, _lock_advice, proven=proven)
+        return Cause(CauseName.LOCK_WAIT, sure, "holder", held_by, _lock_words, _lock_advice, proven=proven)
     return Cause(
-        "lock_wait", sure, "lock", _identity(case), _lock_words, _lock_advice, proven=proven, is_guess=not is_known
+        CauseName.LOCK_WAIT,
+        sure,
+        "lock",
+        _identity(case),
+        _lock_words,
+        _lock_advice,
+        proven=proven,
+        is_guess=not is_known,
     )
 
 
@@ -52,15 +60,15 @@ def _identity(case: Case) -> str:
     """Name the lock so that it is no other one: those of threads and tasks are called the same in every process."""
     if case.lock.key:
         return case.lock.key
-    name = case.lock.name or case.wait.peer or case.wait.target or place(case) or case.job.type.name
-    if case.wait.kind == "redis_lock":
+    name = lock_name(case.lock) or case.wait.peer or waited_for(case.wait) or place(case) or case.job.type.name
+    if case.wait.kind is WaitKind.REDIS_LOCK:
         return join(case.peer, name)
-    return join(case.machine if case.wait.kind == "file_lock" else case.process, name)
+    return join(case.machine if case.wait.kind is WaitKind.FILE_LOCK else case.process, name)
 
 
 def _is_told(case: Case) -> bool:
     lock = case.lock
-    return bool(lock.name or lock.key or lock.kind or lock.holder_thread or lock.holder_job_id)
+    return bool(lock_name(lock) or lock.key or lock.kind or lock.holder_thread or lock.holder_job_id)
 
 
 def _may_be_a_circle(case: Case) -> bool:
@@ -75,9 +83,9 @@ def _may_be_a_circle(case: Case) -> bool:
 
 def _is_hopeless(case: Case, step: Blocker) -> bool:
     """A lock whose holder is dead or itself stuck."""
-    if step.certainty == "nobody":
+    if step.certainty is Certainty.NOBODY:
         return True
-    return step.job is not None and step.certainty == "certain" and case.known.is_stuck(step.job)
+    return step.job is not None and step.certainty is Certainty.CERTAIN and case.known.is_stuck(step.job)
 
 
 def _cycle_words(case: Case) -> str:
@@ -93,25 +101,29 @@ def _cycle_words(case: Case) -> str:
 def _circle_words(case: Case) -> str:
     steps, _ = chain(case.job, case.known)
     if len(steps) == 1:
-        what = "its own result" if steps[0].kind == "job" else f"{_thing(steps[0])}, which it holds itself"
+        what = "its own result" if steps[0].kind is WaitKind.JOB else f"{_thing(steps[0])}, which it holds itself"
         return f"Deadlock: this job waits for {what}. It can never go on."
     parts = [f"this job waits for {_thing(steps[0])}"]
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         if following is None:
             break
-        parts.append(f"{_has(step)} {who(step.job) if step.job else step.thread}, which waits for {_thing(following)}")
+        parts.append(f"{_has(step)} {_holder(step)}, which waits for {_thing(following)}")
     parts.append(f"{_has(steps[-1])} this job")
     return f"Deadlock: {', '.join(parts)}. None of them can ever go on."
 
 
+def _holder(step: Blocker) -> str:
+    return who(step.job) if step.job else step.thread or f"session {step.session_id}"
+
+
 def _has(step: Blocker) -> str:
-    return "that is" if step.kind == "job" else "held by"
+    return "that is" if step.kind is WaitKind.JOB else "held by"
 
 
 def _thing(step: Blocker) -> str:
-    if step.kind == "job":
+    if step.kind is WaitKind.JOB:
         return "the result of a job"
-    noun = _NOUNS.get(step.kind, "the lock")
+    noun = _NOUNS.get(step.kind or WaitKind.LOCK, "the lock")
     return f"{noun} {short(step.thing)}" if step.thing else noun
 
 
@@ -124,9 +136,9 @@ def _deadlock_advice(case: Case) -> str:
 
 def _lock_words(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
-    name = case.lock.name or case.wait.target or case.wait.peer or case.lock.key
-    noun = _NOUNS.get(case.wait.kind or "lock", "the lock")
-    thing = f"{noun} {short(name.removeprefix('lock '))}" if name else noun
+    name = lock_name(case.lock) or waited_for(case.wait) or case.wait.peer or case.lock.key
+    noun = _NOUNS.get(case.wait.kind or WaitKind.LOCK, "the lock")
+    thing = f"{noun} {short(name)}" if name else noun
     by = "" if step is None else holder(step, case.known, stable=case.stable)
     rest = f", {by}{certain(step)}" if by else "; who holds it is not known"
     return join(f"It waits for {thing}{rest}.", stopped(case, case.last.age_ns))
@@ -136,10 +148,10 @@ def _lock_advice(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
     if step is not None and step.pid is not None and step.job is None:
         return f"Look at process {step.pid} (py-spy dump --pid {step.pid}): it holds the lock."
-    if step is None or (step.job is None and not step.thread and step.certainty != "nobody"):
+    if step is None or (step.job is None and not step.thread and step.certainty is not Certainty.NOBODY):
         return "Look for the code that takes this lock and does not release it on every path (`with`, `finally`)."
-    if step.certainty == "nobody":
-        if case.wait.kind == "redis_lock":
+    if step.certainty is Certainty.NOBODY:
+        if case.wait.kind is WaitKind.REDIS_LOCK:
             return "Delete the key in Redis once you are sure that its holder is gone; give such locks a timeout."
         return "Restart the process; then release the lock on every path (`with lock:`), also when the code fails."
     if step.job is not None:

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
+from lastspan.semconv.vocabulary import CauseName, Outcome
+
 from ...model.records import Child, State
+from ..names import code_line
 from . import delivery
 from .case import Case, Cause
 from .words import join, live, place, process, took
 
 _STOPPED = frozenset("Tt")
-_STOPPED_IN = frozenset({"cgroup_frozen", "do_freezer_trap", "__refrigerator", "do_signal_stop", "ptrace_stop"})
+_RUNS, _SLEEPS, _IN_THE_KERNEL = "R", "S", "D"
+"""Letters of the kernel (`man 5 proc_pid_stat`)."""
+_FROZEN_IN = frozenset({"cgroup_frozen", "do_freezer_trap", "__refrigerator"})
+_STOPPED_IN = _FROZEN_IN | {"do_signal_stop", "ptrace_stop"}
 _COMPUTES = 0.9
 _NOT_SEEN = Child("")
 
 
-GONE = frozenset({"killed", "lost"})
+GONE = frozenset({Outcome.KILLED, Outcome.LOST})
 """Outcomes of a job whose process is no more."""
 
 
 def find(case: Case) -> Cause | None:
     """A process that is silent or gone, whatever its code did."""
     if case.job.end is not None:
-        return Cause("worker_lost", 0.95, "worker_lost", case.machine, _gone_words, _gone_advice)
+        return Cause(CauseName.WORKER_LOST, 0.95, "worker_lost", case.machine, _gone_words, _gone_advice)
     if case.verdict.state is State.LOST:
         sure = 0.9 if _is_watched(case) else 0.55
-        return Cause("worker_lost", sure, "worker_lost", case.machine, _lost_words, _lost_advice)
+        return Cause(CauseName.WORKER_LOST, sure, "worker_lost", case.machine, _lost_words, _lost_advice)
     if case.verdict.state is not State.FROZEN:
         return None
     child = _child(case)
     if child.state in _STOPPED or child.wait in _STOPPED_IN:
-        return Cause("worker_frozen", 0.95, "worker_frozen", case.machine, _stopped_words, _stopped_advice)
-    if child.state == "D":
-        return Cause("worker_frozen", 0.85, "worker_frozen", case.machine, _disk_words, _disk_advice)
-    if child.state == "R":
+        return Cause(CauseName.WORKER_FROZEN, 0.95, "worker_frozen", case.machine, _stopped_words, _stopped_advice)
+    if child.state == _IN_THE_KERNEL:
+        return Cause(CauseName.WORKER_FROZEN, 0.85, "worker_frozen", case.machine, _disk_words, _disk_advice)
+    if child.state == _RUNS:
         sure = 0.85 if (child.cpu_ratio or 0.0) >= _COMPUTES else 0.6
-        return Cause("gil_held", sure, "gil_held", _code(case), _held_words, _held_advice)
-    if child.state == "S" and child.wait:
+        return Cause(CauseName.GIL_HELD, sure, "gil_held", _code(case), _held_words, _held_advice)
+    if child.state == _SLEEPS and child.wait:
         sure = 0.6 if "futex" in child.wait else 0.5
-        return Cause("gil_held", sure, "gil_held", _code(case), _held_words, _held_advice)
-    return Cause("worker_frozen", 0.5, "worker_frozen", case.machine, _frozen_words, _frozen_advice)
+        return Cause(CauseName.GIL_HELD, sure, "gil_held", _code(case), _held_words, _held_advice)
+    return Cause(CauseName.WORKER_FROZEN, 0.5, "worker_frozen", case.machine, _frozen_words, _frozen_advice)
 
 
 def find_overslept(case: Case) -> Cause | None:
@@ -47,10 +53,10 @@ def find_overslept(case: Case) -> Cause | None:
         return None
     if case.known.now_ns - row.overslept_at_ns > 3 * row.interval_ns + row.patience_ns:
         return None
-    line = f":{case.evidence.line}"
-    here = case.evidence.line is not None and row.overslept.code.endswith(line)
-    sure = 0.7 if here else 0.5
-    return Cause("gil_held", sure, "gil_held", _code(case), _overslept_words, _held_advice) if here else None
+    stood = row.overslept.place
+    if stood is None or stood.line is None or stood.line != case.evidence.line:
+        return None
+    return Cause(CauseName.GIL_HELD, 0.7, "gil_held", _code(case), _overslept_words, _held_advice)
 
 
 def _gone_words(case: Case) -> str:
@@ -81,12 +87,12 @@ def _lost_advice(case: Case) -> str:
 
 def _stopped_words(case: Case) -> str:
     child = _child(case)
-    how = "is frozen with its control group" if "freez" in child.wait or "froz" in child.wait else "is stopped (T)"
+    how = "is frozen with its control group" if child.wait in _FROZEN_IN else "is stopped (T)"
     return join(f"{_name(case)} {how}, as its parent sees.", _outlook(case), _stood(case), _silent(case))
 
 
 def _stopped_advice(case: Case) -> str:
-    if "freez" in _child(case).wait or "froz" in _child(case).wait:
+    if _child(case).wait in _FROZEN_IN:
         return "Find who froze the container (docker pause, a checkpoint), and thaw it."
     return f"Find who stopped it (SIGSTOP, a debugger, Ctrl-Z); `kill -CONT {_pid(case)}` lets it go on."
 
@@ -108,7 +114,7 @@ def _disk_advice(case: Case) -> str:
 
 def _held_words(case: Case) -> str:
     child = _child(case)
-    if child.state == "R":
+    if child.state == _RUNS:
         busy = live(case, f" at {child.cpu_ratio:.0%} of a core") if child.cpu_ratio is not None else ""
         what = f"Native code keeps the interpreter's lock in {process(case.job)}. Its parent sees it compute{busy}."
     else:
@@ -128,7 +134,7 @@ def _overslept_words(case: Case) -> str:
     assert row is not None  # it said so
     assert row.overslept is not None
     return join(
-        f"Native code keeps the interpreter's lock at {row.overslept.code}, in {process(case.job)}.",
+        f"Native code keeps the interpreter's lock at {code_line(row.overslept.place)}, in {process(case.job)}.",
         live(case, f"It could not run for {took(row.overslept.for_ns)}, and is still there."),
     )
 
@@ -171,9 +177,9 @@ def _outlook(case: Case) -> str:
     end, now_ns = case.job.end, case.known.now_ns
     if case.verdict.state is State.FROZEN:
         return delivery.outlook(case.job, delivery.Death.NONE, now_ns, stable=case.stable)
-    if end is not None and end.outcome != "lost":
+    if end is not None and end.outcome is not Outcome.LOST:
         return delivery.outlook(case.job, delivery.Death.CHILD_KILLED, now_ns, stable=case.stable)
-    if end is not None and end.reason:  # it was started again elsewhere
+    if end is not None and end.is_elsewhere:
         return ""
     if end is None and _is_watched(case):  # its parent lives, and has let go of it
         return delivery.outlook(case.job, delivery.Death.CHILD_KILLED, now_ns, stable=case.stable)

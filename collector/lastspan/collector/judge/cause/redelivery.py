@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lastspan.semconv.vocabulary import CauseName
+
 from ...model.records import State
 from ...track import JobRow
 from . import delivery
@@ -13,14 +15,14 @@ def find_twins(case: Case) -> Cause | None:
     """The same attempt of the same job, open twice: in two processes that are both alive, or two threads of one."""
     if not case.known.twins(case.job):
         return None
-    return Cause("redelivered", 0.9, "redelivered", case.job.type.name, _twin_words, _advice)
+    return Cause(CauseName.REDELIVERED, 0.9, "redelivered", case.job.type.name, _twin_words, _advice)
 
 
 def find_overdue(case: Case) -> Cause | None:
     """A job that is older than its queue waits for an ack, and of which nothing else is known."""
     if not delivery.is_overdue(case.job, case.known.now_ns):
         return None
-    return Cause("redelivered", 0.6, "redelivered", case.job.type.name, _overdue_words, _advice)
+    return Cause(CauseName.REDELIVERED, 0.6, "redelivered", case.job.type.name, _overdue_words, _advice)
 
 
 def _twin_words(case: Case) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lastspan.semconv.peers import template
+from lastspan.semconv.vocabulary import CauseName
 
 from ...model.records import State
 from . import repeats
@@ -14,7 +15,7 @@ def find(case: Case) -> Cause:
     """Always something."""
     job = case.job
     where = f"{job.type.service}/{job.type.name}/{template(case.last.span.name)}"
-    return Cause("unknown", 0.0, "span", where, _words, _advice, is_guess=True)
+    return Cause(CauseName.UNKNOWN, 0.0, "span", where, _words, _advice, is_guess=True)
 
 
 def _words(case: Case) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ...model.records import Basis
+from ..names import file_line
 from ..verdict import Leaf, Verdict
-from ..words import certain, file_line, holder, join, look_at, process, session, short, stands, state_of, took, who
+from ..words import certain, holder, join, look_at, process, session, short, stands, state_of, took, who
 from .case import Case
 
 __all__ = [

@@ -13,6 +13,7 @@ from typing import Final
 from lastspan.alerts.settings import Settings
 
 from ...judge.words import short
+from ...model.records import Severity, State
 from ..labels import brief
 from . import texts
 from .model import Alert, IncidentSummary, Labels, Seen, Suspect
@@ -68,7 +69,7 @@ def _deadlock(name: str, suspects: Sequence[Suspect], settings: Settings) -> Ite
 def _lost(name: str, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
     by_worker: dict[tuple[object, ...], list[Suspect]] = defaultdict(list)
     for one in suspects:
-        if one.job.state == "lost":
+        if one.job.state == State.LOST:
             job = one.job
             by_worker[job.environment, job.service, job.host, job.pod, job.instance_id].append(one)
     names = ("environment", "service", "host", "pod", "instance_id")
@@ -145,8 +146,8 @@ def _sorted(labels: dict[str, str]) -> Labels:
 
 def _severity(suspects: Sequence[Suspect], incident: IncidentSummary | None) -> str:
     """An alert about an incident pages if a verdict of one of its jobs does, or did while it lasts."""
-    was_a_page = incident is not None and incident.severity == "page"
-    return "page" if was_a_page or any(one.job.severity == "page" for one in suspects) else "warning"
+    was_a_page = incident is not None and incident.severity == Severity.PAGE
+    return "page" if was_a_page or any(one.job.severity == Severity.PAGE for one in suspects) else "warning"
 
 
 def _since(suspects: Sequence[Suspect]) -> int:

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import chain, islice
 
-from ...model.records import SUSPECT
+from lastspan.semconv.vocabulary import Outcome
+
+from ...model.records import SUSPECT, State
 from ..shapes import JobView, OpenSpan
 from .shapes import Log, Process, Reference, Span, Tag, Trace, tag
 
@@ -17,7 +19,6 @@ NO_SERVICE = "unknown"
 """The service of a process that does not say one: Jaeger's clients cannot do without."""
 MAX_SPANS = 1000
 """Of one trace."""
-_SUSPECT = frozenset(state.value for state in SUSPECT)
 _STILL_OPEN = "not finished: open until now, and its duration grows"
 _NO_PARENT = "its parent is not known here: it has ended, or runs elsewhere"
 
@@ -50,7 +51,7 @@ def _span(trace_id: str, job: JobView, span: OpenSpan, process: str) -> Span:
     start = _started(job) + round((job.age_s - span.age_s) * 1e6)
     duration = max(1, round(span.age_s * 1e6))
     parent = [] if span.parent_id is None else [Reference("CHILD_OF", trace_id, span.parent_id)]
-    is_open = job.state != "ended"
+    is_open = job.state != State.ENDED
     warnings = [_STILL_OPEN] if is_open else None
     logs = list(_logs(job, start + duration)) if span.is_last else []
     tags = list(_tags(job, span, is_open=is_open))
@@ -96,7 +97,7 @@ def _verdict(job: JobView) -> Iterator[Tag]:
                 "code.line.number": job.code.line,
             }
         )
-    if job.state in _SUSPECT or job.outcome not in (None, "ok"):
+    if job.state in SUSPECT or job.outcome not in (None, Outcome.OK):
         yield tag("error", True)
         yield tag("otel.status_code", "ERROR")
         yield tag("otel.status_description", job.cause_text or job.outcome or job.state)

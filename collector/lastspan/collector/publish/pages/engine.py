@@ -14,7 +14,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from lastspan.semconv import duration
 
-from ...judge.words import file_line, short
+from ...judge.names import file_line
+from ...judge.words import short
 from .elsewhere import runbook
 from .headings import heading
 from .paths import job_path

@@ -10,9 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from lastspan.semconv import duration
+from lastspan.semconv.vocabulary import Certainty
 
-from ...judge.words import file_line, short
-from ...model.records import SUSPECT
+from ...judge.names import file_line
+from ...judge.words import short
+from ...model.records import SUSPECT, Kind, State
 from ..shapes import JobView, OpenSpan, Step
 from .elsewhere import Elsewhere, runbook
 from .filter import Filter
@@ -21,7 +23,6 @@ from .rows import id_start
 
 _FRAME: Final = re.compile(r'File "(.*)", line (\d+), in (.*)')
 _INSTALLED: Final = re.compile(r"/(site|dist)-packages/|\.(whl|egg)/|/_?vendored/|/_vendor/|/lib/python\d|^<frozen")
-_SUSPECT: Final = {state.value for state in SUSPECT}
 _SURE: Final = 0.75
 _FULL: Final = 100.0
 _SPANS: Final = 30
@@ -80,7 +81,7 @@ def incident(job: JobView, elsewhere: Elsewhere, *, alike: int) -> dict[str, Any
     ratio = job.last_span.age_s / max(1e-9, job.last_span.allowed_s)
     return {
         "job": job,
-        "is_suspect": job.state in _SUSPECT,
+        "is_suspect": job.state in SUSPECT,
         "doubt": f"Likely ({job.confidence:.0%} sure): " if _is_likely(job) else "",
         "share": min(_FULL, _FULL * ratio),
         "times": ratio,
@@ -104,7 +105,7 @@ def _target(job: JobView) -> str:
     told = job.last_span.attributes
     port = told.get("server.port")
     server = f"{told['server.address']}" + (f":{port}" if port else "") if "server.address" in told else ""
-    peer = job.wait.peer if job.wait is not None and job.last_span.kind != "job" else None
+    peer = job.wait.peer if job.wait is not None and job.last_span.kind != Kind.JOB else None
     return short(str(told.get("url.full") or server or peer or ""), 120)
 
 
@@ -176,7 +177,7 @@ def _link(step: Step) -> Link:
         job_path(step.holder_job_key or step.holder_job_id or "") if step.holder_job_key or step.holder_job_id else "",
         step.holder_state or "",
         step.holder_code or "",
-        step.certainty == "nobody",
+        step.certainty == Certainty.NOBODY,
     )
 
 
@@ -187,7 +188,7 @@ def _allowed_last(job: JobView) -> str:
 
 
 def _facts(job: JobView) -> list[tuple[str, str]]:
-    is_open = job.state != "ended"
+    is_open = job.state != State.ENDED
     return [
         ("Ended", " ".join(part for part in (job.outcome, job.reason and f"({job.reason})") if part)),
         ("Open for" if is_open else "Took", duration.render(job.age_s)),
@@ -206,7 +207,7 @@ def _facts(job: JobView) -> list[tuple[str, str]]:
 
 
 def _alone(job: JobView, alike: int) -> Iterator[tuple[str, str]]:
-    if job.state in _SUSPECT and not alike:
+    if job.state in SUSPECT and not alike:
         yield "Alike", "none: no other job stopped at this"
 
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from ...judge.graph import Graph
-from ...model.records import State
+from ...judge.graph import Graph, NodeKind
+from ...model.records import Severity, State
 from ...track import JobRow
+from ..blocked import key_text
 from ..jobs import SCANNED, all_jobs
 from ..status import status
 from ..text.wiring import wiring
@@ -30,7 +31,9 @@ _CHOICES: Final = 100
 _ROOTS: Final = 10
 _BRANCHES: Final = 8
 _DEPTH: Final = 8
-_ORDER: Final = ("stuck", "lost", "frozen", "overdue", "running", "ended")
+_ORDER: Final = (State.STUCK, State.LOST, State.FROZEN, State.OVERDUE, State.RUNNING, State.ENDED)
+_CALM: Final = frozenset({State.RUNNING, State.OVERDUE, State.ENDED})
+"""States that nobody has to look at."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -93,7 +96,7 @@ def overview(view: View, asked: Filter, url: str) -> dict[str, Any]:
 
 def _groups(view: View, asked: Filter) -> tuple[list[Group], int]:
     """Return the incidents that are meant, and how many jobs are in those that have no room."""
-    if asked.state in ("running", "overdue", "ended"):
+    if asked.state in _CALM:
         return [], 0
     by_incident: dict[str, list[JobRow]] = {}
     for job in view.suspects():
@@ -131,7 +134,7 @@ def _group(view: View, asked: Filter, incident: str, jobs: list[JobRow], room: i
         state=told[0][0].state,
         cause="" if cause is None else cause.name,
         text="" if cause is None else cause.text,
-        pages=any(row.severity == "page" for row, _ in told),
+        pages=any(row.severity == Severity.PAGE for row, _ in told),
         count=len(jobs),
         rows=[row for row, _ in told],
         path=asked.url(incident=incident),
@@ -141,14 +144,14 @@ def _group(view: View, asked: Filter, incident: str, jobs: list[JobRow], room: i
 def _listed(view: View, asked: Filter) -> list[JobLine]:
     """Return jobs that nobody needs to look at: those that are asked for, else those that are overdue but move."""
     state = asked.state or State.OVERDUE.value
-    if state not in ("running", "overdue", "ended"):
+    if state not in _CALM:
         return []
     jobs = islice(all_jobs(view, state), SCANNED)
     known = view.known()
     meant = (job for job in jobs if job.state.value == state and asked.means(job))
     rows = [look(view, job, known)[0] for job in islice(meant, ROWS)]
     keys = {"name": lambda row: row.job_name, "age": lambda row: -row.age}
-    return rows if state == "ended" else sorted(rows, key=keys.get(asked.sort, lambda row: -row.times))
+    return rows if state == State.ENDED else sorted(rows, key=keys.get(asked.sort, lambda row: -row.times))
 
 
 def _slowest(view: View, now_ns: int) -> list[JobRow]:
@@ -180,11 +183,11 @@ def _names(names: Iterable[str]) -> list[str]:
 
 def _tree(drawn: Graph) -> list[Branch]:
     """Return those that hold up others: jobs, sessions, processes; and what several wait for, if somebody has it."""
-    alone = ("job", "session", "process")
+    alone = (NodeKind.JOB, NodeKind.SESSION, NodeKind.PROCESS)
     holders = [
         id
         for id in drawn.roots
-        if (kind := drawn.nodes[id].kind) in alone or (kind != "task" and drawn.waiting[id] > 1)
+        if (kind := drawn.nodes[id].kind) in alone or (kind is not NodeKind.TASK and drawn.waiting[id] > 1)
     ]
     return [_branch(drawn, id, _DEPTH, set()) for id in holders[:_ROOTS]]
 
@@ -194,8 +197,8 @@ def _branch(drawn: Graph, id: str, depth: int, seen: set[str]) -> Branch:
     node = drawn.nodes[id]
     before = [edge.source for edge in drawn.edges if edge.target == id and edge.source not in seen] if depth else []
     path = ""
-    if node.id.startswith("job:") and len(key := node.id.removeprefix("job:")) == 48:
-        path = job_path(f"{key[:32]}-{key[32:]}")
+    if len(node.job_key) == 24:
+        path = job_path(key_text(node.job_key))
     elif node.job_id:
         path = job_path(node.job_id)
     return Branch(

@@ -6,8 +6,9 @@ import msgspec
 
 from ...judge.cause import Explanation
 from ...judge.context import Known, evidence_of, server_of
+from ...judge.names import file_line
 from ...judge.verdict import Leaf, Verdict
-from ...judge.words import file_line, short
+from ...judge.words import short
 from ...model.records import Kind
 from ...track import JobRow
 from ..blocked import key_text

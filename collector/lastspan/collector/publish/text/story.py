@@ -10,7 +10,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from lastspan.semconv import duration
+from lastspan.semconv.vocabulary import Certainty
 
+from ...model.records import State
 from .printable import Json
 
 STYLES = {
@@ -53,14 +55,14 @@ def _head(job: Json) -> Text:
 
 
 def _cause(job: Json) -> list[RenderableType]:
-    if job["state"] == "ended":
+    if job["state"] == State.ENDED:
         return [Text(f"It ended: {_outcome(job)}.")]
     if not job["cause_text"]:
         return []
     confidence = job["confidence"]
     doubt = f"Likely ({confidence:.0%} sure): " if 0 < confidence < _SURE else ""
     told: list[RenderableType] = [Text(doubt + job["cause_text"])]
-    advice = _OVERDUE if job["state"] == "overdue" else job["advice"]
+    advice = _OVERDUE if job["state"] == State.OVERDUE else job["advice"]
     return [*told, Text("\nWhat to do", "bold"), Text(advice)] if advice else told
 
 
@@ -87,7 +89,7 @@ def _step(step: Json) -> Text:
     if holder or step["holder_job_id"]:
         state = step["holder_state"] or ""
         text.append(" ← ").append(str(holder or ""), "bold").append(f" {step['holder_job_id'] or ''} {state}".rstrip())
-    elif step["certainty"] == "nobody":
+    elif step["certainty"] == Certainty.NOBODY:
         text.append(" ← nobody: it was taken, and never released", "bold red")
     if step["holder_code"]:
         text.append(f"  {step['holder_code']}", "cyan")
@@ -151,7 +153,7 @@ def _wait(wait: Json | None) -> str | None:
 
 
 def _code(code: Json) -> str:
-    loop = f" (goes round in lines {code['lines']})" if code["lines"] and "-" in code["lines"] else ""
+    loop = f" (goes round in lines {code['first_line']}-{code['last_line']})" if code["last_line"] is not None else ""
     return f"{code['function']}, {code['file']}:{code['line']}{loop}"
 
 

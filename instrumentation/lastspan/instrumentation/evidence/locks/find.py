@@ -16,7 +16,7 @@ from weakref import ref
 from ...registry.spans import Where
 from .. import python
 from ..objects import futures
-from ..stack.frames import live
+from ..stack.frames import CodeLine, live
 from ..stack.tasks import greenlet_frame
 from .blocked_on import HELD, BlockedOn, Node, is_same, wait_of
 from .graph import Graph, lasting_circle, learn, name_of
@@ -30,8 +30,8 @@ class Holder:
     """Name of the thread or task."""
     ident: int | None
     task: bool
-    code: str
-    """Where it stands now: function, file:line."""
+    code: CodeLine | None
+    """Where it stands now."""
     certainty: str
     """`certain`, `likely`, `nobody` (no running code holds it: it was never released) or `unknown`."""
     key: int | ref[Any] | None
@@ -63,6 +63,10 @@ class WaitedLock:
     holder: Holder | None
     cycle: tuple[str, ...]
     """Who waits for whom, in a circle at the end of the waiting; this thread or task need not be part of it."""
+    short: str = ""
+    """As the source calls it; empty: it has no name there, or is no lock."""
+    place: tuple[str, int] | None = None
+    """File and line where the source has it."""
 
 
 def find(
@@ -100,6 +104,8 @@ def find(
         wait.identity,
         holder,
         tuple(_sentence(graph, circle, at, describe) for at in range(len(circle))),
+        "" if wait.nodes else wait.short,
+        wait.place,
     )
 
 
@@ -118,7 +124,7 @@ def _holder(graph: Graph, start: Node, wait: BlockedOn) -> Holder | None:
         node, hold = next((one for one in found if not is_same(one[0], start)), found[0])
         return _who(graph, node, "certain" if hold is None or wait.owner else hold.certainty)
     is_leaked = bool(wait.owner) or (wait.kind in _OF_THIS_PROCESS and not graph.others_busy(start))
-    return Holder("", None, False, "", "nobody" if is_leaked else "unknown", None)
+    return Holder("", None, False, None, "nobody" if is_leaked else "unknown", None)
 
 
 _OF_THIS_PROCESS: Final = frozenset({"threading.Lock", "threading.RLock", "threading.Condition", "asyncio.Lock"})
@@ -138,6 +144,6 @@ def _sentence(graph: Graph, circle: tuple[Node, ...], at: int, describe: Callabl
     who += f" ({job})" if job and job != name_of(node) else ""
     if held and before is not None:
         hold = held[0]
-        name, place = (hold.expr.text, hold.place) if hold is not None else (before.short, graph.stand(node))
+        name, place = (hold.expr.text, hold.place) if hold is not None else (before.short, graph.stand(node) or "")
         who += f" holds {name or 'it'} at {place},"
     return f"{who} waits for {wait.short or 'a lock' if wait is not None else 'its event loop'}"

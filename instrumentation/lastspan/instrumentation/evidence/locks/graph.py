@@ -15,7 +15,7 @@ from .. import python
 from ..kernel.threads import cpu_time_ns
 from ..objects import futures, values
 from ..stack import source, tasks
-from ..stack.frames import _thread, is_application, line_of, qualname, short_place
+from ..stack.frames import CodeLine, _thread, is_application, line_of
 from .blocked_on import HELD, BlockedOn, Node, is_same, key_of, task_wait, wait_of
 from .holders import Hold, holds_of
 
@@ -131,13 +131,13 @@ class Graph:
         task = tasks.main_task(stack[::-1])
         return None if task is None else BlockedOn.of_task(task, stack)
 
-    def stand(self, node: Node) -> str:
-        """Say where a thread or task stands now: function, file:line."""
+    def stand(self, node: Node) -> CodeLine | None:
+        """Say where a thread or task stands now; None: it does not run any more."""
         stack = self._stack(node)
         if not stack:
-            return ""
+            return None
         frame = next((one for one in stack if is_application(one.f_code.co_filename)), stack[0])
-        return f"{qualname(frame.f_code)}, {short_place(frame.f_code.co_filename, line_of(frame))}"
+        return CodeLine.of((frame.f_code, line_of(frame)))
 
     def others_busy(self, start: Node) -> bool:
         """Say whether another thread or task runs code of the application, which may hold a lock unseen."""

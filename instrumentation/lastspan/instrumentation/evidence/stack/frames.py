@@ -12,7 +12,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from types import CodeType, FrameType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ...registry.spans import Where
 from .. import python
@@ -30,6 +30,24 @@ _WALKED_MAX: Final = 4096
 _FOLLOWED_MAX: Final = 4
 """Executors whose work waits for work of an executor."""
 _STACK_TEXT_MAX: Final = 8192
+
+
+class CodeLine(NamedTuple):
+    """A place in the code, that keeps none of it alive."""
+
+    function: str
+    file: str
+    line: int
+
+    @classmethod
+    def of(cls, step: Step) -> CodeLine:
+        """Return the place where a frame stands."""
+        code, line = step
+        return cls(qualname(code), code.co_filename, line)
+
+    def __str__(self) -> str:
+        """Write it for people: function, file:line."""
+        return f"{self.function}, {short_place(self.file, self.line)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ class Stand(NamedTuple):
     """Where the code stands."""
 
     step: Step
-    lines: str
-    """The lines of the loop that were seen, as 97-109; empty: it stands still."""
+    lines: tuple[int, int] | None
+    """The first and the last line of the loop that were seen; None: it stands still."""
     is_application: bool
     """False: no frame of the application is on the stack; the innermost of all stands for it."""
 
@@ -55,7 +55,7 @@ class Place:
         index = application_index(steps[:depth], package)
         at = max(depth - 1, 0) if index is None else index
         lines = self._lines(at)
-        shown = f"{lines[0]}-{lines[-1]}" if len(lines) > 1 and (is_busy or not self.is_still) else ""
+        shown = (lines[0], lines[-1]) if len(lines) > 1 and (is_busy or not self.is_still) else None
         return Stand(steps[at], shown, index is not None)
 
     def _shared(self) -> int:

@@ -58,12 +58,18 @@ class WaitingCall:
     is_unbounded: bool | None = None
     """None: not known here; the system call or the client may tell."""
     target: str = ""
-    """The thread, pid, queue, channel or file that it waits for."""
+    """The thread, process, queue, channel or file that it waits for, by name."""
     job_id: str = ""
     """The job whose end it waits for."""
     job_system: str = ""
     peer: str = ""
     """host:port or path."""
+    pid: int | None = None
+    """Of the process that it waits for."""
+    job_ids: tuple[str, ...] = ()
+    """Of several jobs that it waits for: the first few that have not ended."""
+    purpose: str = ""
+    """A word of `semconv.vocabulary.PURPOSES`; empty: its kind says it."""
 
 
 @or_none
@@ -241,7 +247,18 @@ def _described(found: _Found) -> WaitingCall:
         job_id=fill(frame, row.job),
         job_system=row.system,
         peer=fill(frame, row.peer),
+        pid=_integer(python.read(frame, row.pid)) if row.pid else None,
+        job_ids=tuple(islice(_pending(python.read(frame, row.jobs)), _PENDING_MAX)) if row.jobs else (),
+        purpose=row.purpose or _PURPOSES.get(frame.f_code.co_name, ""),
     )
+
+
+_PURPOSES: Final[Mapping[str, str]] = {"do_handshake": "tls_handshake", "notifies": "notification"}
+"""By the name of a function, whatever its library: psycopg has a generator of notifications."""
+
+
+def _integer(value: object) -> int | None:
+    return value if type(value) is int else None
 
 
 def _timeout(frame: FrameType, row: KnownCall) -> tuple[float | None, bool | None]:
@@ -296,16 +313,12 @@ def _thread_of(future: object) -> str:
     return _thread(ident)[1] if ident is not None else ""
 
 
-def _pending_of(results: object) -> str:
-    """The first few Celery tasks of a set that have not ended."""
-    return ", ".join(islice(_pending(results), _PENDING_MAX))
-
-
 def _next_of(results: object) -> str:
     return next(_pending(results), "")
 
 
 def _pending(results: object) -> Iterator[str]:
+    """The Celery tasks of a set that have not ended."""
     children = values.attribute(results, "results")
     for child in list(children) if type(children) is list else ():
         if values.attribute(child, "_cache") is None and (name := plain(values.attribute(child, "id"))):
@@ -314,7 +327,6 @@ def _pending(results: object) -> Iterator[str]:
 
 WORDS: Final[dict[str, Callable[[object], str]]] = {
     "thread": _thread_of,
-    "pending": _pending_of,
     "next": _next_of,
 }
 """Words of a template that read more than a variable: `{thread of self}`."""
