@@ -97,7 +97,7 @@ def test_a_job_that_hangs_pages_is_told_again_and_its_end_ends_the_page(direct: 
     direct.hang()
     direct.until(direct.pages)
     said = direct.caught.of(STUCK)[0]["alerts"][0]
-    fact = "The HTTP call GET peer-1:443 does not end and has no timeout."
+    fact = "The HTTP call GET peer-1:443 has not returned and has no timeout."
     assert said["annotations"]["summary"] == f"tasks.charge is stuck. {fact}"
     assert said["labels"]["severity"] == "page"
     (first,) = direct.known()

@@ -79,13 +79,13 @@ def test_a_stuck_job_has_the_labels_and_texts_of_the_rules(held: Held) -> None:
         "job_name": "tasks.charge", "queue": "celery", "job_id": "id-1",
     }  # fmt: skip
     assert alert.annotations["summary"] == (
-        "tasks.charge is stuck. The HTTP call GET api.example:443 does not end and has no timeout."
+        "tasks.charge is stuck. The HTTP call GET api.example:443 has not returned and has no timeout."
     )
     assert alert.annotations["description"].splitlines() == [
         "tasks.charge id-1, queue celery, service billing, test",
-        "why: The HTTP call GET api.example:443 does not end and has no timeout.",
+        "why: The HTTP call GET api.example:443 has not returned and has no timeout.",
         "without movement for: 1m 10s, since 2023-11-14 22:12:10 UTC",
-        "what to do first: See whether api.example:443 is well; then give the call a timeout.",
+        "what to do first: Check whether api.example:443 is healthy; then give the call a timeout.",
         "stopped at: GET api.example:443",
         "host: host-1",
         "pid: 100",
@@ -106,7 +106,7 @@ def test_many_jobs_are_an_alert_of_their_own_which_comes_first(held: Held, count
         assert found[MANY][0].annotations["summary"].startswith("5 jobs stopped at GET api.example:443: ")
         first, oldest, why, still, *_, among, names = found[MANY][0].annotations["description"].splitlines()
         assert (first, oldest) == ("5 jobs in test", "the oldest: tasks.charge id-1")
-        assert why == "why: The HTTP call GET api.example:443 does not end and has no timeout."
+        assert why == "why: The HTTP call GET api.example:443 has not returned and has no timeout."
         assert still.startswith("without movement for: 1m ")
         assert (among, names) == ("among them:", "tasks.charge: 5")
 

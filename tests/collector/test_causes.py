@@ -113,7 +113,7 @@ def test_a_call_whose_timeout_is_not_seen_is_told_with_doubt(evidence: dict[str,
     job = judged(HTTP | evidence)
     assert job.confidence is not None
     assert (job.confidence >= 0.9) is is_sure
-    assert ("could not be seen" in (job.cause_text or "")) is not is_sure
+    assert ("could not see" in (job.cause_text or "")) is not is_sure
 
 
 @pytest.mark.parametrize("kind", WAITS)

@@ -167,7 +167,7 @@ def test_of_two_jobs_one_in_the_other_the_inner_one_pages() -> None:
     assert (outer.state, outer.severity, outer.cause) == ("stuck", "warning", "waiting")
     assert inner.incident == outer.incident
     text = outer.cause_text or ""
-    assert text.startswith("It is in the job charge (id-2), which is itself stuck. It sleeps"), text
+    assert text.startswith("It runs the job charge (id-2), which is stuck. It sleeps"), text
     assert held.metrics().count('severity="page"') == held.metrics().count('lastspan_job_stuck{basis="declared"') == 2
 
 

@@ -140,7 +140,7 @@ def test_a_holder_that_has_ended_holds_nothing(yard: Yard) -> None:
     yard.job(2, job_holds=["a"])
     yard.job(1, **lock("a"))
     yard.closed(2)
-    assert "who holds it is not known" in (yard.held.job("id-1").cause_text or "")
+    assert "its holder is not known" in (yard.held.job("id-1").cause_text or "")
 
 
 # --- databases ----------------------------------------------------------------------------------------------------

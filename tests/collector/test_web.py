@@ -166,7 +166,7 @@ def test_explain_tells_the_story(collector: Served, ref: str) -> None:
     assert shown.returncode == 1, shown.stderr
     story = [
         "stuck  tasks.charge  id-1  (attempt 1)",
-        "The HTTP call GET api.example:443 does not end and has no timeout",
+        "The HTTP call GET api.example:443 has not returned and has no timeout",
         "What to do",
         "last span  ",
         "code  ",

@@ -114,7 +114,7 @@ def _there(step: Blocker, job: JobRow, known: Known, *, stable: bool) -> str:
         return ""
     where = f"at {step.code}" if step.code else stands(job, known, stable=stable)
     running = "is" if step.code else "has been"
-    return f", which {join(f'is itself {known.verdict(job).state.value}' if is_stuck else running, where)}"
+    return f", which {join(f'is {known.verdict(job).state.value}' if is_stuck else running, where)}"
 
 
 def _of_session(step: Blocker, one: Session, known: Known, *, stable: bool) -> str:
@@ -141,4 +141,4 @@ def look_at(job: JobRow, known: Known, *, stable: bool = False) -> str:
 
 def certain(step: Blocker | None) -> str:
     """Write a doubt, if there is one."""
-    return " (likely: it was not seen to take it)" if step is not None and step.certainty == "likely" else ""
+    return " (likely: lastspan did not see it take the lock)" if step is not None and step.certainty == "likely" else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .case import Case, Cause
 from .words import join, stopped
 
-DOES = {"broker": "to send a message", "result backend": "to store the result of the job"}
+DOES = {"broker": "to send a message", "result backend": "to store its result"}
 """By what the worker says is waited for: what the job does there."""
 _NETWORK = frozenset({"socket", "connect", "dns"})
 
@@ -30,4 +30,4 @@ def _words(case: Case) -> str:
 
 def _advice(case: Case) -> str:
     settings = "broker_transport_options" if case.wait.target == "broker" else "result_backend_transport_options"
-    return f"See whether the {_who(case)} is well and can be reached; then set a socket timeout ({settings})."
+    return f"Check whether the {_who(case)} is healthy and reachable; then set a socket timeout ({settings})."

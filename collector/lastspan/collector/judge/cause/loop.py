@@ -25,19 +25,19 @@ def find(case: Case) -> Cause | None:
 
 def _culprit_words(case: Case) -> str:
     loop = case.evidence.loop or _NO_LOOP
-    waits = f"waits ({live(case, case.wait.call or '') or case.wait.kind})" if case.wait.kind else "stays"
-    doing = "computes" if case.is_busy else waits
+    waits = f"waits ({live(case, case.wait.call or '') or case.wait.kind})" if case.wait.kind else "runs"
+    doing = "uses the CPU" if case.is_busy else waits
     return join(
         f"It blocks its own event loop: it {doing}",
         at_place(case),
-        "and never gives way, so nothing else in this process goes on.",
+        "without an await, so no other task of this loop can run.",
         _lag(case, loop),
     )
 
 
 def _culprit_advice(case: Case) -> str:
     where = place(case) or "that call"
-    return f"Move {where} off the loop (asyncio.to_thread, a process pool), or use a client that awaits."
+    return f"Move {where} off the loop (asyncio.to_thread, a process pool), or use an async client."
 
 
 def _victim_words(case: Case) -> str:
@@ -45,14 +45,13 @@ def _victim_words(case: Case) -> str:
     named = loop.task or "something else"
     task = short(named if not loop.task or named.startswith("job ") else f"task {named}")
     where = f" at {loop.code}" if loop.code else ""
-    return join(f"It could go on, but its event loop is blocked by {task}{where}.", _lag(case, loop))
+    return join(f"It is ready to run, but {task} blocks its event loop{where}.", _lag(case, loop))
 
 
 def _victim_advice(case: Case) -> str:
     loop = case.evidence.loop or _NO_LOOP
-    return (
-        f"This job is a victim. Look at {loop.code or loop.task or 'the job of the same process that is the culprit'}."
-    )
+    culprit = loop.code or loop.task or "the job of the same process that blocks the loop"
+    return f"This job is not the cause. Look at {culprit}."
 
 
 def _lag(case: Case, loop: Loop) -> str:
