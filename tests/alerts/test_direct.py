@@ -229,7 +229,7 @@ def about_a_job(alert: dict[str, Any]) -> bool:
 def as_text(alert: dict[str, Any]) -> str:
     told = {key: value for key, value in alert["annotations"].items() if value}
     text = json.dumps([alert["labels"], told], sort_keys=True, ensure_ascii=False)
-    return re.sub(r"(without movement for:) [^\\]+", r"\1 …", text)  # by clocks that are not read at once
+    return re.sub(r"(no activity for:) [^\\]+", r"\1 …", text)  # by clocks that are not read at once
 
 
 def test_a_server_that_never_answers_costs_a_counter_and_delays_nobody(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_stuck_job_has_the_labels_and_texts_of_the_rules(held: Held) -> None:
     assert alert.annotations["description"].splitlines() == [
         "tasks.charge id-1, queue celery, service billing, test",
         "why: The HTTP call GET api.example:443 has not returned and has no timeout.",
-        "without movement for: 1m 10s, since 2023-11-14 22:12:10 UTC",
+        "no activity for: 1m 10s, since 2023-11-14 22:12:10 UTC",
         "what to do first: Check whether api.example:443 is healthy; then give the call a timeout.",
         "stopped at: GET api.example:443",
         "host: host-1",
@@ -107,8 +107,8 @@ def test_many_jobs_are_an_alert_of_their_own_which_comes_first(held: Held, count
         first, oldest, why, still, *_, among, names = found[MANY][0].annotations["description"].splitlines()
         assert (first, oldest) == ("5 jobs in test", "the oldest: tasks.charge id-1")
         assert why == "why: The HTTP call GET api.example:443 has not returned and has no timeout."
-        assert still.startswith("without movement for: 1m ")
-        assert (among, names) == ("among them:", "tasks.charge: 5")
+        assert still.startswith("no activity for: 1m ")
+        assert (among, names) == ("jobs by name:", "tasks.charge: 5")
 
 
 def test_an_incident_pages_if_one_of_its_jobs_does(held: Held) -> None:
@@ -148,7 +148,7 @@ def test_a_deadlock(held: Held) -> None:
         lock: dict[str, Any] = {"wait_kind": "lock", "lock_name": f"l{number}", "lock_cycle": ["a", "b"]}
         held.tell(worker, worker.job(number, age=70.0), worker.span(number + 1, number, age=65.0, **lock))
     (alert,) = alerts(held)[DEADLOCK]
-    assert alert.annotations["summary"] == "2 jobs wait in a circle of locks: a deadlock"
+    assert alert.annotations["summary"] == "2 jobs are in a deadlock"
 
 
 def test_it_doubts_itself(held: Held) -> None:

@@ -206,7 +206,7 @@ def test_explain_draws_whom_it_waits_for(tmp_path: Path) -> None:
     assert tree[1].startswith("└── redis_lock nightly")
     assert "← tasks.month id-3 running" in tree[1]
     assert "holds  " in shown.stdout
-    assert "Better changed before it hangs again" in shown.stdout
+    assert "Change this before it hangs again" in shown.stdout
     served.stop()
 
 
