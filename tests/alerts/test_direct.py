@@ -244,7 +244,7 @@ def test_a_server_that_never_answers_costs_a_counter_and_delays_nobody(tmp_path:
         assert metric(collector, "lastspan_collector_verdict_age_seconds") < 10
         assert collector.stop() == 0
     silent.close()
-    assert collector.log.read_text().count("cannot be told") == 1
+    assert collector.log.read_text().count("alerts cannot be posted") == 1
 
 
 BCRYPT: Final = "$2b$04$CepYIRU4nhjVuOm02EebaOKvR0wH2hCoA./PeGxyiHXc66sNzgaZm"

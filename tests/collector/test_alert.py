@@ -314,7 +314,7 @@ URLS = {"urls": ["http://am:9093"]}
         ({"urls": ["http://u:pw@am"]}, "urls[0]: holds a user or password; write username, and password_env or pa"),
         ({"urls": ["http://u:pw@am:x"]}, 'urls[0]: "am:x" is not the URL of an Alertmanager; write http://host:9093'),
         ({"urls": ["http://am/api/v2/alerts"]}, "urls[0]: write it without /api/v2/alerts"),
-        ({"urls": ["http://am", "http://am"]}, "urls: one is there twice"),
+        ({"urls": ["http://am", "http://am"]}, "urls: one is listed twice"),
         (URLS | {"username": "u"}, "username: needs password_env or password_file"),
         (URLS | {"password_file": "/x"}, "password_file: a password needs a username"),
         (URLS | {"token_env": "A", "token_file": "/x"}, "token_env: token_file is set too; write one of password_env,"),
@@ -324,7 +324,7 @@ URLS = {"urls": ["http://am:9093"]}
         (URLS | {"resend": "0s"}, "resend: 0s is too short; write 1s or more"),
         (URLS | {"alerts": {"many": 0}}, "alerts.many: 0 is not above 0"),
         (URLS | {"alerts": {"hold": "1h"}}, "alerts.hold: is not a setting of direct mode; there are many, "),
-        (URLS | {"alerts": {"severity": {"X": "page"}}}, "alerts.severity.X: 'X' is none of "),
+        (URLS | {"alerts": {"severity": {"X": "page"}}}, "alerts.severity.X: 'X' is not one of "),
         (URLS | {"nothing": 1}, "nothing: is not a setting"),
     ],
 )

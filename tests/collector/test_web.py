@@ -76,7 +76,7 @@ def test_filters_and_limits(collector: Served) -> None:
     assert ids("service=nobody") == []
     assert (len(ids("limit=2")), collector.api("/api/v1/jobs?limit=2")["truncated"]) == (2, True)
     assert collector.api("/api/v1/jobs")["truncated"] is False
-    assert "is none of running" in collector.api("/api/v1/jobs?state=odd")["error"]
+    assert "is not one of running" in collector.api("/api/v1/jobs?state=odd")["error"]
     assert "is not a number" in collector.api("/api/v1/jobs?limit=-1")["error"]
 
 
@@ -245,10 +245,7 @@ def test_check_live_lists_what_will_hang(collector: Served) -> None:
 def test_explain_an_unknown_job(collector: Served) -> None:
     shown = lastspan("explain", "nobody", "--url", collector.web)
     assert (shown.returncode, shown.stdout) == (2, "")
-    assert (
-        shown.stderr
-        == f"lastspan: no job nobody is open or has ended lately at {collector.web}; `lastspan jobs` lists them\n"
-    )
+    assert shown.stderr == f"lastspan: {collector.web} knows no open or recent job nobody; `lastspan jobs` lists them\n"
 
 
 def test_it_says_where_it_listens(collector: Served) -> None:
@@ -260,7 +257,7 @@ def test_it_says_where_it_listens(collector: Served) -> None:
 def test_beyond_loopback_it_warns(tmp_path: Path) -> None:
     served = Served(tmp_path, "--web", "0.0.0.0:0", grpc="0.0.0.0:0")
     assert served.stop() == 0
-    warned = [line for line in served.log.read_text().splitlines() if "there is no token yet" in line]
+    warned = [line for line in served.log.read_text().splitlines() if "there is no authentication yet" in line]
     assert [line.split()[3] for line in warned] == ["web", "otlp_grpc"]
 
 

@@ -67,7 +67,7 @@ def status(text: str) -> Status:
         return Status(text)
     except ValueError:
         raise RecordError(
-            "wrong_kind", f"{a.PROCESS_STATUS}: {text[:40]!r} is none of running, stopping, stopped"
+            "wrong_kind", f"{a.PROCESS_STATUS}: {text[:40]!r} is not one of running, stopping, stopped"
         ) from None
 
 

@@ -174,7 +174,7 @@ class Announcer:
             if oldest is not None and oldest[3] is not None:
                 step = look(self._spans.where(oldest)).place(oldest[3].package)
         except Exception as error:  # what one job's code looks like must not silence what is told of all others
-            _log.fault("lastspan: where the oldest job stands cannot be read", error)
+            _log.fault("lastspan: the stack of the oldest job cannot be read", error)
         self._overslept = (self.lag, "" if step is None else code_text(*step), now)
         self._state_due, self.lag = True, 0.0
 

@@ -153,7 +153,7 @@ class Watcher:
     def _failed(self, told: str) -> None:
         if not self._has_warned:
             self._has_warned = True
-            _log.warning("lastspan: the watcher failed; the job runs on (%s)", told)
+            _log.warning("lastspan: the watcher failed; jobs are not affected (%s)", told)
         self._failures += 1
         if self._failures == _FAILURES_MAX:
-            _log.error("lastspan: the watcher failed %d times and is off in this process", _FAILURES_MAX)
+            _log.error("lastspan: the watcher failed %d times; lastspan is disabled in this process", _FAILURES_MAX)

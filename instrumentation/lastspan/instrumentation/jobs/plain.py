@@ -163,7 +163,7 @@ class _OpenJob(AbstractContextManager[None]):
             context = trace.set_span_in_context(self._span)
             self._token = otel_context.attach(otel_context.set_value(RUN_KEY, self.run, context))
         except Exception as error:  # a guest never raises
-            _log.fault("lastspan: a job was not marked", error)
+            _log.fault("lastspan: a job was not recorded", error)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         try:
@@ -175,7 +175,7 @@ class _OpenJob(AbstractContextManager[None]):
                 self._note(error, self._span)
             self._span.end()
         except Exception as fault:  # a guest never raises
-            _log.fault("lastspan: a job's end was not noted", fault)
+            _log.fault("lastspan: the end of a job was not recorded", fault)
 
     def _note(self, error: BaseException, span: Span) -> None:
         self.run.outcome = outcome_of(error)
@@ -230,7 +230,7 @@ def _load() -> Agent | None:
     try:
         return agent() or start()
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: it was not loaded", error)
+        _log.fault("lastspan could not be loaded", error)
         return None
 
 
@@ -247,5 +247,5 @@ def _expected(value: str | float | timedelta | None) -> float | None:
     try:
         return parse(value)
     except ValueError as error:  # a host must not fail to start over our option
-        _log.warning("job(expected=…): %s; taken as not declared", error)
+        _log.warning("job(expected=…): %s; the value is ignored", error)
         return None

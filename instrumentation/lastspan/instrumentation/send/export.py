@@ -155,7 +155,7 @@ class Exporter:
     def _fail(self, problem: str, now: float) -> None:
         if not self._pause:
             _log.warning(
-                "lastspan cannot reach %s (%s; address from %s); jobs run on, stuck ones stay unseen until it answers",
+                "lastspan cannot reach %s (%s; address from %s); jobs run on; stuck ones are not reported until then",
                 self._destination.address,
                 problem,
                 self._destination.why,
