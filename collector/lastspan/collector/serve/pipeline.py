@@ -1,4 +1,4 @@
-"""The one module that knows every room: bytes in, verdicts out.
+"""Joins the stages of the collector: bytes in, verdicts out.
 
     receive ──bytes──▶ decode ──signals──▶ track ──jobs that are due──▶ judge ──verdicts──▶ counts, suspects ──▶ publish
 
