@@ -1,4 +1,4 @@
-"""The alerts about lastspan: whoever watches has to be watched."""
+"""The alerts about lastspan itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lastspan in one process: registry, providers, identity and watcher, joined; the one place that knows them all.
+"""lastspan in one process: joins registry, providers, identity and watcher.
 
 job hooks ──┐
 OTel spans ─┴→ registry → announcer → exporter → OTLP/HTTP

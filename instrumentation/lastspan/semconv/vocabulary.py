@@ -1,4 +1,4 @@
-"""The words that values are made of: what a thread waits for, and why a job stopped."""
+"""The values of enumerated attributes: what a thread waits for, and why a job stopped."""
 
 from __future__ import annotations
 

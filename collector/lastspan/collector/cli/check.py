@@ -1,4 +1,4 @@
-"""`lastspan check`: is all wired, and what will hang one day? For the eyes; the collector has done the thinking."""
+"""`lastspan check`: is everything connected, and what can hang one day? Only the layout; the collector decides."""
 
 from __future__ import annotations
 

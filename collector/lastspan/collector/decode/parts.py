@@ -1,4 +1,4 @@
-"""Parts of signals, made of a row of values or of bytes that stand for themselves."""
+"""Parts of signals, made of a row of values or of raw bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What will hang one day: calls without a timeout, jobs without a limit, transactions left open, unsafe redelivery.
+"""What can hang one day: calls without a timeout, jobs without a limit, transactions left open, unsafe redelivery.
 
 Findings are no alarms: nobody is woken by one. Pure; the calls that were seen are its only memory.
 """

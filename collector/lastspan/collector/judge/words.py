@@ -1,4 +1,4 @@
-"""Words for what people read. Whoever reads them was woken up: the thing by name, since when, who, where."""
+"""Phrases of the sentences on pages. The reader was woken up: name the thing, since when, who, where."""
 
 from __future__ import annotations
 

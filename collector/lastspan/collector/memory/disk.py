@@ -1,4 +1,4 @@
-"""The memory on disk: what the collector knows survives its end, its death, and the end of its disk.
+"""The state on disk: what the collector knows survives a stop, a kill and a full disk.
 
 In the folder: `lock`, held by the one collector that uses it; `snapshot-N`, the whole state at the beginning of
 `log-N`; and the logs since, to which all that changes the state is appended. It is handed to the operating system ten

@@ -1,1 +1,1 @@
-"""What leaves the collector: the API, `/metrics`, pages."""
+"""The outputs of the collector: the API, `/metrics`, pages."""

@@ -1,4 +1,4 @@
-"""One job's story for the eyes: `lastspan explain`. Plain text where there is no terminal."""
+"""One job explained: `lastspan explain`. Plain text where there is no terminal."""
 
 from __future__ import annotations
 

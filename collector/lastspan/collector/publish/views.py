@@ -1,4 +1,4 @@
-"""The whole truth about a job, as the API tells it. Every field is always there; null: not known.
+"""A job in full, as the API returns it. Every field is always present; null: not known.
 
 All is derived from the tracker's rows at the moment of asking.
 """

@@ -1,4 +1,4 @@
-"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start, in their writer's words."""
+"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start; errors name the user's key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at the code of spans that are late: how often, what is kept from look to look, and when to look harder.
+"""Samples the code of late spans: how often, what is kept between samples, and when to search deeper.
 
 A sample is cheap and proves nothing. From two that agree, at least 50 ms apart, a diagnosis is made; it is made again
 only when something has changed. The locks are searched once for each place where a job stops, then ever less often.

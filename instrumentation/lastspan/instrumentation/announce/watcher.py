@@ -1,4 +1,4 @@
-"""The watcher: one native daemon thread a process, which looks at the registry and sends what is to be said.
+"""The watcher: one native daemon thread per process, which samples the registry and sends records.
 
 Started by the first job, never by an import; its errors are its own: said once, then it is quiet. A line of the log is
 another thread's to say: no handler of the host's stops the watch.

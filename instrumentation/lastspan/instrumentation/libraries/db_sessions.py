@@ -1,4 +1,4 @@
-"""Which database sessions a job uses: whoever blocks others is mostly idle in a transaction, with no span open.
+"""Which database sessions a job uses: a session that blocks others is usually idle in a transaction, with no span open.
 
 Hooked into the official database instrumentations, where they are loaded: each query notes its connection, by a weak
 reference, and nothing is asked of it before somebody looks. A connection is the job's that used it last.

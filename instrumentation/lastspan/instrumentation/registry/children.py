@@ -1,4 +1,4 @@
-"""What a parent process sees of the children that run its jobs: alive, busy, waiting, and which job died with one.
+"""What a parent process sees of the children that run its jobs: alive, busy, waiting, and the jobs that ended with one.
 
 The framework's module says which children run which jobs; this one asks the kernel about them. It is the observer that
 a process which is stopped, or whose interpreter is held by native code, cannot be itself.

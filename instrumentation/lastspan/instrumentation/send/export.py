@@ -1,4 +1,4 @@
-"""Sends records to the collector: one attempt, at most 2 s, then a pause that grows while nobody answers.
+"""Sends records to the collector: one attempt of at most 2 s, then a backoff while it does not answer.
 
 Runs on the watcher's thread only. What fails is said once in the log, then counted.
 """

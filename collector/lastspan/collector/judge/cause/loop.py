@@ -1,4 +1,4 @@
-"""An event loop that does not run: the job that keeps it busy, and those that wait for it."""
+"""A blocked event loop: the job that blocks it, and the jobs that wait for it."""
 
 from __future__ import annotations
 

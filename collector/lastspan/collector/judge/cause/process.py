@@ -1,4 +1,4 @@
-"""The process: gone, stopped, or kept from running by native code that does not let go of the interpreter's lock."""
+"""The process: gone, stopped, or blocked by native code that holds the GIL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue gave a job out again while it runs."""
+"""The queue delivered a job again while it runs."""
 
 from __future__ import annotations
 

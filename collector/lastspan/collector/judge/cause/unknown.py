@@ -1,4 +1,4 @@
-"""What is said when nothing is known: where, for how long, and that it is not known why."""
+"""The sentence for an unknown cause: where the job stopped and for how long."""
 
 from __future__ import annotations
 

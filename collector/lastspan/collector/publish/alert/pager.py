@@ -1,4 +1,4 @@
-"""Runs direct mode beside the tick: looks once a second, posts to each Alertmanager on its own. Never in the way.
+"""Runs direct mode beside the tick: checks once a second, posts to each Alertmanager independently. Never blocks.
 
 What goes wrong is a counter and, once, a line in the log; the collector goes on, and so does what is posted to others.
 """

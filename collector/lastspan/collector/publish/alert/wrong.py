@@ -1,4 +1,4 @@
-"""What is wrong now: from suspects and incidents to alerts. Pure; the same alerts as those of `lastspan.alerts.jobs`.
+"""The active alerts: made from suspects and incidents. Pure; the same alerts as those of `lastspan.alerts.jobs`.
 
 What needs a memory of hours (stuck again, budget burn, mostly stuck, overdue, missing timeouts) is Prometheus' alone.
 The alert that tells most of an incident comes first: Alertmanager has to have it when it is asked what mutes what.

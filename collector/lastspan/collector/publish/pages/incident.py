@@ -1,4 +1,4 @@
-"""What `/jobs/{ref}` shows beside the job's own fields: frames, bars, and who is in the way."""
+"""What `/jobs/{ref}` shows beside the job's own fields: frames, bars, and what blocks it."""
 
 from __future__ import annotations
 
