@@ -163,7 +163,7 @@ def test_a_smaller_silence_is_loss(held: Held, silent: int, alive: int, hosts: i
 @pytest.mark.parametrize(
     ("acks_late", "redelivery", "words"),
     [
-        (False, None, "it will NOT run again; enqueue it by hand once its process is known to be gone"),
+        (False, None, "it will NOT run again; enqueue it by hand once you know that its process is gone"),
         (True, 3600.0, "delivers it again in 59 min 13 s (visibility timeout 1 h)"),
         (None, None, "no parent process sees it"),
     ],

@@ -131,7 +131,7 @@ def test_a_pool_that_all_want_more_of_is_no_deadlock(yard: Yard) -> None:
     yard.job(2, **pool, lock_holder_job_id="id-1")
     told = yard.held.job("id-1")
     assert told.cause == "waiting"
-    assert "A connection of it is held by job id-2" in (told.cause_text or "")
+    assert "One of its connections is held by job id-2" in (told.cause_text or "")
     assert told.blocked_by is not None
     assert told.blocked_by.holder_job_id == "id-2"
 
