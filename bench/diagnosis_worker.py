@@ -25,7 +25,8 @@ from lastspan.instrumentation.config.settings import Settings
 from lastspan.instrumentation.evidence import look
 from lastspan.instrumentation.evidence.diagnosis import Subject, diagnose
 from lastspan.instrumentation.evidence.locks.find import find
-from lastspan.instrumentation.evidence.stack.frames import _current_frames, live
+from lastspan.instrumentation.evidence.python import current_frames
+from lastspan.instrumentation.evidence.stack.frames import live
 from lastspan.instrumentation.evidence.waits.sessions import sessions_in_reach
 from lastspan.instrumentation.registry.run import Run
 from lastspan.instrumentation.registry.spans import Entry, OpenSpans
@@ -76,7 +77,7 @@ def main(jobs: int, samples: int, seconds: float) -> None:
     time.sleep(1)
     entries = [(span_id, entry) for span_id, entry in spans.open.items() if entry[3] is not None]
     result: dict[str, Any] = {"jobs": len(kept), "interval": Settings().interval}
-    result["frames"] = [_cpu(_current_frames) for _ in range(samples)]
+    result["frames"] = [_cpu(current_frames) for _ in range(samples)]
     now = 1000.0
     sampling = Sampling(spans, Settings(), "0")
     result["first"] = [_look(sampling, spans, item, now) for item in entries]

@@ -20,7 +20,6 @@ from starlette.types import Message
 from lastspan.collector.judge.policy import Match, Policy, Rule
 from lastspan.collector.model.records import Call, Kind
 from lastspan.collector.publish.blocked import key_text
-from lastspan.collector.publish.views import count_states
 from lastspan.collector.publish.web import web_app
 from lastspan.collector.serve.pipeline import Pipeline
 from lastspan.collector.track import JobRow
@@ -38,7 +37,7 @@ def main() -> None:
     figures = {}
     lines = _lines(jobs, suspects)
     for name, pipeline, path in _asked(together, apart):
-        app = web_app(pipeline, ready=lambda: True)
+        app = web_app(pipeline.view, pipeline, ready=lambda: True)
         first = _ask(app, path)  # templates are compiled once
         if name in lines:
             assert (found := first.body.count(b'<li class="row"')) == lines[name], (name, found)
@@ -77,7 +76,7 @@ def _filled(jobs: int, suspects: int, *, apart: bool) -> Pipeline:
         pipeline.tracker.touch(job)
     clock.now_ns += _SECOND
     tick(pipeline)
-    counts = count_states(pipeline)
+    counts = pipeline.view.states()
     assert (counts["stuck"], counts["running"]) == (suspects, jobs - suspects), counts
     assert len(pipeline.tracker.counts.incidents) == (suspects if apart else 1)
     return pipeline

@@ -59,7 +59,7 @@ class Collector:
             run = int(job.job_id)
             if run not in self.alarms:
                 severity = job.trouble.severity.value if job.trouble is not None else ""
-                verdict = self.pipeline.verdict(job)
+                verdict = self.pipeline.view.verdict(job)
                 where = f"{job.state.value} {verdict.last.span.name}: {verdict.allowance.rule}"
                 self.alarms[run] = Alarm(now, severity == "page", verdict.allowance.basis.value, where)
         for job in reversed(self.pipeline.tracker.ended.values()):

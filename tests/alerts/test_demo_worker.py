@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from tests.alerts.catcher import Catcher
-from tests.servers import Alertmanager, MissingProgramError, Prometheus, program
+from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.build import build
 from lastspan.alerts.settings import Settings
@@ -52,10 +52,6 @@ class Demo:
 
 @pytest.fixture
 def demo() -> Iterator[Demo]:
-    try:
-        program("prometheus"), program("prometheus-alertmanager")
-    except MissingProgramError as problem:
-        pytest.skip(str(problem))
     with Running() as running, ExitStack() as within:
         yield Demo(running, within)
 

@@ -16,12 +16,14 @@ import trustme
 from tests.alerts.catcher import Catcher
 from tests.collector.records import Process
 from tests.collector.served import Served
-from tests.servers import Alertmanager, MissingProgramError, Prometheus, program
+from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.alertmanager import TELLING
 from lastspan.alerts.build import build
 from lastspan.alerts.settings import Settings
 from lastspan.examples.running import SilentServer
+
+pytestmark = pytest.mark.long
 
 STUCK: Final = "LastspanJobStuck"
 QUICK: Final = {"timeout": "2s", "resend": "2s", "hold": "60s"}
@@ -79,10 +81,6 @@ class Direct:
 
 @pytest.fixture
 def direct(tmp_path: Path) -> Iterator[Direct]:
-    try:
-        program("prometheus-alertmanager")
-    except MissingProgramError as problem:
-        pytest.skip(str(problem))
     with ExitStack() as within:
         yield Direct(tmp_path, within)
 

@@ -12,10 +12,12 @@ from tests.alerts.catcher import Catcher
 from tests.alerts.test_rules import NASTY
 from tests.collector.records import Process
 from tests.collector.served import Served
-from tests.servers import Alertmanager, MissingProgramError, Prometheus, program
+from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.build import build
 from lastspan.alerts.settings import Settings
+
+pytestmark = pytest.mark.long
 
 QUICK = {"keep_firing_for": "5s", "learning": "3s", "group_wait": "1s", "group_interval": "1s"}
 
@@ -40,10 +42,6 @@ class Stack:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    try:
-        program("prometheus"), program("prometheus-alertmanager")
-    except MissingProgramError as problem:
-        pytest.skip(str(problem))
     with ExitStack() as within:
         yield Stack(tmp_path, within)
 

@@ -19,7 +19,7 @@ import requests
 import yaml
 from tests.alerts.catcher import Catcher
 from tests.alerts.test_words import MANY, page
-from tests.servers import Alertmanager, MissingProgramError, program
+from tests.servers import Alertmanager
 
 from lastspan.alerts.build import build
 from lastspan.alerts.settings import Settings
@@ -98,10 +98,6 @@ class Everybody:
 
 @pytest.fixture
 def everybody(tmp_path: Path) -> Iterator[Everybody]:
-    try:
-        program("prometheus-alertmanager")
-    except MissingProgramError as problem:
-        pytest.skip(str(problem))
     with ExitStack() as within:
         yield Everybody(tmp_path, within)
 

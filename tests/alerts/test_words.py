@@ -80,7 +80,7 @@ def page(cause: str, copies: int) -> tuple[Alert, ...]:
 
 def series(scene: Scene) -> dict[str, str]:
     """Return the collector's page as promtool takes it."""
-    text = asyncio.run(render(scene.held.pipeline, wall=lambda: NOW_S)).decode()
+    text = asyncio.run(render(scene.held.view, wall=lambda: NOW_S)).decode()
     samples = [
         sample
         for family in text_string_to_metric_families(text)

@@ -11,6 +11,8 @@ from tests.browser.looking import BEYOND, BOTTOMS, CONTRASTS, FOCUSED
 from tests.collector.records import Process, span_id
 from tests.collector.served import Served
 
+pytestmark = pytest.mark.long
+
 STUCK = ("charge_card", "rebuild_index", "transfer", "import_feed", "monthly_report")
 PAGES = ("/", *STUCK, "send_newsletter", "sync_orders", "/?state=ended", "/runbooks/LastspanJobStuck")
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"

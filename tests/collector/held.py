@@ -7,11 +7,12 @@ import asyncio
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from tests.collector.records import Process
 
+from lastspan.collector.publish.jobs import find_job, job_view
 from lastspan.collector.publish.metrics import render
 from lastspan.collector.publish.shapes import JobView
-from lastspan.collector.publish.views import count_states, find_job, view
+from lastspan.collector.receive.sink import Answer
 from lastspan.collector.serve.config import check
-from lastspan.collector.serve.pipeline import TICK_NS, Answer, Pipeline
+from lastspan.collector.serve.pipeline import TICK_NS, Pipeline
 
 SECOND = 1_000_000_000
 
@@ -29,6 +30,7 @@ class Held:
             stopwatch=lambda: 0,
         )
         self.tracker = self.pipeline.tracker
+        self.view = self.pipeline.view
         self.tick()
 
     def tell(self, process: Process, *records: LogRecord) -> Answer:
@@ -59,17 +61,17 @@ class Held:
     def job(self, ref: str) -> JobView:
         """Return a job as the API tells it, after a tick."""
         self.tick()
-        job = find_job(self.pipeline, ref)
+        job = find_job(self.view, ref)
         assert job is not None, f"{ref} is not known"
-        seen = view(self.pipeline, job, wall=lambda: 1_700_000_000.0)
+        seen = job_view(self.view, job, wall=lambda: 1_700_000_000.0)
         assert seen.state == job.state.value, "counts and verdict differ"
         return seen
 
     def states(self) -> dict[str, int]:
         """Return the counts by state that are not zero."""
-        return {state: count for state, count in count_states(self.pipeline).items() if count}
+        return {state: count for state, count in self.view.states().items() if count}
 
     def metrics(self) -> str:
         """Return the page at /metrics, after a tick."""
         self.tick()
-        return asyncio.run(render(self.pipeline, wall=lambda: 1_700_000_000.0)).decode()
+        return asyncio.run(render(self.view, wall=lambda: 1_700_000_000.0)).decode()

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lastspan.collector.model.records import DatabaseWait, Session
-from lastspan.collector.probe import Probes, Target, connector, parse
+from lastspan.collector.probe import Probes, Target, connector, missing_library, parse
 
 PATIENCE_S = 20.0
 
 
 def target(system: str, dsn: str, *, servers: Sequence[str] = (), timeout_s: float = 5.0) -> Target:
+    assert missing_library(system) is None  # and it is loaded now: not in the time that a look may take
     parsed = parse(system, dsn)
     return Target(
         system=system,

@@ -10,12 +10,12 @@ from tests.collector.held import SECOND, Held
 from tests.collector.records import Process
 
 from lastspan.alerts.settings import Settings, with_pairs
-from lastspan.collector.publish.alert.model import Alert, Incident, Post, Seen, Suspect
+from lastspan.collector.publish.alert.model import Alert, IncidentSummary, Post, Seen, Suspect
 from lastspan.collector.publish.alert.open import MAX_OPEN, OpenAlerts
 from lastspan.collector.publish.alert.outbox import BATCH, MAX_WAITING, Outbox
 from lastspan.collector.publish.alert.wrong import ALERTS, wrong
-from lastspan.collector.publish.metrics import MAX_INCIDENTS, chosen_suspects
-from lastspan.collector.publish.views import view
+from lastspan.collector.publish.chosen import chosen_incidents, chosen_suspects
+from lastspan.collector.publish.jobs import job_view
 from lastspan.collector.serve.config import ConfigError, check
 
 NASTY = ['"} or vector(1) #', "{{ $labels.job_key }}", "a\nb\\n", "`%q`", "‮ 🦄 é", "<!channel>&", "x" * 4096]
@@ -28,16 +28,16 @@ MANY, DEADLOCK, LOST, HOLDER, STUCK, BLIND, WATCHDOG = ALERTS
 def seen(held: Held, *, blind: bool = False, wall_s: float = 1_700_000_000.0) -> Seen:
     """Return what the pager sees now."""
     held.tick()
-    pipeline, known = held.pipeline, held.pipeline.known()
-    rows = [job for job in chosen_suspects(pipeline) if job.trouble is not None]
+    view, known = held.view, held.view.known()
+    rows = [job for job in chosen_suspects(view) if job.trouble is not None]
     suspects = [
-        Suspect(view(pipeline, job, wall=lambda: wall_s, known=known), job.trouble.since_ns)
+        Suspect(job_view(view, job, wall=lambda: wall_s, known=known), job.trouble.since_ns)
         for job in rows
         if job.trouble is not None
     ]
     incidents = [
-        Incident(name, one.environment, one.last_span, one.cause, len(one.jobs), one.severity.value)
-        for name, one in list(held.tracker.counts.incidents.items())[:MAX_INCIDENTS]
+        IncidentSummary(name, one.environment, one.last_span, one.cause, len(one.jobs), one.severity.value)
+        for name, one in chosen_incidents(view)
     ]
     return Seen(tuple(suspects), tuple(incidents), blind, held.now_ns)
 

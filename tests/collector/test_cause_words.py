@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def case(make: Make) -> Make:
     return make
 
 
+@cache
 def told(make: Make, *, later: bool = False) -> JobView:
     scene = Scene(later=later)
     make(scene)

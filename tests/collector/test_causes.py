@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from tests.collector.held import Held
 from tests.collector.records import Process, job_key
+from tests.examples import examples
 
 from lastspan.collector.publish.shapes import JobView
 from lastspan.semconv.vocabulary import CAUSES, LOCK_WAITS, WAITS
@@ -197,7 +198,7 @@ EVIDENCE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(first=EVIDENCE, second=EVIDENCE, data=st.data())
 def test_whatever_is_told_there_is_an_answer_and_order_does_not_matter(
     first: dict[str, Any], second: dict[str, Any], data: st.DataObject

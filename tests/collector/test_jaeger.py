@@ -22,7 +22,7 @@ NOW = 1_700_000_000.0
 
 def client(held: Held) -> Asking:
     held.tick()
-    return Asking(web_app(held.pipeline, ready=lambda: True, wall=lambda: NOW))
+    return Asking(web_app(held.view, held.pipeline, ready=lambda: True, wall=lambda: NOW))
 
 
 @pytest.fixture

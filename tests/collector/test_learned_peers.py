@@ -41,7 +41,7 @@ def test_two_peers_of_one_name_do_not_share(held: Held) -> None:
     )
     assert allowed(held, REDIS) == 120
     assert allowed(held, HTTP) > 500
-    told = list_learned(held.pipeline, service=None, job_name=None).learned
+    told = list_learned(held.view, service=None, job_name=None).learned
     assert [(one.span_name, one.peer, one.runs) for one in told] == [
         ("GET", "db redis cache-{id}", 381),
         ("GET", "http api.example", 381),
@@ -107,7 +107,7 @@ def test_an_export_of_before_is_taken(held: Held) -> None:
 def test_what_is_exported_is_imported_by_peer(held: Held) -> None:
     worker, other = Process(), Held()
     held.tell(worker, worker.durations("ok", 381, seconds=2.0, span_name="GET", call_peer="http api.example"))
-    exported = msgspec.json.encode(export_learned(held.pipeline, service=None, job_name=None))
+    exported = msgspec.json.encode(export_learned(held.view, service=None, job_name=None))
     assert import_learned(other.pipeline, exported) == 1
     assert list(other.tracker.learner.rows) == list(held.tracker.learner.rows)
 
@@ -130,7 +130,7 @@ def test_what_is_told_is_what_decides(
 ) -> None:
     held, worker = Held(**settings), Process()
     held.tell(worker, worker.durations("ok", runs, seconds=0.02, span_name="GET", call_peer=peer or None))
-    (told,) = list_learned(held.pipeline, service=None, job_name=None).learned
+    (told,) = list_learned(held.view, service=None, job_name=None).learned
     assert (told.allowed_s, told.basis, told.is_hint) == (allowed_s, basis, runs < 10)
     assert told.learned_s is not None
     assert told.rule.startswith({"rule": "7s", "learned": "learned: p99"}.get(basis, "")) or basis == "rule"

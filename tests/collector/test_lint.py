@@ -8,9 +8,9 @@ import pytest
 from tests.collector.held import Held
 from tests.collector.records import Process
 
-from lastspan.collector.cli.check import wiring
 from lastspan.collector.judge.lint import LIMIT, RULES, Finding
 from lastspan.collector.model.records import Session
+from lastspan.collector.publish.text.wiring import wiring
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 
@@ -31,7 +31,7 @@ def seen(worker: Process, **values: Any) -> Any:
 
 def of_rule(held: Held, rule: str) -> list[Finding]:
     held.tick()
-    return [finding for finding in held.pipeline.findings() if finding.rule == rule]
+    return [finding for finding in held.view.findings() if finding.rule == rule]
 
 
 def test_a_call_without_timeout(held: Held) -> None:
@@ -96,7 +96,7 @@ def test_a_wait_for_a_queue_is_no_call(held: Held) -> None:
 def test_settings_of_the_queue(held: Held, values: dict[str, Any], rules: set[str]) -> None:
     worker = Process()
     held.tell(worker, worker.job(1, **values))
-    assert {finding.rule for finding in held.pipeline.findings()} == rules
+    assert {finding.rule for finding in held.view.findings()} == rules
     assert {finding.rule for finding in held.job("id-1").lint} == rules
 
 
@@ -132,10 +132,10 @@ def test_it_is_bounded(held: Held) -> None:
     worker = Process()
     for line in range(LIMIT + 100):
         held.tell(worker, seen(worker, **{a.CODE_LINE: line}))
-    assert len(held.pipeline.findings()) == LIMIT
+    assert len(held.view.findings()) == LIMIT
     for number in range(1, 300):
         held.tell(worker, worker.job(number, name=f"tasks.{number}"))
-    assert len(held.pipeline.findings()) == LIMIT
+    assert len(held.view.findings()) == LIMIT
 
 
 def test_at_metrics(held: Held) -> None:

@@ -11,17 +11,18 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from tests.collector.held import SECOND, Held
 from tests.collector.records import Process, key
 from tests.collector.test_properties import ACTIONS, History
+from tests.examples import examples
 
 from lastspan.collector.memory.disk import Memory
 from lastspan.collector.model.records import Severity
+from lastspan.collector.publish.jobs import list_jobs
 from lastspan.collector.publish.shapes import JobView
-from lastspan.collector.publish.views import list_jobs
 from lastspan.collector.serve.config import ConfigError
 
 
@@ -54,7 +55,7 @@ class Kept(Held):
 
     def jobs(self) -> dict[str, JobView]:
         self.tick()
-        found = list_jobs(self.pipeline, state=None, job_name=None, service=None, limit=1000, wall=lambda: 1.7e9)
+        found = list_jobs(self.view, state=None, job_name=None, service=None, limit=1000, wall=lambda: 1.7e9)
         return {job.job_key: job for job in found.jobs}
 
     def series(self) -> list[Any]:
@@ -88,7 +89,7 @@ def deliver(held: Held, process: Process, records: list[LogRecord]) -> None:
         held.tell(process, record)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(actions=ACTIONS, cut=st.integers(0, 40), waits=st.floats(0, 200), snapshot=st.sampled_from(["", "cut", "end"]))
 def test_whatever_happened_is_known_again(actions: list[Any], cut: int, waits: float, snapshot: str) -> None:
     """From the log, from a snapshot, or from both: the same jobs, spans, counts, tombstones."""
@@ -244,7 +245,7 @@ def test_a_torn_or_corrupt_tail_is_cut_and_reported(folder: Path, after: float) 
     assert set(third.tracker.spans) == set(restored.tracker.spans)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(data=st.binary(max_size=300), keep=st.integers(0, 4000))
 def test_no_content_of_a_file_is_fatal(data: bytes, keep: int) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -10,11 +10,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from tests.collector.asking import Answer, Asking
 from tests.collector.held import Held
 from tests.collector.records import Process, job_key, span_id
+from tests.examples import examples
 
 from lastspan.collector.publish.pages import Elsewhere
 from lastspan.collector.publish.pages.routes import story
@@ -59,7 +60,7 @@ class Seen(HTMLParser):
 
 def asking(held: Held, **more: Any) -> Asking:
     held.tick()
-    return Asking(web_app(held.pipeline, ready=lambda: True, wall=lambda: 1_700_000_000.0, **more))
+    return Asking(web_app(held.view, held.pipeline, ready=lambda: True, wall=lambda: 1_700_000_000.0, **more))
 
 
 def read(answer: Answer, status: int = 200) -> Seen:
@@ -349,7 +350,7 @@ def script(answer: Answer) -> str:
     return str(found)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1, max_size=200))
 def test_no_name_breaks_a_page(text: str) -> None:
     held = Held()

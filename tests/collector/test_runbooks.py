@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from tests.collector.served import Served
+from tests.collector.served import PATIENT, Served
 
 from lastspan.alerts.build import alert_names, build
 from lastspan.alerts.settings import Settings
@@ -18,7 +18,7 @@ from lastspan.semconv.vocabulary import CAUSES
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    collector = Served(tmp_path_factory.mktemp("runbooks"), grpc="off")
+    collector = Served(tmp_path_factory.mktemp("runbooks"), *PATIENT, grpc="off")
     yield collector
     assert collector.stop() == 0
     assert "Traceback" not in collector.log.read_text()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.collector.held import Held
 from tests.collector.records import Process, job_key, span_id
+from tests.examples import examples
 
 from lastspan.collector.publish.pages.elsewhere import Elsewhere
 from lastspan.collector.publish.pages.incident import incident
@@ -108,7 +109,7 @@ RULES = [
 ]
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(name=st.sampled_from(["tasks.ruled", "tasks.charge"]), with_rules=st.booleans(), steps=STEPS)
 def test_while_it_lasts_it_is_never_less(name: str, with_rules: bool, steps: list[tuple[str, Any]]) -> None:
     """Whatever is told, of whatever kind and basis: a page stays a page, of one incident, until it is over."""

@@ -13,8 +13,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.collector.held import Held
 from tests.collector.records import Process, attributes
 
-from lastspan.collector.cli.check import Line, wiring
 from lastspan.collector.publish.status import Speaks, status
+from lastspan.collector.publish.text.wiring import Line, wiring
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
 from lastspan.semconv.vocabulary import FRAMEWORKS, SUPPORTED_FRAMEWORKS
@@ -31,7 +31,7 @@ def spans(service: str = "shop", scope: str = "shop", kind: Any = Span.SPAN_KIND
 
 
 def without_jobs(held: Held) -> list[Speaks]:
-    return status(held.pipeline).without_jobs
+    return status(held.view).without_jobs
 
 
 def test_a_worker_of_celery_that_tells_of_no_job() -> None:
@@ -99,7 +99,7 @@ def test_it_is_bounded() -> None:
     for number in range(1200):
         held.spans(spans(f"service-{number}"))
     held.spans(spans("worker", scope="opentelemetry.instrumentation.celery"))
-    assert len(list(held.pipeline.speakers)) == 1000
+    assert len(list(held.view.speakers)) == 1000
     assert len(without_jobs(held)) == 100
     assert without_jobs(held)[0].service == "worker"
 
@@ -126,7 +126,7 @@ def test_a_framework_that_a_process_has_loaded() -> None:
     """The worker says so itself; words that nobody declared are not shown."""
     held, process = Held(), Process()
     held.tell(process, process.record(events.PROCESS_STATE, {a.PROCESS_FRAMEWORKS: ["rq", "<script>", "huey"]}))
-    [heard] = status(held.pipeline).services
+    [heard] = status(held.view).services
     assert heard.unseen_frameworks == ["huey", "rq"]
 
 
@@ -137,7 +137,7 @@ def problems(change: Callable[[Held], object]) -> list[Line]:
     held.tell(process, process.job(1), process.state(1))
     change(held)
     held.tick()
-    told = msgspec.to_builtins(status(held.pipeline))
+    told = msgspec.to_builtins(status(held.view))
     return [line for line in wiring(told, "http://x") if not line.is_fine]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.collector.records import Process
-from tests.collector.served import MAIN, ROOT, Served, environ, lastspan
+from tests.collector.served import MAIN, PATIENT, ROOT, Served, environ, lastspan
 
 from lastspan.collector.cli import terminal
 
@@ -23,7 +23,7 @@ NAME = "tâche.夜…"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A collector with a stuck job of a name that ASCII lacks, whom another holds up, and with what it has learned."""
-    served, worker = Served(tmp_path_factory.mktemp("served"), grpc="off"), Process()
+    served, worker = Served(tmp_path_factory.mktemp("served"), *PATIENT, grpc="off"), Process()
     lock = {"wait_kind": "redis_lock", "lock_key": "redis:c/0:x", "lock_name": "nächtlich"}
     served.post(
         worker.body(

@@ -235,7 +235,7 @@ def test_a_chain_through_a_session_that_is_no_job(yard: Yard) -> None:
         ("session 2", None),
         ("session 3", "id-3"),
     ]
-    drawn = yard.held.pipeline.graph()
+    drawn = yard.held.view.graph()
     jobs = {job: f"job:{job_key(job).replace('-', '')}" for job in (1, 3)}
     assert {(edge.source, edge.target, edge.kind) for edge in drawn.edges} == {
         (jobs[1], "session:db:5432 2", "db_lock"),
@@ -339,7 +339,7 @@ def test_the_graph(yard: Yard) -> None:
     yard.job(3, job_holds=["a"], wait_kind="socket", wait_peer="10.0.0.9:7000")
     yard.job(4, age=5.0)  # healthy, and in nobody's way
     yard.held.tick()
-    drawn = yard.held.pipeline.graph()
+    drawn = yard.held.view.graph()
     jobs = {job: f"job:{job_key(job).replace('-', '')}" for job in (1, 2, 3)}
     assert set(drawn.nodes) == {*jobs.values(), "lock:a", "peer:10.0.0.9:7000"}
     assert {(edge.source, edge.target, edge.kind) for edge in drawn.edges} == {
@@ -358,7 +358,7 @@ def test_circles_in_the_graph(yard: Yard) -> None:
     yard.job(2, job_holds=["b"], **lock("a"))
     yard.job(3, wait_kind="job", wait_job_id="id-3")
     yard.held.tick()
-    drawn = yard.held.pipeline.graph()
+    drawn = yard.held.view.graph()
     assert sorted(len(cycle) for cycle in drawn.cycles) == [1, 4]
     assert drawn.roots == ()
 
@@ -368,7 +368,7 @@ def test_the_graph_is_bounded(yard: Yard) -> None:
     for number in range(1, 60):
         yard.job(number, job_holds=[f"lock-{number}"], **lock(f"lock-{number + 1}"))
     yard.held.tick()
-    drawn = yard.held.pipeline.graph(20)
+    drawn = yard.held.view.graph(20)
     assert len(drawn.nodes) == 20
     assert all(edge.source in drawn.nodes and edge.target in drawn.nodes for edge in drawn.edges)
     page = yard.held.metrics()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.collector.records import Process, job_key, span_id
-from tests.collector.served import Served, lastspan
+from tests.collector.served import PATIENT, Served, lastspan
 
 from lastspan.collector.cli.client import _tree
 from lastspan.semconv import METRICS
@@ -20,7 +20,7 @@ from lastspan.semconv import METRICS
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    served = Served(tmp_path_factory.mktemp("collector"), grpc="off")
+    served = Served(tmp_path_factory.mktemp("collector"), *PATIENT, grpc="off")
     worker, rq = Process(), Process(id="00000000000000bb", pid=200, worker_id=None, host="", service="")
     served.post(
         worker.body(

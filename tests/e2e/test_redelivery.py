@@ -58,7 +58,7 @@ def test_what_is_told_is_what_was_seen(way: Way, broker: str) -> None:
         options = dict(zip((*FLAGS, "retry_on_worker_lost"), (flag == "yes" for flag in flags), strict=True))
         task = app.task(name="-".join(flags), **options)(_nothing)
         after = _redelivery_after(app, _broker(app))
-        terms = Terms(task.acks_late, _on_lost(task, 1), _on_timeout(task), _broker(app), after is not None)
+        terms = Terms(task.acks_late, _on_lost(task, 1), _on_timeout(task, "prefork"), _broker(app), after is not None)
         found = fate(terms, Death(way.death))
         expected = REJECTED[broker] if found is Fate.REJECTED else SEEN[found]
         assert expected == (on_redis if broker == "redis" else on_rabbitmq), (options, found)
@@ -98,7 +98,7 @@ def test_the_terms_of_older_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     task = celery.Celery(broker="redis://").task(acks_late=True, acks_on_failure_or_timeout=False)(_nothing)
     for version, expected in (((5, 3), "reject"), ((5, 4), "reject"), ((5, 5), "requeue"), ((5, 7), "requeue")):
         monkeypatch.setattr(module, version)
-        assert _on_timeout(task) == expected
+        assert _on_timeout(task, "prefork") == expected
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.sink import Sink
 
 from lastspan.instrumentation.agent import Agent, start, stop
-from lastspan.instrumentation.libraries.lock_span import current_run
+from lastspan.instrumentation.registry.current import current_run
 from lastspan.instrumentation.registry.held_locks import held
 from lastspan.semconv import attributes as a
 

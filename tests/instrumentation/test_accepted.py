@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from lastspan.instrumentation.registry.accepted import ACCEPTED_MAX, Accepted, Taken
-from lastspan.instrumentation.registry.children import Assignment
+from lastspan.instrumentation.registry.children import ChildJob
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-def job(number: int = 1, *, age: float = 0.0, attempt: int = 1, traceparent: str = "") -> Assignment:
-    return Assignment(100 + number, "celery", f"id-{number}", "resize", attempt, None, age, traceparent)
+def job(number: int = 1, *, age: float = 0.0, attempt: int = 1, traceparent: str = "") -> ChildJob:
+    return ChildJob(100 + number, "celery", f"id-{number}", "resize", attempt, None, age, traceparent)
 
 
-def told(accepted: Accepted, *running: Assignment, now: float, again: bool = False) -> list[Taken]:
+def told(accepted: Accepted, *running: ChildJob, now: float, again: bool = False) -> list[Taken]:
     accepted.look(running, now)
     return list(accepted.due(running, now, again=again))
 

@@ -14,14 +14,15 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 from opentelemetry.trace import Status, StatusCode
+from tests.examples import examples
 from tests.instrumentation.worker import SECOND, Worker, names, of, span_id, worker
 
 from lastspan.instrumentation.announce.announcer import ANNOUNCED_MAX
-from lastspan.instrumentation.registry.children import Death
+from lastspan.instrumentation.registry.children import JobEnd
 from lastspan.instrumentation.send.records import Record
 from lastspan.semconv import EVENTS, events, peers
 from lastspan.semconv import attributes as a
@@ -326,8 +327,8 @@ def test_a_job_whose_process_is_ended_under_way_is_left_to_its_parent(is_announc
 def test_a_death_told_by_the_parent() -> None:
     """`lastspan.job.ended`: one attempt, in the framework's words, kept until it is sent."""
     with worker() as made:
-        made.announcer.family.assignments = lambda: ()
-        made.announcer.family.report(Death("celery", "4f0", "shop.resize", 2, "timeout", "limit \udcff", 77, 9, None))
+        made.announcer.family.jobs = lambda: ()
+        made.announcer.family.report(JobEnd("celery", "4f0", "shop.resize", 2, "timeout", "limit \udcff", 77, 9, None))
         [ended] = of(made.look(may_announce=False), events.JOB_ENDED)
         assert ended.is_kept
         assert (
@@ -547,7 +548,9 @@ def test_at_most_2000_are_announced_and_jobs_come_first() -> None:
     """3000 late calls of 10 jobs: all the jobs, and 1990 calls; the same ones each time."""
     with worker() as made:
         jobs = [made.job(f"job-{number}") for number in range(5)]
-        calls = [made.span("GET", inside=jobs[number % 5]) for number in range(3000)]
+        calls = made.on_thread(
+            lambda: [made.span("GET", inside=jobs[number % 5], elsewhere=True) for number in range(3000)]
+        )
         jobs += [made.job(f"job-{number}") for number in range(5, 10)]
         made.wait(10)
         announced = of(made.look(), OPEN)
@@ -583,7 +586,7 @@ def test_what_ends_while_we_look_is_counted_once_and_closed() -> None:
         announced = made.job("announced")
         made.watch(15)
         fresh = made.job("fresh")
-        calls = [made.span(inside=announced) for _ in range(600)]
+        calls = made.on_thread(lambda: [made.span(inside=announced, elsewhere=True) for _ in range(600)])
         made.wait(0.5)
         looking = made.announcer.look(made.now, made.wall_ns, may_announce=True)
         assert next(looking) is None  # in the middle of meeting the calls
@@ -727,7 +730,7 @@ def play(made: Worker, history: list[tuple[str, int]]) -> list[Any]:
     return spans
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(moves)
 def test_the_sequence_rises_with_each_record(history: list[tuple[str, int]]) -> None:
     """Whatever happens: 1, 2, 3, … in the order of sending, and the envelope is on every record."""
@@ -737,7 +740,7 @@ def test_the_sequence_rises_with_each_record(history: list[tuple[str, int]]) -> 
         assert {r.attributes[a.PROCESS_ID] for r in made.said} <= {made.identity.process_id}
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(moves)
 def test_whoever_listens_knows_what_is_open(history: list[tuple[str, int]]) -> None:
     """Played back by the rules of the wire format, the records give the late open spans of jobs that run."""
@@ -758,7 +761,7 @@ def test_whoever_listens_knows_what_is_open(history: list[tuple[str, int]]) -> N
         assert late <= known <= late | outlived
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(moves)
 def test_starts_and_ends_add_up(history: list[tuple[str, int]]) -> None:
     """Of each job name: what started is what ended and what is open, however looks and ends interleave."""
@@ -772,7 +775,7 @@ def test_starts_and_ends_add_up(history: list[tuple[str, int]]) -> None:
             assert started == ended + sum(run.name == name for run in made.spans.runs.values())
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(moves)
 def test_only_declared_attributes_are_sent(history: list[tuple[str, int]]) -> None:
     """Each event carries what the contract lists for it, and nothing else."""

@@ -17,10 +17,10 @@ from celery.worker.request import Request
 from kombu import Message
 from lastspan.instrumentation import LastspanInstrumentor
 from lastspan.instrumentation import agent as lastspan
-from lastspan.instrumentation.jobs import celery as ours
+from lastspan.instrumentation.jobs.celery import CeleryJobsInstrumentor
 
 LastspanInstrumentor().instrument()
-ours._pool, ours._parent_pid = "prefork", os.getpid()
+CeleryJobsInstrumentor()._parent_pid = os.getpid()
 app = Celery("shop", broker="memory://", backend="cache+memory://")
 
 

@@ -13,7 +13,8 @@ from celery.worker import state
 from celery.worker.request import Request
 from kombu import Message
 
-from lastspan.instrumentation.jobs import celery as ours
+from lastspan.instrumentation.guest.patches import Patches
+from lastspan.instrumentation.jobs.celery import CeleryJobsInstrumentor
 
 CHILD = 4_000_000
 app = Celery("shop", broker="redis://127.0.0.1:1/0")
@@ -38,9 +39,14 @@ def accepted(job_id: str, **headers: Any) -> Request:
     return request
 
 
-@pytest.fixture(autouse=True)
-def nothing_runs() -> Iterator[None]:
-    yield
+@pytest.fixture
+def ours() -> Iterator[CeleryJobsInstrumentor]:
+    """Hooked in; nothing runs, before and after."""
+    made, patches = CeleryJobsInstrumentor(), Patches()
+    made.hook(patches)
+    yield made
+    made.unhook()
+    patches.restore()
     state.requests.clear()
     state.active_requests.clear()
 
@@ -60,15 +66,15 @@ HEADERS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("headers", HEADERS, ids=repr)
-def test_the_parent_tells_of_it(headers: dict[str, Any]) -> None:
+def test_the_parent_tells_of_it(ours: CeleryJobsInstrumentor, headers: dict[str, Any]) -> None:
     """Beside one that is as it should be."""
     held = [accepted("odd", **headers), accepted("plain", retries=2, timelimit=[60, None])]
-    jobs = {job.job_id: job for job in ours._assignments()}
+    jobs = {job.job_id: job for job in ours._running()}
     assert {job_id: job.attempt for job_id, job in jobs.items()} == {"odd": 1, "plain": 3}
-    told = ours._facts(jobs["odd"])
+    told = ours._facts_of(jobs["odd"])
     assert told is not None
     assert (told.name, told.attempt, told.timeout) == ("resize", 1, None)
-    plain = ours._facts(jobs["plain"])
+    plain = ours._facts_of(jobs["plain"])
     assert plain is not None
     assert (plain.attempt, plain.timeout) == (3, 60.0)
     assert len(held) == 2
@@ -76,6 +82,6 @@ def test_the_parent_tells_of_it(headers: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("delivery", [None, "images", 7, {"routing_key": None}], ids=repr)
 @pytest.mark.parametrize("headers", HEADERS, ids=repr)
-def test_the_child_marks_it(headers: dict[str, Any], delivery: object) -> None:
-    run = ours._run(app.tasks["resize"], "odd", Context(headers, delivery_info=delivery))
-    assert (run.attempt, run.timeout, run.queue) == (1, None, "")
+def test_the_child_marks_it(ours: CeleryJobsInstrumentor, headers: dict[str, Any], delivery: object) -> None:
+    facts = ours._facts(app.tasks["resize"], "odd", Context(headers, delivery_info=delivery))
+    assert (facts.attempt, facts.timeout, facts.queue) == (1, None, "")

@@ -29,9 +29,12 @@ from tests.instrumentation.live import live as live
 from tests.servers import MariaDB, Postgres
 
 from lastspan.instrumentation import job
+from lastspan.instrumentation.agent import agent as loaded
+from lastspan.instrumentation.announce.db_sessions import DbSessions, of_sockets
 from lastspan.instrumentation.evidence.kernel.descriptors import Descriptor
-from lastspan.instrumentation.libraries.db_sessions import DbSessionsInstrumentor, _of_sockets, connections, sessions
-from lastspan.instrumentation.libraries.lock_span import current_run
+from lastspan.instrumentation.libraries.db_sessions import DbSessionsInstrumentor
+from lastspan.instrumentation.registry.connections import connections
+from lastspan.instrumentation.registry.current import current_run
 from lastspan.instrumentation.registry.run import Run
 
 
@@ -59,6 +62,12 @@ def this_run() -> Run:
 
 def used() -> list[Any]:
     return connections(this_run())
+
+
+def told() -> list[str]:
+    agent = loaded()
+    assert agent is not None
+    return DbSessions(agent.spans).of(this_run())
 
 
 # --- which connections -------------------------------------------------------------------------------------------
@@ -192,7 +201,7 @@ def test_the_session_of_who_blocks_others(postgres: Postgres) -> None:
         ((pid, port),) = postgres.execute(
             "select pid, client_port from pg_locks join pg_stat_activity using (pid) where locktype = 'advisory'"
         )
-        assert sessions(this_run()) == [f"postgresql {postgres.address} {pid} 127.0.0.1:{port}"]
+        assert told() == [f"postgresql {postgres.address} {pid} 127.0.0.1:{port}"]
 
 
 def test_a_session_of_mysql(mariadb: MariaDB) -> None:
@@ -204,8 +213,8 @@ def test_a_session_of_mysql(mariadb: MariaDB) -> None:
         with connection.cursor() as cursor:
             cursor.execute("select connection_id()")
             ((id,),) = cursor.fetchall()
-        (told,) = sessions(this_run())
-        assert told.split(" ")[:3] == ["mysql", mariadb.address, str(id)]
+        (only,) = told()
+        assert only.split(" ")[:3] == ["mysql", mariadb.address, str(id)]
         connection.close()
 
 
@@ -225,4 +234,4 @@ def test_the_connections_of_the_process(only_databases: bool, expected: list[str
         Descriptor(5, "unix", "/run/postgresql/.s.PGSQL.5432"),
         Descriptor(6, "tcp", "", ""),
     ]
-    assert list(_of_sockets(seen, only_databases=only_databases)) == expected
+    assert list(of_sockets(seen, only_databases=only_databases)) == expected

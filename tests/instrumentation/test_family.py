@@ -11,19 +11,18 @@ from typing import Any
 
 import pytest
 
+from lastspan.instrumentation.guest.procfs import GONE, process_state
 from lastspan.instrumentation.registry.cgroup import Mounts, group_of
 from lastspan.instrumentation.registry.children import (
     CGROUP_FROZEN,
     CPU_UNKNOWN,
-    GONE,
     OUT_OF_MEMORY,
-    Assignment,
     Child,
-    Death,
+    ChildJob,
     Family,
     Groups,
+    JobEnd,
     killed_by,
-    process_state,
     waits_named,
 )
 
@@ -35,8 +34,8 @@ class Running:
         self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.pid = self.process.pid
 
-    def assignment(self, job_id: str = "1", attempt: int = 1, returncode: int | None = None) -> Assignment:
-        return Assignment(self.pid, "celery", job_id, "resize", attempt, returncode)
+    def assignment(self, job_id: str = "1", attempt: int = 1, returncode: int | None = None) -> ChildJob:
+        return ChildJob(self.pid, "celery", job_id, "resize", attempt, returncode)
 
     def await_state(self, wanted: str) -> None:
         """Wait until the kernel says so; the child is not reaped for it."""
@@ -71,13 +70,13 @@ class Clock:
         return self.now
 
 
-def family(*assignments: Assignment, clock: Clock | None = None) -> Family:
+def family(*assignments: ChildJob, clock: Clock | None = None) -> Family:
     made = Family(clock or Clock())
-    made.assignments = lambda: assignments
+    made.jobs = lambda: assignments
     return made
 
 
-def deaths_after(parent: Family, clock: Clock, seconds: float = 1) -> list[Death]:
+def deaths_after(parent: Family, clock: Clock, seconds: float = 1) -> list[JobEnd]:
     """What one look says of deaths, and another one when the framework has had its moment to say why."""
     deaths = parent.look()[1]
     clock.now += seconds
@@ -109,7 +108,7 @@ def test_a_child_killed_by_9_is_told_before_anyone_reaps_it(child: Running) -> N
     assert (seen.pid, seen.state) == (child.pid, "Z")
     assert deaths == []
     assert deaths_after(parent, clock) == [
-        Death("celery", "42", "resize", 3, "killed", "its process was killed by signal 9", child.pid, signal.SIGKILL)
+        JobEnd("celery", "42", "resize", 3, "killed", "its process was killed by signal 9", child.pid, signal.SIGKILL)
     ]
     assert deaths_after(parent, clock) == []
     assert child.process.wait(timeout=10) == -signal.SIGKILL  # still ours to reap
@@ -162,7 +161,7 @@ def test_a_framework_that_kills_says_why(child: Running, is_listed: bool) -> Non
     """A revoked job's process is killed: we may see that first, but its framework's word is the one that is told."""
     clock, running = Clock(), [child.assignment()]
     parent = Family(clock)
-    parent.assignments = lambda: running
+    parent.jobs = lambda: running
     os.kill(child.pid, signal.SIGTERM)
     child.await_state("Z")
     assert parent.look()[1] == []
@@ -170,7 +169,7 @@ def test_a_framework_that_kills_says_why(child: Running, is_listed: bool) -> Non
         running.clear()
     clock.now += 0.1
     assert parent.look()[1] == []
-    parent.report(Death("celery", "1", "resize", 1, "revoked", "terminated by SIGTERM"))
+    parent.report(JobEnd("celery", "1", "resize", 1, "revoked", "terminated by SIGTERM"))
     assert [death.outcome for death in deaths_after(parent, clock)] == ["revoked"]
     assert deaths_after(parent, clock) == []
 
@@ -179,7 +178,7 @@ def test_a_job_that_its_framework_lets_go_of_without_a_word(child: Running) -> N
     """Celery says nothing of a job that it cancels when its connection is lost: killed it is all the same."""
     clock, running = Clock(), [child.assignment()]
     parent = Family(clock)
-    parent.assignments = lambda: running
+    parent.jobs = lambda: running
     os.kill(child.pid, signal.SIGTERM)
     child.await_state("Z")
     assert parent.look()[1] == []
@@ -191,11 +190,11 @@ def test_a_pid_that_was_never_ours() -> None:
     """Gone, and no claim about how."""
     assert killed_by(1) is None
     assert process_state(2**22 + 1) == GONE
-    stranger = Assignment(2**22 + 1, "celery", "1", "resize", 1)
+    stranger = ChildJob(2**22 + 1, "celery", "1", "resize", 1)
     assert family(stranger).look() == ([Child(2**22 + 1, GONE)], [])
 
 
-LIMIT = Death("celery", "1", "resize", 1, "timeout", "TimeLimitExceeded(5)")
+LIMIT = JobEnd("celery", "1", "resize", 1, "timeout", "TimeLimitExceeded(5)")
 
 
 def test_the_frameworks_word_comes_first_and_once(child: Running) -> None:
@@ -215,7 +214,7 @@ def test_each_attempt_dies_its_own_death() -> None:
     """The second attempt of a job is another."""
     parent = family()
     parent.report(LIMIT)
-    parent.report(Death("celery", "1", "resize", 2, "killed", "again"))
+    parent.report(JobEnd("celery", "1", "resize", 2, "killed", "again"))
     assert [death.attempt for death in parent.look()[1]] == [1, 2]
 
 
@@ -226,7 +225,7 @@ def test_a_process_without_children_tells_nothing() -> None:
 
 def test_a_death_that_is_told_in_a_process_without_children() -> None:
     """gevent and eventlet: the process that runs the jobs is the one that revokes them; each is told once."""
-    alone, revoked = Family(), Death("celery", "1", "resize", 1, "revoked", "terminated by SIGTERM")
+    alone, revoked = Family(), JobEnd("celery", "1", "resize", 1, "revoked", "terminated by SIGTERM")
     alone.report(revoked)
     alone.report(revoked)
     assert alone.look() == ([], [revoked])
@@ -237,16 +236,16 @@ def test_deaths_without_end() -> None:
     """What is remembered is bounded; a framework that floods us costs us nothing more."""
     parent = family()
     for number in range(5000):
-        parent.report(Death("celery", str(number), "resize", 1, "killed", ""))
+        parent.report(JobEnd("celery", str(number), "resize", 1, "killed", ""))
     assert len(parent.look()[1]) == 1000
     assert len(parent._told) == 1000
 
 
 def test_assignments_that_change_while_we_look(child: Running) -> None:
     """Each look asks anew."""
-    running: list[Sequence[Assignment]] = [(child.assignment("1"),), ()]
+    running: list[Sequence[ChildJob]] = [(child.assignment("1"),), ()]
     parent = Family()
-    parent.assignments = lambda: running.pop(0)
+    parent.jobs = lambda: running.pop(0)
     assert len(parent.look()[0]) == 1
     assert parent.look() == ([], [])
 
@@ -264,7 +263,7 @@ def test_a_child_that_waits(child: Running) -> None:
     """No CPU time, and the kernel's name of the place: here, that of reading a pipe."""
     clock = Clock()
     parent = Family(clock)
-    parent.assignments = lambda: [child.assignment()]
+    parent.jobs = lambda: [child.assignment()]
     child.await_state("S")
     assert seen_after(parent, clock, 0).cpu_ratio == CPU_UNKNOWN  # one look is none
     deadline = time.monotonic() + 20
@@ -279,7 +278,7 @@ def test_a_child_that_computes() -> None:
     try:
         clock = Clock()
         parent = Family(clock)
-        parent.assignments = lambda: [child.assignment()]
+        parent.jobs = lambda: [child.assignment()]
         assert seen_after(parent, clock, 0).cpu_ratio == CPU_UNKNOWN
         assert seen_after(parent, clock, 0.1).cpu_ratio == CPU_UNKNOWN  # too soon to say anything
         deadline = time.monotonic() + 20
@@ -305,7 +304,7 @@ def test_a_child_whose_interpreter_is_held_by_native_code() -> None:
     try:
         clock = Clock()
         parent = Family(clock)
-        parent.assignments = lambda: [child.assignment()]
+        parent.jobs = lambda: [child.assignment()]
         deadline = time.monotonic() + 20
         while "futex" not in seen_after(parent, clock, 3).wait:
             assert time.monotonic() < deadline
@@ -361,9 +360,9 @@ def kernel(tmp_path: Path, child: Running) -> Kernel:
     return Kernel(tmp_path, child.pid)
 
 
-def watching(kernel: Kernel, clock: Clock, *assignments: Assignment) -> Family:
+def watching(kernel: Kernel, clock: Clock, *assignments: ChildJob) -> Family:
     made = Family(clock, Groups(kernel.mounts, str(kernel.proc)))
-    made.assignments = lambda: assignments
+    made.jobs = lambda: assignments
     return made
 
 
@@ -406,7 +405,7 @@ def test_the_framework_knows_the_signal_and_not_its_reason(
     parent = watching(kernel, clock, child.assignment("42"))
     parent.look()
     kernel.kills(4)
-    parent.report(Death("celery", "42", "resize", 1, outcome, reason))
+    parent.report(JobEnd("celery", "42", "resize", 1, outcome, reason))
     clock.now += 1
     [death] = parent.look()[1]
     assert (death.outcome, death.reason, death.pid) == (outcome, expected, child.pid)
@@ -453,6 +452,6 @@ def test_a_framework_that_cannot_be_asked(child: Running) -> None:
     def fails(*_: object) -> Any:
         raise LookupError
 
-    parent.assignments = parent.facts = fails
+    parent.jobs = parent.facts = fails
     assert [seen.pid for seen in parent.look()[0]] == [child.pid]
     assert parent.facts_of(child.assignment()) is None

@@ -89,7 +89,7 @@ def test_one_lock_has_one_holder(steps: list[tuple[str, int, int]]) -> None:
         assert set(holds.keys(run, 1)) == {key for key, holder in expected.items() if holder == who}
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="Linux only")
+@pytest.mark.applies(os.path.exists("/proc/locks"), reason="Linux only")
 def test_the_key_of_a_file_is_what_the_kernel_calls_it() -> None:
     """Host, device and inode as `/proc/locks` has them: the two can be compared."""
     import fcntl

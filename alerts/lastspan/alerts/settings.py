@@ -41,18 +41,23 @@ class Settings:
     many: int = 5
     """Jobs that stopped at one thing: from here on one alert speaks for all."""
     mostly_ratio: float = 0.5
+    """Share of a type's open jobs that are stuck: beyond it `LastspanJobTypeMostlyStuck`."""
     mostly_at_least: int = 3
+    """And so many of them."""
     blocked_at_least: int = 2
     """Jobs that wait for one holder of a lock."""
     again_times: int = 3
+    """Times that jobs of a type become stuck, and …"""
     again_within: str = "6h"
+    """… within how long: `LastspanStuckAgain`."""
     budget: float = 0.001
     """Share of jobs that may become stuck."""
     burn: float = 14.4
     """Times faster than the budget allows: of a budget for 30 days, 2 % in an hour."""
     burn_at_least: int = 3
+    """And so many stuck jobs."""
     verdict_age: int = 30
-    """Seconds."""
+    """Seconds after which verdicts are stale."""
 
     collector_url: str = "http://127.0.0.1:9417"
     """Where a reader's browser finds the collector: incident pages and runbooks."""
@@ -64,23 +69,32 @@ class Settings:
     """Of the folder of runbooks; empty: the collector's own."""
 
     group_wait: str = "5s"
+    """How long Alertmanager waits for more of an incident before the first page."""
     group_interval: str = "1m"
+    """How long until it tells what has changed in an incident, its end included."""
     repeat_interval: str = "4h"
+    """After how long it tells again what goes on."""
     max_alerts: int = 20
     """Alerts in the body of one webhook call."""
     pagerduty_key_file: str = "/etc/alertmanager/secrets/pagerduty"
+    """At Alertmanager: the file that holds the routing key."""
     slack_url_file: str = "/etc/alertmanager/secrets/slack"
+    """At Alertmanager: the file that holds the webhook's URL."""
     slack_channel: str = "#oncall"
+    """Where Slack shows it."""
     email_to: str = "oncall@example.org"
+    """Who gets mail."""
     email_from: str = "lastspan@example.org"
+    """From whom."""
     email_smarthost: str = "localhost:25"
+    """HOST:PORT of the mail server."""
     webhook_url: str = ""
     """Gets what `route` sends to `webhook`."""
     watchdog_url: str = ""
     """Of a dead man's switch outside: it is called every minute, and alarms when it is not."""
 
     severity: Mapping[str, str] = field(default_factory=dict)
-    """By alert; `none` is sent to nobody."""
+    """By alert: page, warning, info, or none (sent to nobody)."""
     wait: Mapping[str, str] = field(default_factory=dict)
     """By alert: its `for`."""
     route: Mapping[str, str] = field(

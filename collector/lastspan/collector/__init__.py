@@ -1,4 +1,4 @@
-"""The collector: takes in what workers announce; says which jobs are stuck, where and why. Start with `pipeline`."""
+"""The collector: takes in what workers announce; says which jobs are stuck, where and why. See `serve/pipeline.py`."""
 
 from __future__ import annotations
 

@@ -20,16 +20,19 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind
 
 from .announce.announcer import Announcer, Sessions
+from .announce.db_sessions import DbSessions
 from .announce.watcher import Watcher
 from .config import config_file
 from .config.config_file import ConfigFile
 from .config.settings import Settings, is_enabled
 from .guest import exits, log
+from .guest.backoff import Backoff
 from .guest.failures import told_of
 from .guest.identity import Identity, worker_id
 from .guest.native import OneAtATime, Turns
 from .guest.version import VERSION
-from .registry.children import Assignments, Death, Facts
+from .registry import current
+from .registry.children import ChildJobs, Facts, JobEnd
 from .registry.providers import OwnIds, Providers
 from .registry.run import Run
 from .registry.spans import OpenSpans
@@ -40,28 +43,24 @@ _log = log.Log(__name__)
 
 GOODBYE: Final = 0.5
 """How long the end of a process may wait for us, s."""
-_RETRY_FIRST: Final = 1.0
 _RETRY_MAX: Final = 60.0
-"""Pauses between two attempts to start the watcher's thread, s."""
+"""The longest pause between two attempts to start the watcher's thread, s."""
 
 
 class Agent:
     """One for the process; a child made by fork begins anew."""
 
     def __init__(self, settings: Settings, file: ConfigFile | None = None) -> None:
-        from .libraries import db_sessions  # which asks for the agent
-
         self.settings = settings
         self._file = file
         self.spans = OpenSpans(all_spans=settings.announce_all)
         self.providers = Providers(self.spans, record_all=settings.record_all)
-        self._sessions = Sessions(db_sessions.sessions, db_sessions.count)
-        self._assignments: Assignments | None = None
+        sessions = DbSessions(self.spans)
+        self._sessions = Sessions(sessions.of, sessions.count)
+        self._child_jobs: ChildJobs | None = None
         self._watcher: Watcher | None = None
         self._starting = OneAtATime()
         """Taken by the thread that starts the watcher, and kept once it runs."""
-        self._retry_at = 0.0
-        self._retry_pause = 0.0
         self._begin(Identity())
 
     def install(self) -> bool:
@@ -111,7 +110,7 @@ class Agent:
         On a job's thread, so it starts a thread and does nothing else; whoever asks meanwhile goes on without waiting.
         """
         now = time.monotonic()
-        if self._watcher is not None or now < self._retry_at or not self._starting.enter():
+        if self._watcher is not None or not self._backoff.is_due(now) or not self._starting.enter():
             return
         turns = Turns()
         watcher = Watcher(
@@ -131,13 +130,12 @@ class Agent:
         self.spans.wake = watcher.wake
 
     def _could_not_start(self, error: Exception, now: float) -> None:
-        if not self._retry_pause:
+        if not self._backoff.has_failed:
             _log.warning(
                 "lastspan cannot start its thread (%s); it does not report stuck jobs until a later attempt succeeds",
                 error if type(error) is RuntimeError else type(error).__name__,
             )
-        self._retry_pause = min(self._retry_pause * 2 or _RETRY_FIRST, _RETRY_MAX)
-        self._retry_at = now + self._retry_pause
+        self._backoff.fail(now)
 
     def _exporter(self, turns: Turns) -> Exporter:
         """On the watcher's thread."""
@@ -145,16 +143,16 @@ class Agent:
         _log.info("lastspan %s sends open spans to %s (%s)", VERSION, destination.address, destination.why)
         return Exporter(destination, self._resource, pause_max=self.settings.interval, breathe=turns)
 
-    def watch_children(self, assignments: Assignments, facts: Facts) -> None:
+    def watch_children(self, running: ChildJobs, facts: Facts) -> None:
         """This process is the parent of processes that run jobs."""
-        if self._assignments is not assignments or self._watcher is None:
+        if self._child_jobs != running or self._watcher is None:
             self._announcer.family.facts = facts
-            self._assignments = self._announcer.family.assignments = assignments
+            self._child_jobs = self._announcer.family.jobs = running
             self.watch()
 
-    def report(self, death: Death) -> None:
-        """The framework told this parent that a job's process is no more."""
-        self._announcer.family.report(death)
+    def report(self, end: JobEnd) -> None:
+        """The framework told this parent how a job ended whose process is no more."""
+        self._announcer.family.report(end)
         if self._watcher is not None:
             self._watcher.wake()
 
@@ -193,7 +191,7 @@ class Agent:
         self._identity = identity
         self._announcer = Announcer(self.spans, identity, self.settings, self.providers.tracer, self._sessions)
         self._watcher, self._starting = None, OneAtATime()
-        self._retry_at = self._retry_pause = 0.0
+        self._backoff = Backoff(_RETRY_MAX)
         self._instance_before_fork: object = None
 
     def _resource(self) -> Mapping[str, Any]:
@@ -206,7 +204,7 @@ class Agent:
     def after_fork(self) -> None:
         """In the child of a process with threads: no lock, no import, no log here."""
         self.spans.clear()
-        self._assignments = None
+        self._child_jobs = None
         self._begin(Identity(inherited_instance=self._instance_before_fork))
 
 
@@ -245,7 +243,7 @@ def _load() -> Agent | None:
         candidate = Agent(Settings.from_environ(os.environ), file)
         if candidate.install():
             _hook_into_process()
-            _agent = candidate
+            _agent = current.process = candidate
     except Exception as error:  # whatever goes wrong, the host starts without it
         _log.warning("lastspan is disabled: it could not start: %s", told_of(error))
     _is_off = _agent is None
@@ -258,7 +256,7 @@ def stop() -> None:
     _is_off = False
     if _agent is not None:
         _agent.uninstall()
-        _agent = None
+        _agent = current.process = None
 
 
 _is_hooked = False
@@ -312,3 +310,6 @@ def _can_read(spans: OpenSpans) -> bool:
     is_known = is_known and not spans.open and [row[6:] for row in spans.ended] == [(None, "self-check"), (None, None)]
     spans.clear()
     return is_known
+
+
+current.load_with(start)

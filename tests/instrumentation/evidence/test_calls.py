@@ -14,8 +14,9 @@ import pytest
 import requests
 from tests.instrumentation.evidence.standing import Silent, soon, standing
 
+from lastspan.instrumentation.evidence.clients.table import TIMEOUTS
 from lastspan.instrumentation.evidence.stack.frames import live
-from lastspan.instrumentation.evidence.waits.calls import CLUES, CallFacts, call
+from lastspan.instrumentation.evidence.waits.calls import CallFacts, call
 from lastspan.instrumentation.registry.spans import Where
 
 # A client that is cut off may leave its socket to the garbage collector.
@@ -73,7 +74,9 @@ def by_grpc(server: Silent, timeout: float | None) -> None:
 
 
 def by_redis(server: Silent, timeout: float | None) -> None:
-    with pytest.importorskip("redis").Redis(host="127.0.0.1", port=server.port, socket_timeout=timeout) as client:
+    redis = pytest.importorskip("redis")
+    # Without retries: it would try for seconds after it was cut off.
+    with redis.Redis(host="127.0.0.1", port=server.port, socket_timeout=timeout, retry=None) as client:
         client.get("key")
 
 
@@ -130,7 +133,7 @@ async def httpx_async(server: Silent, timeout: float | None) -> None:
 
 async def redis_async(server: Silent, timeout: float | None) -> None:
     async with pytest.importorskip("redis.asyncio").Redis(
-        host="127.0.0.1", port=server.port, socket_timeout=timeout
+        host="127.0.0.1", port=server.port, socket_timeout=timeout, retry=None
     ) as client:
         await client.get("key")
 
@@ -327,6 +330,6 @@ def test_no_call() -> None:
 
 
 def test_each_clue_says_something() -> None:
-    for rows in CLUES.values():
+    for rows in TIMEOUTS.values():
         for clue in rows.values():
             assert clue.timeout or clue.deadline or clue.peer or clue.transport or clue.stream

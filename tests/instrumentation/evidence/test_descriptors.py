@@ -27,7 +27,6 @@ from lastspan.instrumentation.evidence.kernel.descriptors import (
     Descriptor,
     descriptor,
     is_unbounded,
-    last_sent,
     numbers,
     remote_of,
     sockets,
@@ -35,7 +34,15 @@ from lastspan.instrumentation.evidence.kernel.descriptors import (
 )
 from lastspan.instrumentation.evidence.kernel.syscalls import SystemCall
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="descriptors are looked at on Linux only")
+pytestmark = pytest.mark.applies(sys.platform == "linux", reason="descriptors are looked at on Linux only")
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def look(number: int) -> Descriptor:
@@ -53,9 +60,7 @@ def test_a_connection() -> None:
         seen = look(ours.fileno())
         assert (seen.number, seen.kind, seen.state) == (ours.fileno(), "tcp", "ESTABLISHED")
         assert (seen.peer, seen.local) == (address(theirs.getsockname()), address(ours.getsockname()))
-        assert (seen.receive_timeout, seen.send_timeout, seen.has_keepalive) == (None, None, False)
-        assert (seen.unacked, seen.retransmits) == (0, 0)
-        assert seen.is_blocking
+        assert (seen.receive_timeout, seen.send_timeout) == (None, None)
         assert seen.inode == os.fstat(ours.fileno()).st_ino
 
 
@@ -78,16 +83,13 @@ def test_how_long_the_peer_is_silent() -> None:
 
 
 def test_the_settings_of_a_socket() -> None:
-    """SO_RCVTIMEO, SO_SNDTIMEO, keepalive, and whether its calls wait."""
+    """SO_RCVTIMEO and SO_SNDTIMEO."""
     with connection() as (ours, _):
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("qq", 3, 500_000))
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("qq", 7, 0))
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        ours.setblocking(False)
         seen = look(ours.fileno())
         assert seen.receive_timeout == pytest.approx(3.5, abs=0.01)
         assert seen.send_timeout == pytest.approx(7, abs=0.01)
-        assert (seen.has_keepalive, seen.is_blocking) == (True, False)
 
 
 def test_looking_changes_nothing() -> None:
@@ -123,27 +125,24 @@ def test_a_connection_that_is_not_made(family: socket.AddressFamily) -> None:
         assert ours.connect_ex(target) == errno.EINPROGRESS
         seen = look(ours.fileno())
         assert (seen.kind, seen.state, seen.peer, seen.idle) == ("tcp", "SYN_SENT", address(there), None)
-        assert seen.unacked == 1  # the request itself
 
 
 def test_listening() -> None:
-    """No peer; those who wait to be accepted are counted."""
+    """No peer."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with socket.create_connection(listener.getsockname()), select.epoll() as epoll:
             epoll.register(listener, select.EPOLLIN)
             assert epoll.poll(PATIENCE)
             seen = look(listener.fileno())
             assert (seen.state, seen.peer, seen.local) == ("LISTEN", "", address(listener.getsockname()))
-            assert (seen.unacked, seen.idle) == (1, None)
+            assert seen.idle is None
 
 
+@pytest.mark.applies(has_ipv6(), reason="this machine has no IPv6")
 def test_ipv6() -> None:
     """The address in brackets."""
     with ExitStack() as stack:
-        try:
-            listener = stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
-        except OSError:
-            pytest.skip("this machine has no IPv6")
+        listener = stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
         ours = stack.enter_context(socket.create_connection(listener.getsockname()[:2]))
         assert look(ours.fileno()).peer == f"[::1]:{listener.getsockname()[1]}"
 
@@ -294,11 +293,10 @@ def test_connected_sockets_of_the_process() -> None:
         assert len(sockets(limit=2)) == 2
 
 
+@pytest.mark.applies(resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= 3000, reason="not so many may be opened here")
 def test_thousands_of_descriptors() -> None:
     """No more than 1024 are looked at."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < 3000:
-        pytest.skip("this process may not open so many")
     resource.setrlimit(resource.RLIMIT_NOFILE, (3000, hard))
     opened: list[int] = []
     try:
@@ -356,7 +354,7 @@ TABLE6 = (
 )
 
 
-@pytest.mark.skipif(sys.byteorder != "little", reason="the table is in the machine's byte order")
+@pytest.mark.applies(sys.byteorder == "little", reason="the table is in the machine's byte order")
 @pytest.mark.parametrize(
     ("inode", "table", "family", "expected"),
     [
@@ -388,8 +386,7 @@ def test_no_table_is_too_odd(row: bytes, family: int) -> None:
 @given(st.binary(max_size=120))
 def test_no_answer_about_a_connection_is_too_odd(info: bytes) -> None:
     """States that we know, times that can be."""
-    state, idle, _, _ = tcp_info(info)
+    state, idle, sent = tcp_info(info)
     assert state == "" or state.isupper()
     assert idle is None or idle >= 0
-    sent = last_sent(info)
     assert sent is None or sent >= 0

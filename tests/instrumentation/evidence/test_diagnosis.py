@@ -111,7 +111,7 @@ def test_a_stream_of_a_socket_has_its_peer(silent: Silent) -> None:
         assert found[a.WAIT_IDLE] >= 0
 
 
-@pytest.mark.skipif(not hasattr(os, "sendfile"), reason="no sendfile here")
+@pytest.mark.applies(hasattr(os, "sendfile"), reason="no sendfile here")
 def test_a_file_that_nobody_takes(tmp_path: Path) -> None:
     """The kernel sends it by itself: the peer is that of the socket, not of the file."""
     silent = Silent()
@@ -173,7 +173,7 @@ def test_a_cursor_that_fetches(postgres: Postgres) -> None:
     connection.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's table of calls")
+@pytest.mark.applies(sys.platform == "linux", reason="the kernel's table of calls")
 def test_a_client_that_copies_what_does_not_come(postgres: Postgres) -> None:
     """It reads from the pipe that it was given: the database waits for it, not it for the database."""
     psycopg2 = pytest.importorskip("psycopg2")
@@ -310,7 +310,7 @@ input()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's list of locks")
+@pytest.mark.applies(sys.platform == "linux", reason="the kernel's list of locks")
 def test_the_holder_of_a_file_lock_that_is_polled(library: ModuleType, tmp_path: Path) -> None:
     path = str(tmp_path / "app.lock")
     command = [sys.executable, "-c", HOLDS, path]

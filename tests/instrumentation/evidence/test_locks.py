@@ -532,7 +532,7 @@ def test_who_holds_it(scene: Callable[[], Pair], name: str, kind: str, certainty
     found = until(of(threads.start(want, "waiting")))
     assert found.name == f"{name} in {HERE}:{marked(scene)}"
     assert (found.kind, found.wait) == (kind, "semaphore" if "Semaphore" in kind else "lock")
-    assert (found.timeout, found.cycle) == (None, ())
+    assert found.cycle == ()
     assert found.holder is not None
     assert (found.holder.thread, found.holder.ident, found.holder.certainty) == ("holder", holder.ident, certainty)
     assert (found.holder.task, found.holder.key) == (False, holder.ident)
@@ -558,22 +558,6 @@ def test_a_name_that_means_another_object_by_now_is_no_evidence(threads: Threads
     threads.hold(hold)
     threads.hold(hold_other, "other")
     assert until(of(threads.start(partial(take, lock), "waiting"))).holder == UNKNOWN
-
-
-def test_a_timeout_is_told(threads: Threads) -> None:
-    """Of a call in C, and of a function of the standard library."""
-    lock, slots = threading.Lock(), threading.Semaphore(0)
-    threads.hold(with_lock(lock))
-    limit = 50
-
-    def want() -> None:
-        if lock.acquire(timeout=limit):
-            lock.release()
-
-    assert until(of(threads.start(want, "waiting"))).timeout == 50
-    threads.at_end.append(slots.release)
-    found = until(of(threads.start(partial(slots.acquire, timeout=40.5), "waiting")))
-    assert (found.timeout, found.wait, found.holder) == (40.5, "semaphore", UNKNOWN)
 
 
 def with_lock(lock: Any) -> Callable[[Callable[[], None]], None]:
@@ -676,7 +660,7 @@ class Named:
     ],
 )
 def test_what_nobody_holds(what: str, kind: str, end: Callable[[Named], None], threads: Threads) -> None:
-    """It has a name, a class and a timeout, and no holder."""
+    """It has a name and a class, and no holder."""
     named = Named()
     threads.at_end.append(lambda: end(named))
     function = getattr(named, f"wait_{what}")
@@ -685,7 +669,6 @@ def test_what_nobody_holds(what: str, kind: str, end: Callable[[Named], None], t
     assert (found.name, found.kind) == (f"self.{what} in {HERE}:{line}", kind)
     assert found.wait == {"quick": "queue"}.get(what, what)
     assert (found.holder, found.cycle) == (None, ())
-    assert found.timeout == 60
 
 
 def test_a_thread_that_waits_for_nothing(threads: Threads) -> None:
@@ -774,7 +757,6 @@ def test_a_circle_of_locks_that_know_their_owner(threads: Threads) -> None:
     found = until(of(first), lambda seen: bool(seen.cycle))
     assert [line.partition(" holds ")[0] for line in found.cycle] == ["thread first", "thread second"]
     assert all(line.endswith("waits for others") for line in found.cycle)
-    assert found.timeout == 0.5
 
 
 def test_who_waits_for_a_circle_is_told(threads: Threads) -> None:
@@ -920,15 +902,14 @@ async def want_gathered(lock: Any) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    ("want", "mark", "timeout"),
-    [(want_async, want_async, None), (want_within, want_within, 50), (want_gathered, want_async, None)],
+    ("want", "mark"),
+    [(want_async, want_async), (want_within, want_within), (want_gathered, want_async)],
 )
 def test_a_lock_of_tasks(
     make: Callable[[], Any],
     kind: str,
     want: Callable[[Any], Coroutine[Any, Any, None]],
     mark: Callable[..., object],
-    timeout: float | None,
     threads: Threads,
 ) -> None:
     """Held by the task whose coroutine is inside `async with` the same object."""
@@ -940,7 +921,6 @@ def test_a_lock_of_tasks(
     loop.start(want(lock), "waiting")
     found = until(loop.where("waiting"))
     assert (found.name, found.kind) == (f"lock in {HERE}:{marked(mark)}", kind)
-    assert found.timeout == timeout
     assert found.holder is not None
     assert (found.holder.thread, found.holder.task, found.holder.certainty) == ("holder", True, "certain")
     assert found.holder.party is loop.tasks["holder"]

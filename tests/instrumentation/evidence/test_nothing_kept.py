@@ -30,7 +30,6 @@ from lastspan.instrumentation import job as as_job
 from lastspan.instrumentation.announce import sampling
 from lastspan.instrumentation.evidence import diagnosis, python
 from lastspan.instrumentation.evidence.locks import find, graph, holders
-from lastspan.instrumentation.evidence.objects import values
 from lastspan.instrumentation.evidence.stack import frames
 from lastspan.instrumentation.guest.failures import told_of
 from lastspan.instrumentation.registry.run import Run
@@ -291,7 +290,7 @@ def test_nothing_of_a_job_lives_longer_than_the_job(place: Callable[[Job], None]
 
 PARTS: list[tuple[Any, str]] = [
     (sampling, "look"),
-    (sampling, "sessions_in_reach"),
+    (python, "in_reach"),
     (sampling, "diagnose"),
     (sampling, "find"),
     (diagnosis, "wait"),
@@ -302,7 +301,7 @@ PARTS: list[tuple[Any, str]] = [
     (graph, "holds_of"),
     (holders, "_acquired"),
     (frames, "_both_ends"),
-    (values, "in_reach"),
+    (python, "in_reach"),
     (python, "managers_of"),
 ]
 

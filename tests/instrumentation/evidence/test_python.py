@@ -94,7 +94,7 @@ def test_a_free_threaded_python_is_left_alone(monkeypatch: pytest.MonkeyPatch) -
         assert list(find(where, lambda _: "")) == []
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="no interpreter with a lock of its own can be made")
+@pytest.mark.applies(sys.version_info >= (3, 13), reason="no interpreter with a lock of its own can be made")
 def test_other_interpreters_are_left_alone() -> None:
     """Their frames come with ours, and change while they are read. One that shares our lock does no harm."""
     interpreters = importlib.import_module("_interpreters")

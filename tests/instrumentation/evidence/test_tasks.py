@@ -200,7 +200,7 @@ def test_down_to_the_innermost_await(
         assert not seen.is_on_thread
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.TaskGroup is new in 3.11")
+@pytest.mark.applies(sys.version_info >= (3, 11), reason="asyncio.TaskGroup is new in 3.11")
 def test_a_task_group() -> None:
     """The oldest of its tasks that has not ended, though the group keeps them in a set."""
 

@@ -30,9 +30,9 @@ import requests
 from tests.instrumentation.evidence.standing import Silent, soon, standing
 from tests.servers import Redis
 
+from lastspan.instrumentation.evidence.clients.table import CALLS, NATIVE, PACKAGES
 from lastspan.instrumentation.evidence.stack.frames import live
-from lastspan.instrumentation.evidence.waits.call_table import NATIVE, PACKAGES, TABLE
-from lastspan.instrumentation.evidence.waits.known_calls import Wait, named, wait
+from lastspan.instrumentation.evidence.waits.known_calls import WaitingCall, named, wait
 from lastspan.instrumentation.registry.spans import Where
 from lastspan.semconv.vocabulary import WAITS
 
@@ -43,11 +43,11 @@ Blocking: TypeAlias = "tuple[Callable[[], object], Callable[[], object]]"
 """What blocks, and what lets it go."""
 
 
-def seen(where: Where) -> Wait | None:
+def seen(where: Where) -> WaitingCall | None:
     return wait(live(where))
 
 
-def check(blocking: Blocking, expected: Wait) -> None:
+def check(blocking: Blocking, expected: WaitingCall) -> None:
     with standing(*blocking) as where:
         assert soon(lambda: seen(where), lambda found: found == expected) == expected
 
@@ -61,7 +61,7 @@ def test_by_its_name_alone(line: str, kind: str | None, tmp_path: Path) -> None:
     program.write_text(f"def wait(thing):\n    {line}\n    return 0\n")
     namespace: dict[str, Any] = {}
     exec(compile(program.read_text(), str(program), "exec"), namespace)
-    found: list[Wait | None] = []
+    found: list[WaitingCall | None] = []
 
     class Thing:
         def join(self, *_: object) -> None:
@@ -219,47 +219,47 @@ def executor_ends() -> Blocking:
     return block, it.set
 
 
-NATIVES: list[tuple[Callable[[], Blocking], Wait]] = [
-    (lock, Wait("lock", "lock.acquire")),
-    (lock_of_with, Wait("lock", "lock.__enter__")),
-    (simple_queue, Wait("queue", "SimpleQueue.get")),
-    (sleeping, Wait("sleep", "time.sleep")),
-    (sleeping_by_its_own_name, Wait("sleep", "time.sleep")),
+NATIVES: list[tuple[Callable[[], Blocking], WaitingCall]] = [
+    (lock, WaitingCall("lock", "lock.acquire")),
+    (lock_of_with, WaitingCall("lock", "lock.__enter__")),
+    (simple_queue, WaitingCall("queue", "SimpleQueue.get")),
+    (sleeping, WaitingCall("sleep", "time.sleep")),
+    (sleeping_by_its_own_name, WaitingCall("sleep", "time.sleep")),
 ]
 
-THREADS: list[tuple[Callable[[], Blocking], Wait]] = [
-    (event, Wait("event", "Event.wait", None, True)),
-    (event_with_timeout, Wait("event", "Event.wait", 900, False)),
-    (condition, Wait("condition", "Condition.wait_for", None, True)),
-    (semaphore, Wait("semaphore", "Semaphore.acquire", 900, False)),
-    (barrier, Wait("barrier", "Barrier.wait", None, True)),
-    (thread, Wait("thread", "Thread.join", None, True, "exporter")),
+THREADS: list[tuple[Callable[[], Blocking], WaitingCall]] = [
+    (event, WaitingCall("event", "Event.wait", None, True)),
+    (event_with_timeout, WaitingCall("event", "Event.wait", 900, False)),
+    (condition, WaitingCall("condition", "Condition.wait_for", None, True)),
+    (semaphore, WaitingCall("semaphore", "Semaphore.acquire", 900, False)),
+    (barrier, WaitingCall("barrier", "Barrier.wait", None, True)),
+    (thread, WaitingCall("thread", "Thread.join", None, True, "exporter")),
     # the call of the application, not the condition inside of it
-    (get_of_queue, Wait("queue", "Queue.get", None, True)),
-    (get_of_priority_queue, Wait("queue", "Queue.get", 900, False)),
-    (put_into_queue, Wait("queue", "Queue.put", None, True)),
-    (join_of_queue, Wait("queue", "Queue.join", None, True)),
-    (future, Wait("future", "Future.result", None, True, "pool_0")),
-    (futures, Wait("future", "futures.wait", 900, False)),
-    (futures_completed, Wait("future", "futures.as_completed", None, True)),
-    (mapped, Wait("future", "Executor.map")),
-    (executor_ends, Wait("thread", "ThreadPoolExecutor.shutdown", None, True)),
+    (get_of_queue, WaitingCall("queue", "Queue.get", None, True)),
+    (get_of_priority_queue, WaitingCall("queue", "Queue.get", 900, False)),
+    (put_into_queue, WaitingCall("queue", "Queue.put", None, True)),
+    (join_of_queue, WaitingCall("queue", "Queue.join", None, True)),
+    (future, WaitingCall("future", "Future.result", None, True, "pool_0")),
+    (futures, WaitingCall("future", "futures.wait", 900, False)),
+    (futures_completed, WaitingCall("future", "futures.as_completed", None, True)),
+    (mapped, WaitingCall("future", "Executor.map")),
+    (executor_ends, WaitingCall("thread", "ThreadPoolExecutor.shutdown", None, True)),
 ]
 
 
-COLUMNS = pytest.mark.skipif(sys.version_info < (3, 11), reason="a native call is told by its columns, new in 3.11")
+COLUMNS = pytest.mark.applies(sys.version_info >= (3, 11), reason="a native call is told by its columns, new in 3.11")
 """The kernel still tells that it sleeps, or reads a socket."""
 
 
 @COLUMNS
 @pytest.mark.parametrize(("scenario", "expected"), NATIVES, ids=[one.__name__ for one, _ in NATIVES])
-def test_native_calls(scenario: Callable[[], Blocking], expected: Wait) -> None:
+def test_native_calls(scenario: Callable[[], Blocking], expected: WaitingCall) -> None:
     """Calls without a frame of their own: by the line that makes them."""
     check(scenario(), expected)
 
 
 @pytest.mark.parametrize(("scenario", "expected"), THREADS, ids=[one.__name__ for one, _ in THREADS])
-def test_threads(scenario: Callable[[], Blocking], expected: Wait) -> None:
+def test_threads(scenario: Callable[[], Blocking], expected: WaitingCall) -> None:
     """The primitive that the application called, its timeout, and the thread where it can be told."""
     check(scenario(), expected)
 
@@ -272,12 +272,15 @@ SLEEPER = [sys.executable, "-c", "import time; time.sleep(100)"]
 def test_a_child_process() -> None:
     """With its pid."""
     child = subprocess.Popen(SLEEPER)
-    check((lambda: child.wait(timeout=900), child.kill), Wait("process", "Popen.wait", 900, False, f"pid {child.pid}"))
+    check(
+        (lambda: child.wait(timeout=900), child.kill),
+        WaitingCall("process", "Popen.wait", 900, False, f"pid {child.pid}"),
+    )
 
 
 def test_what_a_child_process_prints() -> None:
     """`subprocess.run` and its like wait in `communicate`."""
-    found: list[Wait | None] = []
+    found: list[WaitingCall | None] = []
 
     def leave() -> None:
         assert found[0] is not None
@@ -293,14 +296,14 @@ def test_a_process_of_multiprocessing() -> None:
     """With its name and pid."""
     child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(100,), name="child")
     child.start()
-    expected = Wait("process", "BaseProcess.join", None, True, f"child, pid {child.pid}")
+    expected = WaitingCall("process", "BaseProcess.join", None, True, f"child, pid {child.pid}")
     check((lambda: child.join(), child.kill), expected)
 
 
 def test_a_pipe() -> None:
     """Between processes."""
     ours, theirs = pipes.Pipe()
-    check((lambda: ours.recv(), lambda: theirs.send(1)), Wait("pipe", "_ConnectionBase.recv", None, True))
+    check((lambda: ours.recv(), lambda: theirs.send(1)), WaitingCall("pipe", "_ConnectionBase.recv", None, True))
     ours.close()
     theirs.close()
 
@@ -308,7 +311,7 @@ def test_a_pipe() -> None:
 def test_a_queue_of_processes() -> None:
     """By the queue, not by its semaphores and pipes."""
     it: Any = multiprocessing.get_context("spawn").Queue()
-    check((lambda: it.get(), lambda: it.put(1)), Wait("queue", "Queue.get", None, True))
+    check((lambda: it.get(), lambda: it.put(1)), WaitingCall("queue", "Queue.get", None, True))
     it.close()
     it.join_thread()
 
@@ -322,14 +325,14 @@ def test_a_lock_of_processes() -> None:
         with it:
             pass
 
-    check((block, it.release), Wait("lock", "SemLock.__enter__", None, True))
+    check((block, it.release), WaitingCall("lock", "SemLock.__enter__", None, True))
 
 
 @COLUMNS
 def test_a_descriptor() -> None:
     """`select` and its relatives, called by the application itself."""
     reads, writes = os.pipe()
-    check((lambda: select.select([reads], [], []), lambda: os.close(writes)), Wait("socket", "select.select"))
+    check((lambda: select.select([reads], [], []), lambda: os.close(writes)), WaitingCall("socket", "select.select"))
     os.close(reads)
 
 
@@ -338,7 +341,7 @@ def test_a_socket() -> None:
     """Of no known protocol."""
     one, other = socket.socketpair()
     with one, other:
-        check((lambda: one.recv(1), lambda: other.send(b"1")), Wait("socket", "socket.recv"))
+        check((lambda: one.recv(1), lambda: other.send(b"1")), WaitingCall("socket", "socket.recv"))
 
 
 def test_connections_that_nobody_makes() -> None:
@@ -348,7 +351,7 @@ def test_connections_that_nobody_makes() -> None:
         check((lambda: server.accept()[0].close(), lambda: socket.create_connection(address).close()), ACCEPT)
 
 
-ACCEPT = Wait("accept", "socket.accept")
+ACCEPT = WaitingCall("accept", "socket.accept")
 
 
 def test_a_job_that_calls_nothing() -> None:
@@ -470,25 +473,25 @@ async def a_future_of_a_librarys_new_object() -> None:
     await Answers().fetch()
 
 
-TASKS: list[tuple[Callable[[], Coroutine[Any, Any, object]], Wait]] = [
-    (a_lock, Wait("lock", "Lock.acquire")),
-    (a_lock_with_a_timeout, Wait("lock", "Lock.acquire", 900, False)),
-    (an_event, Wait("event", "Event.wait")),
-    (a_condition, Wait("condition", "Condition.wait")),
-    (a_semaphore, Wait("semaphore", "Semaphore.acquire")),
-    (a_queue, Wait("queue", "Queue.get")),
-    (a_sleep, Wait("sleep", "asyncio.sleep", 900, False)),
-    (completed, Wait("sleep", "asyncio.sleep", 900, False)),
-    (a_future, Wait("future", "await")),
-    (a_future_with_a_timeout, Wait("future", "asyncio.wait_for", 900, False)),
-    (a_future_of_a_library, Wait("http", "Answers.fetch")),
-    (a_future_of_a_librarys_new_object, Wait("http", "Answers.fetch")),
-    (a_stream, Wait("socket", "StreamReader.readline")),
+TASKS: list[tuple[Callable[[], Coroutine[Any, Any, object]], WaitingCall]] = [
+    (a_lock, WaitingCall("lock", "Lock.acquire")),
+    (a_lock_with_a_timeout, WaitingCall("lock", "Lock.acquire", 900, False)),
+    (an_event, WaitingCall("event", "Event.wait")),
+    (a_condition, WaitingCall("condition", "Condition.wait")),
+    (a_semaphore, WaitingCall("semaphore", "Semaphore.acquire")),
+    (a_queue, WaitingCall("queue", "Queue.get")),
+    (a_sleep, WaitingCall("sleep", "asyncio.sleep", 900, False)),
+    (completed, WaitingCall("sleep", "asyncio.sleep", 900, False)),
+    (a_future, WaitingCall("future", "await")),
+    (a_future_with_a_timeout, WaitingCall("future", "asyncio.wait_for", 900, False)),
+    (a_future_of_a_library, WaitingCall("http", "Answers.fetch")),
+    (a_future_of_a_librarys_new_object, WaitingCall("http", "Answers.fetch")),
+    (a_stream, WaitingCall("socket", "StreamReader.readline")),
 ]
 
 
 @pytest.mark.parametrize(("body", "expected"), TASKS, ids=[one.__name__ for one, _ in TASKS])
-def test_asyncio(body: Callable[[], Coroutine[Any, Any, object]], expected: Wait) -> None:
+def test_asyncio(body: Callable[[], Coroutine[Any, Any, object]], expected: WaitingCall) -> None:
     """What the innermost coroutine awaits, seen from the plain job that runs the loop; bounded by a `wait_for`."""
     with looping(body) as where:
         assert soon(lambda: seen(where), lambda found: found == expected) == expected
@@ -551,7 +554,7 @@ def by_httpx(server: Silent) -> object:
 
 def by_redis(server: Silent) -> object:
     redis = pytest.importorskip("redis")
-    with redis.Redis(port=server.port) as client:
+    with redis.Redis(port=server.port, retry=None) as client:  # it would try for seconds after it was cut off
         return client.get("key")
 
 
@@ -698,7 +701,7 @@ def test_other_jobs(system: Callable[[Redis], Awaited], redis_server: Redis) -> 
 def test_a_queue_in_redis(redis_server: Redis) -> None:
     """A blocking pop: what is waited for is an item; the queue's name, not the timeout that Redis is sent."""
     client = client_of(redis_server)
-    expected = Wait("queue", "ListCommands.blpop", None, True, "orders")
+    expected = WaitingCall("queue", "ListCommands.blpop", None, True, "orders")
     check((lambda: client.blpop("orders"), lambda: client_of(redis_server).rpush("orders", "1")), expected)
 
 
@@ -712,7 +715,7 @@ def test_a_lock_in_redis(redis_server: Redis) -> None:
         with client.lock("nightly", blocking_timeout=900):
             pass
 
-    check((block, held.release), Wait("redis_lock", "Lock.acquire", 900, False, "nightly"))
+    check((block, held.release), WaitingCall("redis_lock", "Lock.acquire", 900, False, "nightly"))
 
 
 def test_a_file_lock(tmp_path: Path) -> None:
@@ -762,7 +765,7 @@ def test_a_pool_of_httpx(is_async: bool) -> None:
     def wants(where: Where) -> None:
         found = soon(lambda: seen(where), lambda one: one is not None and one.kind == "pool")
         call = f"{'Async' if is_async else ''}PoolRequest.wait_for_connection"
-        assert found == Wait("pool", call, is_unbounded=True)
+        assert found == WaitingCall("pool", call, is_unbounded=True)
 
     if is_async:
 
@@ -806,7 +809,7 @@ def test_a_pool_of_sqlalchemy() -> None:
         with engine.connect():
             pass
 
-    check((block, held.close), Wait("pool", "QueuePool._do_get", 900, False))
+    check((block, held.close), WaitingCall("pool", "QueuePool._do_get", 900, False))
     engine.dispose()
 
 
@@ -816,6 +819,7 @@ GREENLETS = """
 from gevent import monkey; monkey.patch_all()
 import queue, threading, time
 import gevent, gevent.event, gevent.lock, gevent.queue
+from lastspan.instrumentation.evidence.clients.table import CALLS, NATIVE, PACKAGES
 from lastspan.instrumentation.evidence.stack.frames import live
 from lastspan.instrumentation.evidence.waits.known_calls import wait
 from lastspan.instrumentation.registry.spans import Where
@@ -880,7 +884,7 @@ def test_greenlets(tmp_path: Path) -> None:
 
 def test_the_table_speaks_the_vocabulary() -> None:
     """Each kind is declared."""
-    rows = [row for names in TABLE.values() for row in names.values()]
+    rows = [row for names in CALLS.values() for row in names.values()]
     assert {row.kind for row in (*rows, *NATIVE.values())} | set(PACKAGES.values()) <= WAITS.keys()
     assert all(row.system for row in rows if row.kind == "job")
 
@@ -891,7 +895,7 @@ def test_the_table_names_what_exists() -> None:
 
 
 def _missing() -> Iterator[str]:
-    for module, rows in TABLE.items():
+    for module, rows in CALLS.items():
         try:
             loaded = __import__(module, fromlist=["*"])
         except Exception:  # not installed, or not for this version

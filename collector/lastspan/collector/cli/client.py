@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http.client import HTTPException
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
+from ..publish.text.printable import Json, printable
+
 _TIMEOUT_S = 10.0
 _ANSWERS = {"GET": "learned", "POST": "imported", "DELETE": "forgotten"}
-
-Json = dict[str, Any]
 
 
 class UnreachableError(Exception):
@@ -116,16 +115,3 @@ def _tree(url: str, body: str, key: str) -> Json:
     if not isinstance(tree, dict) or key not in tree:
         raise UnreachableError(f"{url} is not a lastspan collector's web port")
     return {name: printable(value) for name, value in tree.items()}
-
-
-def printable(value: Any) -> Any:
-    """Names come from other people's programs: what would move a terminal's cursor is shown as a question mark."""
-    match value:
-        case str():
-            return value if value.isprintable() else "".join(c if c.isprintable() or c == "\n" else "?" for c in value)
-        case dict():
-            return {name: printable(item) for name, item in value.items()}
-        case list():
-            return [printable(item) for item in value]
-        case _:
-            return value

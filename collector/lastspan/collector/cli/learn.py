@@ -14,7 +14,8 @@ from rich.text import Text
 
 from lastspan.semconv import duration
 
-from .client import Json, UnreachableError, ask
+from ..publish.text.printable import Json
+from .client import UnreachableError, ask
 from .terminal import shows
 
 _PATH = "/api/v1/learned"

@@ -12,11 +12,12 @@ import click
 from rich.console import Console
 
 from ..model.records import SUSPECT, State
-from ..publish.metrics import own_version
-from ..publish.story import explanation
+from ..publish.text.story import explanation
+from ..publish.text.version import own_version
+from ..publish.text.wiring import wiring
 from ..serve import server
 from ..serve.config import LOG_LEVELS, ConfigError, load, show
-from .check import checklist, findings_table, wiring
+from .check import checklist, findings_table
 from .client import UnreachableError, fetch_job, fetch_jobs, fetch_lint, fetch_status, raw_jobs
 from .learn import learn
 from .table import jobs_table, watch

@@ -13,16 +13,10 @@ from rich.text import Text
 
 from lastspan.semconv import duration
 
-from .client import Json, UnreachableError
+from ..publish.text.printable import Json
+from ..publish.text.story import STYLES, process
+from .client import UnreachableError
 
-STYLES = {
-    "running": "green",
-    "overdue": "yellow",
-    "stuck": "bold red",
-    "lost": "bold magenta",
-    "frozen": "bold cyan",
-    "ended": "dim",
-}
 _ORDER = ("stuck", "lost", "frozen", "overdue", "running", "ended")
 
 
@@ -124,9 +118,3 @@ def _peer(attributes: Json) -> str:
 def _against(job: Json) -> Text:
     ages = duration.render(job["measured_s"]), " / ", duration.render(job["allowed_s"])
     return Text.assemble(*ages, (f"\n{job['basis']}", "dim"))
-
-
-def process(job: Json) -> str:
-    """Name a job's process."""
-    host = job["pod"] or job["host"] or "–"
-    return f"{host}:{job['pid']}" if job["pid"] is not None else str(host)

@@ -13,8 +13,6 @@ MAX_BRIEF = 512
 MAX_LIST = 64
 """Strings of a list of names: more are left out."""
 _MAX_SECONDS = 10 * 365 * 86400.0
-_MAX_INT = 2**63 - 1
-
 
 Reader: TypeAlias = Callable[[Any], Any]
 """Makes a Python value of an `AnyValue`, or refuses its record."""

@@ -41,15 +41,23 @@ class Finding(msgspec.Struct, frozen=True):
     """One thing that is better changed before anything hangs."""
 
     rule: str
+    """One of `lint.RULES`."""
     severity: str
+    """warning or info."""
     service: str
+    """`service.name` of the workers."""
     environment: str
+    """`deployment.environment.name` of the workers."""
     job_name: str
+    """The task's or function's name."""
     where: str
     """Code line, or what it is about."""
     peer: str
+    """Whom the call calls; empty: nobody, or not known."""
     text: str
+    """What is wrong, in a sentence."""
     advice: str
+    """What to do."""
 
 
 class _Call(msgspec.Struct):

@@ -18,10 +18,15 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a rule applies to; each value is exact or a glob, none: anything."""
 
     service: str | None = None
+    """`service.name` of the worker."""
     job_name: str | None = None
+    """The task's or function's name."""
     queue: str | None = None
+    """The queue that gave it out."""
     span_name: str | None = None
+    """The name of the span; with it, a rule is about that call, not about the job as a whole."""
     kind: Kind | None = None
+    """What the span does; all but `job` are about calls."""
     attributes: dict[str, str] | None = None
     """Live attributes of the call, by their stable names."""
 

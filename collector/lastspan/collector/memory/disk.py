@@ -26,8 +26,9 @@ import msgspec
 
 from lastspan.semconv import duration
 
+from ..model.facts import MemoryFacts
 from ..serve.config import ConfigError
-from ..serve.pipeline import MemoryFacts, Pipeline
+from ..serve.pipeline import Pipeline
 from ..track import replay, resume, save
 from .journal import Entry, FormatError, Reader, Writer
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from lastspan.instrumentation.guest.redact import statement, text
+from lastspan.semconv.redaction import statement, text
 
 from ..model.records import DatabaseWait, Session
 from .dsn import tls_context

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from lastspan.instrumentation.guest.redact import statement, text
+from lastspan.semconv.redaction import statement, text
 
 from ..model.records import DatabaseWait, Session
 from .target import APPLICATION_NAME, MAX_SESSIONS, ProbeError, Target, address_of, in_slices, seconds, traceparent

@@ -1,1 +1,1 @@
-"""The outputs of the collector: the API, `/metrics`, pages."""
+"""What leaves the collector: the API, `/metrics`, pages, alerts. Each asks the `View`, and no other publisher."""

@@ -9,10 +9,6 @@ from prometheus_client.metrics_core import Metric
 
 from lastspan.semconv import METRICS
 
-_MAX_LABEL = 200
-
-Labels = tuple[str, ...]
-
 
 def empty_family(name: str) -> Any:
     """Return an empty family of a declared metric."""
@@ -26,8 +22,3 @@ def one_value(name: str, value: float) -> Metric:
     family = empty_family(name)
     family.add_metric((), value)
     return family  # type: ignore[no-any-return]
-
-
-def as_labels(*values: object) -> Labels:
-    """Return the values of labels, each of a reasonable length."""
-    return tuple("" if value is None else str(value)[:_MAX_LABEL] for value in values)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import msgspec
 
 from ..judge.policy import Allowance, Allowed, Policy
 from ..model.records import Call, JobType, Kind
 from ..model.sketch import HIGHEST, LOWEST
-from ..serve.pipeline import Pipeline
 from ..track import SavedLearned, learned
 from ..track.learn import Key, Row
+from .shapes import BasisWord
+from .view import View
 
 _MAX_NAME, _MAX_VERSIONS = 4096, 16
 _MAX_AGE_NS = 365 * 86_400 * 1_000_000_000
@@ -19,34 +23,44 @@ class LearnedView(msgspec.Struct):
     """What is allowed by what was learned, with the numbers behind it."""
 
     environment: str
+    """`deployment.environment.name` of the workers."""
     service: str
+    """`service.name` of the workers."""
     job_name: str
+    """The task's or function's name."""
     span_name: str | None
-    """null: the job as a whole."""
+    """The call in it; null: the job as a whole."""
     peer: str
     """Whom the span calls; empty: nobody, or told by a worker that did not say."""
     runs: float
     """They fade with time, so it may not be whole."""
     allowed_s: float
     """What is allowed, by `basis` and `rule`: that need not be what was learned. What the code declares goes before."""
-    basis: str
+    basis: BasisWord
+    """Where that comes from."""
     rule: str
+    """Which rule decided, for people."""
     learned_s: float | None
     """What would be allowed by these runs alone; null: not enough is known."""
     is_hint: bool
     """From few runs: it may lift the default, never lower it."""
     learned_rule: str | None
+    """How it came about, for people."""
     what: str | None
     """Of which run the duration is: p99, the longest …"""
     duration_s: float | None
+    """How long that took."""
     factor: float | None
+    """So many times as long is allowed."""
     floor_s: float | None
+    """And at least so long."""
 
 
 class LearnedList(msgspec.Struct):
     """An answer of `/api/v1/learned`."""
 
     learned: list[LearnedView]
+    """One entry for each job and call."""
     refused: int
     """Runs that were not learned from, because there are too many keys."""
 
@@ -55,25 +69,51 @@ class Export(msgspec.Struct, forbid_unknown_fields=True):
     """What was learned, to be taken elsewhere."""
 
     learned: list[SavedLearned]
+    """One entry for each job and call."""
     format: int = 1
+    """Of the entries; 1 is known."""
 
 
-def list_learned(pipeline: Pipeline, *, service: str | None, job_name: str | None) -> LearnedList:
+class Imported(msgspec.Struct):
+    """The answer to an import."""
+
+    imported: int
+    """Jobs and calls of the export that are known now."""
+
+
+class LearnedForgotten(msgspec.Struct):
+    """The answer to a reset."""
+
+    forgotten: int
+    """Jobs and calls whose durations are forgotten."""
+
+
+class LearnedStore(Protocol):
+    """Where what was learned is changed: the one thing that the web port may write."""
+
+    def put_learned(self, told: Sequence[SavedLearned]) -> int:
+        """Take in what was learned elsewhere; return how many keys are known now."""
+
+    def forget_learned(self, keys: Sequence[Key]) -> int:
+        """Forget what was learned by these keys; return how many were known."""
+
+
+def list_learned(view: View, *, service: str | None, job_name: str | None) -> LearnedList:
     """Return what was learned of a service, of a job, or all."""
-    found = pipeline.tracker.learner.matching(service=service, job_name=job_name)
-    types = {(of.environment, of.service, of.job_name): of.type for of in pipeline.tracker.counts.series.values()}
-    views = [_view(key, row, _decides(pipeline.policy, key, types.get(key[:3]))) for key, row in found]
-    views.sort(key=lambda view: (view.environment, view.service, view.job_name, view.span_name or "", view.peer))
-    return LearnedList(views, pipeline.tracker.learner.refused)
+    found = view.learned(service=service, job_name=job_name)
+    types = {(of.environment, of.service, of.job_name): of.type for of in view.series()}
+    told = [_view(key, row, _decides(view.policy, key, types.get(key[:3]))) for key, row in found]
+    told.sort(key=lambda one: (one.environment, one.service, one.job_name, one.span_name or "", one.peer))
+    return LearnedList(told, view.learned_refused)
 
 
-def export_learned(pipeline: Pipeline, *, service: str | None, job_name: str | None) -> Export:
+def export_learned(view: View, *, service: str | None, job_name: str | None) -> Export:
     """Return what was learned so that it can be imported."""
-    found = pipeline.tracker.learner.matching(service=service, job_name=job_name)
-    return Export([saved for saved in learned(found, pipeline.clock()) if isinstance(saved, SavedLearned)])
+    found = view.learned(service=service, job_name=job_name)
+    return Export([saved for saved in learned(found, view.clock()) if isinstance(saved, SavedLearned)])
 
 
-def import_learned(pipeline: Pipeline, body: bytes) -> int:
+def import_learned(store: LearnedStore, body: bytes) -> int:
     """Take in an export: what it knows replaces what was known by the same key. ValueError says what is wrong."""
     try:
         told = msgspec.json.decode(body, type=Export)
@@ -83,16 +123,12 @@ def import_learned(pipeline: Pipeline, body: bytes) -> int:
         raise ValueError(f"this export has format {told.format}; 1 is known here")
     for saved in told.learned:
         _check(saved)
-    pipeline.put_learned(told.learned)
-    rows = pipeline.tracker.learner.rows
-    return sum(saved.key in rows for saved in told.learned)
+    return store.put_learned(told.learned)
 
 
-def forget_learned(pipeline: Pipeline, *, service: str | None, job_name: str | None) -> int:
+def forget_learned(view: View, store: LearnedStore, *, service: str | None, job_name: str | None) -> int:
     """Forget what was learned of a service, of a job, or all; return how many keys."""
-    return pipeline.forget_learned(
-        [key for key, _ in pipeline.tracker.learner.matching(service=service, job_name=job_name)]
-    )
+    return store.forget_learned([key for key, _ in view.learned(service=service, job_name=job_name)])
 
 
 def _check(saved: SavedLearned) -> None:

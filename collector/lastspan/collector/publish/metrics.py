@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -18,18 +17,18 @@ from prometheus_client.registry import Collector
 
 from lastspan.semconv import metrics as m
 
-from ..judge.cause import Brief
 from ..model.records import DURATION_BOUNDS, SUSPECT, Severity
-from ..serve.pipeline import Pipeline
-from ..track import OPEN_STATES, JobRow, Series
+from ..track import OPEN_STATES, Series
 from .blocked import key_text
-from .families import Labels, as_labels, empty_family, one_value
+from .chosen import MAX_INCIDENTS, chosen_suspects, left_out
+from .families import empty_family, one_value
+from .jobs import Wall, job_view
+from .labels import Labels, as_labels, brief, code_line
 from .shapes import JobView
-from .views import view
+from .text.version import own_version
+from .view import View
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-MAX_SUSPECTS = 200
-MAX_INCIDENTS = 100
 MAX_LOST_PROCESSES = 200
 MAX_NODES = 200
 OTHER = "other"
@@ -38,28 +37,24 @@ _IN_A_THREAD = 5000
 STARTED_S = time.time()
 """When this process loaded it: the collector's start, near enough."""
 
-NOTHING = Brief("", "", "", "", "")
 
-Wall = Callable[[], float]
-
-
-async def render(pipeline: Pipeline, *, wall: Wall) -> bytes:
+async def render(view: View, *, wall: Wall) -> bytes:
     """Return the page. It is gathered here and now; a long one is written in a thread, away from the receiver."""
-    families = list(gather(pipeline, wall=wall))
+    families = list(gather(view, wall=wall))
     if sum(len(family.samples) for family in families) > _IN_A_THREAD:
         return await asyncio.to_thread(_write, families)
     return _write(families)
 
 
-def gather(pipeline: Pipeline, *, wall: Wall) -> Iterator[Metric]:
+def gather(view: View, *, wall: Wall) -> Iterator[Metric]:
     """Yield all families."""
-    yield from _by_type(pipeline)
-    yield from _incidents(pipeline)
-    yield from _suspects(pipeline, wall)
-    yield from _wait_graph(pipeline)
-    yield from _lint(pipeline)
-    yield from _processes(pipeline)
-    yield from _collector(pipeline)
+    yield from _by_type(view)
+    yield from _incidents(view)
+    yield from _suspects(view, wall)
+    yield from _wait_graph(view)
+    yield from _lint(view)
+    yield from _processes(view)
+    yield from _collector(view)
     yield one_value(m.COLLECTOR_STARTED_TIMESTAMP, STARTED_S)
 
 
@@ -84,11 +79,11 @@ def _type_labels(series: Series) -> Labels:
     return as_labels(series.environment, series.service, series.job_name, series.queue)
 
 
-def _by_type(pipeline: Pipeline) -> Iterator[Metric]:
+def _by_type(view: View) -> Iterator[Metric]:
     jobs, stuck, started = empty_family(m.JOBS), empty_family(m.JOBS_STUCK), empty_family(m.JOBS_STARTED)
     ended, stuck_total = empty_family(m.JOBS_ENDED), empty_family(m.JOBS_STUCK_TOTAL)
     took, expected = empty_family(m.JOBS_DURATION), empty_family(m.JOB_EXPECTED_DURATION)
-    for series in pipeline.tracker.counts.series.values():
+    for series in view.series():
         labels = _type_labels(series)
         for state in OPEN_STATES:
             jobs.add_metric((*labels, state.value), series.open[state])
@@ -102,7 +97,7 @@ def _by_type(pipeline: Pipeline) -> Iterator[Metric]:
         if any(series.buckets):
             took.add_metric(labels, list(_buckets(series)), series.sum_seconds)
         if series.type is not None:
-            allowance = pipeline.policy.job(series.type, "")
+            allowance = view.policy.job(series.type, "")
             expected.add_metric((*labels, allowance.basis.value), allowance.allowed_ns / 1e9)
     yield from (jobs, stuck, started, ended, stuck_total, took, expected)
 
@@ -114,10 +109,10 @@ def _buckets(series: Series) -> Iterator[tuple[str, int]]:
         yield ("+Inf" if bound == float("inf") else repr(bound)), total
 
 
-def _incidents(pipeline: Pipeline) -> Iterator[Metric]:
+def _incidents(view: View) -> Iterator[Metric]:
     family = empty_family(m.INCIDENT_JOBS)
     rest: dict[tuple[str, str], int] = {}
-    for index, (name, incident) in enumerate(pipeline.tracker.counts.incidents.items()):
+    for index, (name, incident) in enumerate(view.incidents().items()):
         where = (incident.environment, incident.service)
         if index < MAX_INCIDENTS:
             labels = as_labels(*where, name, incident.cause, incident.last_span, incident.severity.value)
@@ -132,22 +127,7 @@ def _incidents(pipeline: Pipeline) -> Iterator[Metric]:
 # --- suspects -----------------------------------------------------------------------------------------------------
 
 
-def chosen_suspects(pipeline: Pipeline) -> list[JobRow]:
-    """Return the suspects that get series: one of each incident, then the first found, always in the same order."""
-    tracker = pipeline.tracker
-    chosen = {
-        (job := next(iter(incident.jobs.values()))).span.key: job
-        for incident in islice(tracker.counts.incidents.values(), MAX_INCIDENTS)
-    }
-    for key, job in islice(tracker.suspects.items(), 2 * MAX_SUSPECTS):
-        if len(chosen) >= MAX_SUSPECTS:
-            break
-        if job.trouble is not None and job.trouble.incident:  # else what is in its way is not plain yet
-            chosen.setdefault(key, job)
-    return sorted(chosen.values(), key=lambda job: job.trouble.since_ns if job.trouble is not None else 0)
-
-
-def _suspects(pipeline: Pipeline, wall: Wall) -> Iterator[Metric]:
+def _suspects(view: View, wall: Wall) -> Iterator[Metric]:
     stuck, info = empty_family(m.JOB_STUCK), empty_family(m.STUCK_JOB_INFO)
     started, moved, heard = (
         empty_family(m.JOB_STARTED_TIMESTAMP),
@@ -155,9 +135,9 @@ def _suspects(pipeline: Pipeline, wall: Wall) -> Iterator[Metric]:
         empty_family(m.JOB_LAST_HEARTBEAT_TIMESTAMP),
     )
     progress, cpu = empty_family(m.JOB_PROGRESS_RATIO), empty_family(m.JOB_CPU_RATIO)
-    chosen, now_s, known = chosen_suspects(pipeline), wall(), pipeline.known()
+    chosen, now_s, known = chosen_suspects(view), wall(), view.known()
     for job in chosen:
-        seen = view(pipeline, job, wall=wall, known=known)
+        seen = job_view(view, job, wall=wall, known=known)
         if seen.state not in SUSPECT:  # changed since the last tick: gone from here at the next
             continue
         labels = as_labels(
@@ -174,18 +154,11 @@ def _suspects(pipeline: Pipeline, wall: Wall) -> Iterator[Metric]:
         if seen.cpu_ratio is not None:
             cpu.add_metric(labels, seen.cpu_ratio)
     yield from (stuck, info, started, moved, heard, progress, cpu)
-    found = len(pipeline.tracker.suspects)
-    is_truncated = len(chosen) >= MAX_SUSPECTS or found > 2 * MAX_SUSPECTS  # else only those without a name are missing
-    yield one_value(m.JOB_SERIES_TRUNCATED, max(0, found - len(chosen)) if is_truncated else 0)
-
-
-def code_line(job: JobView) -> str:
-    """Return where a job stands; empty: not known."""
-    return "" if job.code is None else f"{job.code.function} {job.code.file}:{job.code.line}"
+    yield one_value(m.JOB_SERIES_TRUNCATED, left_out(view, chosen))
 
 
 def _info(job: JobView) -> Labels:
-    brief = job.brief or NOTHING
+    told = brief(job)
     facts = as_labels(
         job.system,
         job.state,
@@ -194,25 +167,25 @@ def _info(job: JobView) -> Labels:
         job.last_span.kind,
         job.cause,
         code_line(job),
-        brief.lock_holder,
+        told.lock_holder,
         job.host,
         job.pod,
         job.namespace,
         job.pid,
         job.instance_id,
         job.service_version,
-        brief.stopped_at,
-        brief.waits_for,
+        told.stopped_at,
+        told.waits_for,
     )
-    return (*facts, brief.why, brief.first_step)
+    return (*facts, told.why, told.first_step)
 
 
 # --- who waits for whom, and what will hang one day -----------------------------------------------------------------
 
 
-def _wait_graph(pipeline: Pipeline) -> Iterator[Metric]:
+def _wait_graph(view: View) -> Iterator[Metric]:
     nodes, edges = empty_family(m.WAIT_NODE), empty_family(m.WAIT_EDGE)
-    drawn = pipeline.graph(MAX_NODES)
+    drawn = view.graph(MAX_NODES)
     roots = set(drawn.roots)
     for node in drawn.nodes.values():
         is_root = "true" if node.id in roots else ""
@@ -222,11 +195,11 @@ def _wait_graph(pipeline: Pipeline) -> Iterator[Metric]:
     yield from (nodes, edges)
 
 
-def _lint(pipeline: Pipeline) -> Iterator[Metric]:
+def _lint(view: View) -> Iterator[Metric]:
     found = empty_family(m.LINT_FINDINGS)
     counts = Counter(
         as_labels(finding.environment, finding.service, finding.rule, finding.severity, finding.job_name)
-        for finding in pipeline.findings()
+        for finding in view.findings()
     )
     for labels, count in counts.items():
         found.add_metric(labels, count)
@@ -236,22 +209,22 @@ def _lint(pipeline: Pipeline) -> Iterator[Metric]:
 # --- processes, and the collector itself ----------------------------------------------------------------------------
 
 
-def _processes(pipeline: Pipeline) -> Iterator[Metric]:
+def _processes(view: View) -> Iterator[Metric]:
     by_state, open_jobs = empty_family(m.PROCESSES), empty_family(m.LOST_PROCESS_OPEN_JOBS)
     counts: dict[Labels, int] = {}
-    for row, state in pipeline.tracker.processes.states():
+    for row, state in view.processes():
         labels = as_labels(row.resource.environment, row.resource.service, state)
         counts[labels] = counts.get(labels, 0) + 1
     for labels, count in counts.items():
         by_state.add_metric(labels, count)
-    for labels, count in islice(_lost(pipeline).items(), MAX_LOST_PROCESSES):
+    for labels, count in islice(_lost(view).items(), MAX_LOST_PROCESSES):
         open_jobs.add_metric(labels, count)
     yield from (by_state, open_jobs)
 
 
-def _lost(pipeline: Pipeline) -> dict[Labels, int]:
+def _lost(view: View) -> dict[Labels, int]:
     counts: dict[Labels, int] = {}
-    for job in islice(pipeline.tracker.suspects.values(), 10 * MAX_LOST_PROCESSES):
+    for job in islice(view.suspects(), 10 * MAX_LOST_PROCESSES):
         if job.state.value == "lost" and job.span.process is not None:
             resource = job.span.process.resource
             labels = as_labels(resource.environment, resource.service, resource.host, resource.instance_id)
@@ -259,8 +232,8 @@ def _lost(pipeline: Pipeline) -> dict[Labels, int]:
     return counts
 
 
-def _collector(pipeline: Pipeline) -> Iterator[Metric]:
-    facts, tracker = pipeline.facts, pipeline.tracker
+def _collector(view: View) -> Iterator[Metric]:
+    facts = view.facts
     received, dropped = empty_family(m.COLLECTOR_RECEIVED), empty_family(m.COLLECTOR_DROPPED)
     probes = empty_family(m.COLLECTOR_PROBE_FAILURES)
     for labels, count in facts.received.items():
@@ -269,38 +242,30 @@ def _collector(pipeline: Pipeline) -> Iterator[Metric]:
         dropped.add_metric(as_labels(*labels), count)
     for labels, count in facts.probe_failures.items():
         probes.add_metric(as_labels(*labels), count)
-    yield from _posts(pipeline)
+    yield from _posts(view)
     info = empty_family(m.COLLECTOR_INFO)
     info.add_metric((own_version(),), 1)
     yield from (received, dropped, probes, info)
-    yield one_value(m.COLLECTOR_OPEN_SPANS, len(tracker.spans))
-    yield one_value(m.COLLECTOR_SPAN_LIMIT, tracker.limits.max_open_spans)
-    yield one_value(m.COLLECTOR_EVIDENCE_BYTES, tracker.evidence_bytes)
-    yield one_value(m.COLLECTOR_VERDICT_AGE, max(0, pipeline.clock() - facts.judged_ns) / 1e9)
+    yield one_value(m.COLLECTOR_OPEN_SPANS, view.open_spans)
+    yield one_value(m.COLLECTOR_SPAN_LIMIT, view.span_limit)
+    yield one_value(m.COLLECTOR_EVIDENCE_BYTES, view.evidence_bytes)
+    yield one_value(m.COLLECTOR_VERDICT_AGE, view.verdict_age_s)
     yield one_value(m.COLLECTOR_TICK_DURATION, facts.longest_stop_ns / 1e9)
     yield one_value(m.COLLECTOR_JUDGE_BACKLOG, facts.backlog)
-    yield one_value(m.COLLECTOR_BLIND, int(tracker.processes.blind))
-    yield one_value(m.COLLECTOR_LEARNED_KEYS, len(tracker.learner.rows))
-    yield one_value(m.COLLECTOR_LEARNED_REFUSED, tracker.learner.refused)
+    yield one_value(m.COLLECTOR_BLIND, int(view.is_blind))
+    yield one_value(m.COLLECTOR_LEARNED_KEYS, view.learned_keys)
+    yield one_value(m.COLLECTOR_LEARNED_REFUSED, view.learned_refused)
     if facts.memory is not None:
         yield one_value(m.COLLECTOR_MEMORY_OK, int(not facts.memory.failed))
         yield one_value(m.COLLECTOR_MEMORY_WRITTEN, facts.memory.written_bytes)
 
 
-def _posts(pipeline: Pipeline) -> Iterator[Metric]:
+def _posts(view: View) -> Iterator[Metric]:
     posted, waiting = empty_family(m.COLLECTOR_ALERTS_POSTED), empty_family(m.COLLECTOR_ALERTS_WAITING)
     failures = empty_family(m.COLLECTOR_ALERTS_FAILURES)
-    for server, facts in pipeline.facts.posts.items():
+    for server, facts in view.facts.posts.items():
         posted.add_metric(as_labels(server), facts.posted)
         waiting.add_metric(as_labels(server), facts.waiting)
         for reason, count in facts.failures.items():
             failures.add_metric(as_labels(server, reason), count)
     yield from (posted, waiting, failures)
-
-
-def own_version() -> str:
-    """Return the version that is installed."""
-    try:
-        return version("lastspan")
-    except PackageNotFoundError:  # run from a checkout
-        return "0"

@@ -6,9 +6,8 @@ from collections import Counter
 
 import msgspec
 
-from ..serve.pipeline import Pipeline
-from .metrics import own_version
-from .views import count_states
+from .text.version import own_version
+from .view import View
 
 _SERVICES = 100
 
@@ -17,7 +16,9 @@ class Heard(msgspec.Struct):
     """What one service's processes do."""
 
     service: str
+    """`service.name` of its workers."""
     environment: str
+    """`deployment.environment.name` of its workers."""
     processes: dict[str, int]
     """By state."""
     unseen_frameworks: list[str] = []
@@ -28,7 +29,9 @@ class Speaks(msgspec.Struct):
     """A service whose OTLP arrives, but no record of a job."""
 
     service: str
+    """`service.name`."""
     environment: str
+    """`deployment.environment.name`."""
     frameworks: list[str]
     """Job frameworks that its spans come from."""
     consumes: bool
@@ -39,8 +42,11 @@ class Status(msgspec.Struct):
     """An answer of `/api/v1/status`."""
 
     version: str
+    """The collector's."""
     services: list[Heard]
+    """Those whose workers report, 100 at most."""
     without_jobs: list[Speaks]
+    """Those that only send other OTLP, 100 at most."""
     received: dict[str, int]
     """Records by what they are; `ignored`: not for us."""
     dropped: dict[str, int]
@@ -48,16 +54,20 @@ class Status(msgspec.Struct):
     jobs: dict[str, int]
     """By state."""
     open_spans: int
+    """Announced spans that are open."""
     open_spans_limit: int
+    """`max_open_spans`."""
     verdict_age_s: float
+    """Since all verdicts were brought up to date."""
     blind: bool
+    """So many workers are silent that the collector doubts itself: none is called lost."""
     probe_failures: dict[str, int]
     """By server and reason."""
 
 
-def status(pipeline: Pipeline) -> Status:
+def status(view: View) -> Status:
     """Return what the collector hears and knows, now."""
-    facts, tracker = pipeline.facts, pipeline.tracker
+    facts = view.facts
     received: Counter[str] = Counter()
     for (_, record), count in facts.received.items():
         received[record] += count
@@ -66,22 +76,22 @@ def status(pipeline: Pipeline) -> Status:
         dropped[reason] += count
     return Status(
         own_version(),
-        _services(pipeline),
-        _without_jobs(pipeline),
+        _services(view),
+        _without_jobs(view),
         dict(received),
         dict(dropped),
-        count_states(pipeline),
-        len(tracker.spans),
-        tracker.limits.max_open_spans,
-        max(0, pipeline.clock() - facts.judged_ns) / 1e9,
-        tracker.processes.blind,
+        view.states(),
+        view.open_spans,
+        view.span_limit,
+        view.verdict_age_s,
+        view.is_blind,
         {f"{server}: {reason}": count for (server, reason), count in facts.probe_failures.items()},
     )
 
 
-def _services(pipeline: Pipeline) -> list[Heard]:
+def _services(view: View) -> list[Heard]:
     found: dict[tuple[str, str], Heard] = {}
-    for row, state in pipeline.tracker.processes.states():
+    for row, state in view.processes():
         key = (row.resource.service, row.resource.environment)
         if key not in found and len(found) >= _SERVICES:
             continue
@@ -91,11 +101,8 @@ def _services(pipeline: Pipeline) -> list[Heard]:
     return sorted(found.values(), key=lambda heard: (heard.environment, heard.service))
 
 
-def _without_jobs(pipeline: Pipeline) -> list[Speaks]:
-    tracker = pipeline.tracker
-    known = {(row.resource.service, row.resource.environment) for row in tracker.processes.rows.values()}
-    types = (series.type for series in tracker.counts.series.values())
-    known |= {(type.service, type.environment) for type in types if type is not None}
-    found = [one for one in pipeline.speakers if (one.service, one.environment) not in known]
+def _without_jobs(view: View) -> list[Speaks]:
+    known = view.services()
+    found = [one for one in view.speakers if (one.service, one.environment) not in known]
     found.sort(key=lambda one: not (one.frameworks or one.consumes))  # if not all are told, these are
     return [Speaks(one.service, one.environment, sorted(one.frameworks), one.consumes) for one in found[:_SERVICES]]

@@ -12,12 +12,21 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..model.records import State
-from ..serve.pipeline import Pipeline
 from . import jaeger, pages
-from .learned import export_learned, forget_learned, import_learned, list_learned
+from .jobs import find_job, job_view, list_jobs
+from .learned import (
+    Imported,
+    LearnedForgotten,
+    LearnedStore,
+    export_learned,
+    forget_learned,
+    import_learned,
+    list_learned,
+)
 from .metrics import CONTENT_TYPE, render
+from .shapes import Error, FindingList
 from .status import status
-from .views import find_job, list_jobs, view
+from .view import View
 
 _LIMIT = 1000
 _MAX_BODY = 32 << 20
@@ -25,13 +34,14 @@ _json = msgspec.json.Encoder()
 
 
 def web_app(
-    pipeline: Pipeline,
+    view: View,
+    store: LearnedStore,
     *,
     ready: Callable[[], bool],
     wall: Callable[[], float] = time.time,
     elsewhere: pages.Elsewhere = pages.NOWHERE,
 ) -> Starlette:
-    """Return the application of the web port; *elsewhere*: where its pages lead to."""
+    """Return the application of the web port; *store*: what it may change; *elsewhere*: where its pages lead to."""
 
     async def jobs(request: Request) -> Response:
         query = request.query_params
@@ -41,7 +51,7 @@ def web_app(
         if not limit.isdecimal():
             return _error(400, f"limit: {limit!r} is not a number")
         found = list_jobs(
-            pipeline,
+            view,
             state=state,
             job_name=query.get("job_name") or None,
             service=query.get("service") or None,
@@ -52,16 +62,16 @@ def web_app(
 
     async def one_job(request: Request) -> Response:
         ref = request.path_params["ref"]
-        job = find_job(pipeline, ref)
+        job = find_job(view, ref)
         if job is None:
             return _error(404, f"no job {ref!r} is open or has ended lately")
-        return _answer(view(pipeline, job, wall=wall))
+        return _answer(job_view(view, job, wall=wall))
 
     async def lint(request: Request) -> Response:
-        return _answer({"findings": pipeline.findings()})
+        return _answer(FindingList(view.findings()))
 
     async def state(request: Request) -> Response:
-        return _answer(status(pipeline))
+        return _answer(status(view))
 
     async def learned(request: Request) -> Response:
         query = request.query_params
@@ -70,15 +80,15 @@ def web_app(
             if request.headers.get("content-type", "").partition(";")[0] != "application/json":
                 return _error(415, "Content-Type: application/json is needed")  # no other site's page can send that
             try:
-                return _answer({"imported": import_learned(pipeline, await _body(request))})
+                return _answer(Imported(import_learned(store, await _body(request))))
             except ValueError as problem:
                 return _error(400, str(problem))
         if request.method == "DELETE":
-            return _answer({"forgotten": forget_learned(pipeline, **of)})
-        return _answer((export_learned if query.get("form") == "export" else list_learned)(pipeline, **of))
+            return _answer(LearnedForgotten(forget_learned(view, store, **of)))
+        return _answer((export_learned if query.get("form") == "export" else list_learned)(view, **of))
 
     async def metrics(request: Request) -> Response:
-        return Response(await render(pipeline, wall=wall), media_type=CONTENT_TYPE)
+        return Response(await render(view, wall=wall), media_type=CONTENT_TYPE)
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -99,8 +109,8 @@ def web_app(
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            *jaeger.routes(pipeline, wall),
-            *pages.routes(pipeline, wall, elsewhere),
+            *jaeger.routes(view, wall),
+            *pages.routes(view, wall, elsewhere),
         ],
         exception_handlers={404: unknown},
     )
@@ -120,4 +130,4 @@ def _answer(content: object, status: int = 200) -> Response:
 
 
 def _error(status: int, message: str) -> Response:
-    return _answer({"error": message}, status)
+    return _answer(Error(message), status)

@@ -1,1 +1,1 @@
-"""OTLP over HTTP and gRPC. Transport only: what a body means is decided behind `Pipeline.accept_*`."""
+"""OTLP over HTTP and gRPC. Transport only: what a body means is decided behind `Sink`."""

@@ -12,23 +12,23 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from ..decode.values import RequestError
-from ..serve.pipeline import Answer, Pipeline
 from .budget import Budget
 from .http import logs_response, metrics_response, traces_response
+from .sink import Answer, Sink
 
 TRANSPORT = "grpc"
 _DETAILS = "grpc-status-details-bin"
 
 
-def grpc_server(pipeline: Pipeline, *, max_body: int, budget: Budget) -> Any:
+def grpc_server(sink: Sink, *, max_body: int, budget: Budget) -> Any:
     """Return a `grpc.aio` server, not yet bound."""
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", max_body), ("grpc.so_reuseport", 0)])
     for service, accept, response in (
-        ("logs.v1.LogsService", pipeline.accept_logs, logs_response),
-        ("trace.v1.TraceService", pipeline.accept_traces, traces_response),
-        ("metrics.v1.MetricsService", pipeline.accept_metrics, metrics_response),
+        ("logs.v1.LogsService", sink.accept_logs, logs_response),
+        ("trace.v1.TraceService", sink.accept_traces, traces_response),
+        ("metrics.v1.MetricsService", sink.accept_metrics, metrics_response),
     ):
-        export = _export(pipeline, budget, accept, response)
+        export = _export(sink, budget, accept, response)
         handlers = {"Export": grpc.unary_unary_rpc_method_handler(export)}
         name = f"opentelemetry.proto.collector.{service}"
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
@@ -36,16 +36,16 @@ def grpc_server(pipeline: Pipeline, *, max_body: int, budget: Budget) -> Any:
 
 
 def _export(
-    pipeline: Pipeline, budget: Budget, accept: Callable[..., Answer], response: Callable[[Answer], Any]
+    sink: Sink, budget: Budget, accept: Callable[..., Answer], response: Callable[[Answer], Any]
 ) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def export(body: bytes, context: Any) -> bytes:
         if not budget.take(len(body)):
-            pipeline.refuse(TRANSPORT, "busy")
+            sink.refuse(TRANSPORT, "busy")
             await _abort_busy(context)
         try:
             answer = accept(body, transport=TRANSPORT)
         except RequestError as problem:
-            pipeline.refuse(TRANSPORT, "undecodable")
+            sink.refuse(TRANSPORT, "undecodable")
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
             raise AssertionError from problem  # abort has raised
         finally:

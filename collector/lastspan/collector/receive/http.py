@@ -17,8 +17,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from ..decode.values import RequestError
-from ..serve.pipeline import Answer, Pipeline
 from .budget import Budget
+from .sink import Answer, Sink
 
 TRANSPORT = "http"
 _PROTOBUF, _JSON = b"application/x-protobuf", b"application/json"
@@ -53,14 +53,14 @@ class _Route(NamedTuple):
 class OtlpHttp:
     """The application of the OTLP/HTTP port."""
 
-    def __init__(self, pipeline: Pipeline, *, max_body: int, budget: Budget) -> None:
-        self._pipeline = pipeline
+    def __init__(self, sink: Sink, *, max_body: int, budget: Budget) -> None:
+        self._sink = sink
         self._max_body = max_body
         self._budget = budget
         self._routes = {
-            "/v1/logs": _Route(pipeline.accept_logs, logs_response),
-            "/v1/traces": _Route(pipeline.accept_traces, traces_response),
-            "/v1/metrics": _Route(pipeline.accept_metrics, metrics_response),
+            "/v1/logs": _Route(sink.accept_logs, logs_response),
+            "/v1/traces": _Route(sink.accept_traces, traces_response),
+            "/v1/metrics": _Route(sink.accept_metrics, metrics_response),
         }
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
@@ -78,15 +78,15 @@ class OtlpHttp:
                 body.release()
             await _send(send, 200, route.response(answer), json)
         except RequestError as problem:
-            self._pipeline.refuse(TRANSPORT, "undecodable")
+            self._sink.refuse(TRANSPORT, "undecodable")
             await _send(send, 400, Status(code=3, message=str(problem)), json)
         except _RefusedError as problem:
-            self._pipeline.refuse(TRANSPORT, problem.reason)
+            self._sink.refuse(TRANSPORT, problem.reason)
             await _send(send, problem.status, Status(message=str(problem)), json)
         except _GoneError:
-            self._pipeline.refuse(TRANSPORT, "disconnected")
+            self._sink.refuse(TRANSPORT, "disconnected")
         except asyncio.CancelledError:  # we stop, and the rest of the body did not come in time
-            self._pipeline.refuse(TRANSPORT, "stopping")
+            self._sink.refuse(TRANSPORT, "stopping")
 
     def _check(self, scope: _Message) -> tuple[_Route, bool, bool]:
         """Return the route, and whether the body is JSON and gzip."""

@@ -1,4 +1,7 @@
-"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start; errors name the user's key."""
+"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start; errors name the user's key.
+
+What means something to one room only (`learning`, a rule's `match`, `alertmanager`) is declared there, and joined here.
+"""
 
 from __future__ import annotations
 
@@ -33,18 +36,24 @@ class RuleSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One entry of `rules`."""
 
     allowed: str | float
+    """How long what matches may be open."""
     match: Match = Match()
+    """What it applies to; left out: every job."""
 
 
 class DefaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`defaults`: allowed durations by kind."""
 
     job: str | float = "1h"
+    """A job as a whole."""
     http: str | float = "60s"
+    """An HTTP or RPC call."""
     db: str | float = "60s"
+    """A call of a database."""
     lock: str | float = "30s"
+    """A wait for a lock."""
     other: str | float | None = None
-    """None: as long as the job."""
+    """All other spans; none: as long as the job."""
 
 
 class ProbeSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,29 +66,37 @@ class ProbeSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dsn_file: str | None = None
     """The file that holds it."""
     name: str | None = None
-    """In logs and metrics; None: its host:port."""
+    """What it is called in logs and metrics; none: its host:port."""
     servers: list[str] = []
     """host:port by which workers know it, if that differs from the URL's: an alias, a pooler."""
     interval: str | float = "2s"
+    """Between two looks; 100 ms at least."""
     timeout: str | float = "2s"
+    """Of a look, the connection included; 100 ms at least."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. Addresses are HOST:PORT; port 0 is any free one, "off" is none."""
 
     otlp_grpc: str = "127.0.0.1:4317"
+    """Where it listens for OTLP over gRPC."""
     otlp_http: str = "127.0.0.1:4318"
+    """Where it listens for OTLP over HTTP."""
     web: str = "127.0.0.1:9417"
+    """Where it answers: pages, API, metrics."""
     rules: list[RuleSetting] = []
+    """How long a job or a call may take; the first that matches counts."""
     defaults: DefaultSettings = DefaultSettings()
+    """How long, where nothing is declared, no rule matches and nothing is learned."""
     silent_after: float = 3.0
-    """Report intervals without a word after which a process is silent."""
+    """Report intervals without a word after which a process is silent: 1 … 1000, and 6 s at least. One whose last word
+    was that native code kept it from speaking has up to a minute more."""
     lost_keep: str | float = "1h"
     """A lost job becomes `ended` after so long."""
     ended_keep: str | float = "15m"
     """Jobs that ended are shown for so long."""
     max_open_spans: int = 1_000_000
-    """New spans beyond it are refused."""
+    """New spans beyond it are refused (partial success); closes, and news of known spans, are not."""
     max_body: int = 16 * 1024 * 1024
     """Bytes of a request, also after decompression."""
     max_in_flight: int = 64 * 1024 * 1024
@@ -89,12 +106,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evidence_total: int = 256 * 1024 * 1024
     """Bytes of stacks that are kept in all."""
     postgres: list[ProbeSetting] = []
+    """PostgreSQL servers that are asked who blocks whom, while a span that waits for one is late."""
     mysql: list[ProbeSetting] = []
+    """The same, of MySQL and MariaDB."""
     alertmanager: AlertmanagerSetting = AlertmanagerSetting()
+    """Alerts that the collector posts itself, where no Prometheus does; off by default."""
     learning: Learning = Learning()
     """What finished runs teach: `enabled: false` switches it off; the others are constants."""
     data_dir: str | None = None
-    """Where the state is kept; None: it is forgotten at the end."""
+    """The folder where the state is kept; none: it is forgotten at the end, and that is said at the start."""
     data_sync: str | float = "1s"
     """What is written reaches the disk after so long at most; 0: at each write."""
     data_log_max: int = 32 * 1024 * 1024
@@ -102,8 +122,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trace_url: str | None = None
     """Where a job's page finds its trace; {trace_id}, {span_id}, {job_id} and {job_key} are put in."""
     grafana_url: str | None = None
-    """Of a Grafana with lastspan's dashboards, to which a job's page leads; None: it leads to none."""
+    """Of a Grafana with lastspan's dashboards, to which a job's page leads; none: it leads to none."""
     log_level: str = "info"
+    """debug, info, warning or error."""
 
     def learner(self) -> Learner:
         """Return what learns."""
@@ -165,7 +186,7 @@ def load(
     environment = os.environ if environment is None else environment
     told = {name: value for name, value in flags.items() if value is not None}
     from_environment = {
-        name: environment[f"LASTSPAN_{name.upper()}"] for name in _SIMPLE if environment.get(f"LASTSPAN_{name.upper()}")
+        name: environment[f"LASTSPAN_{name.upper()}"] for name in SIMPLE if environment.get(f"LASTSPAN_{name.upper()}")
     }
     path = file or environment.get("LASTSPAN_CONFIG") or ("lastspan.yaml" if Path("lastspan.yaml").exists() else None)
     settings = _read(path) if path else {}
@@ -217,7 +238,7 @@ def split_address(key: str, address: str) -> tuple[str, int] | None:
 
 
 _ADDRESSES = ("otlp_grpc", "otlp_http", "web")
-_SIMPLE = (
+SIMPLE = (
     *_ADDRESSES,
     "silent_after",
     "lost_keep",

@@ -1,4 +1,4 @@
-"""Joins the stages of the collector: bytes in, verdicts out.
+"""Joins the pure stages: bytes in, verdicts out. Nothing here reads a socket or a file.
 
     receive ──bytes──▶ decode ──signals──▶ track ──jobs that are due──▶ judge ──verdicts──▶ counts, suspects ──▶ publish
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -20,15 +19,16 @@ from lastspan.semconv import duration
 from ..decode import otlp_json
 from ..decode.decoder import Batch, Decoder
 from ..decode.speakers import Speakers
-from ..decode.values import RequestError
 from ..judge.blockers import chain
 from ..judge.cause import GONE, Explanation, explain, incident, is_guess, raise_severity
 from ..judge.context import Known, evidence_of, server_of
-from ..judge.graph import MAX_NODES, Graph, graph
-from ..judge.lint import Finding, Lint, is_unbounded
+from ..judge.lint import Lint, is_unbounded
 from ..judge.policy import Policy
 from ..judge.verdict import Verdict, is_elsewhere, judge, place
+from ..model.facts import Facts
 from ..model.records import SUSPECT, CallSeen, DatabaseWait, Kind, Session, Severity, Signal, SpanFinished, State
+from ..publish.view import View
+from ..receive.sink import Answer
 from ..track import (
     Forgotten,
     JobRow,
@@ -68,50 +68,6 @@ _TOLD = 20
 """Changes of verdict that one tick logs; more are counted."""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What the sender of a request is told: how many records of it were refused, and why."""
-
-    rejected: int = 0
-    message: str = ""
-
-
-class MemoryFacts(msgspec.Struct):
-    """What the memory on disk says of itself."""
-
-    written_bytes: int = 0
-    failed: str = ""
-    """Why nothing is kept now; empty: all is well."""
-
-
-class PostFacts(msgspec.Struct):
-    """What became of alerts for one Alertmanager."""
-
-    posted: int = 0
-    waiting: int = 0
-    failures: Counter[str] = msgspec.field(default_factory=Counter)
-    """By reason."""
-
-
-class Facts(msgspec.Struct):
-    """What the collector knows of itself."""
-
-    received: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
-    """(transport, record)."""
-    dropped: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
-    """(transport, reason)."""
-    judged_ns: int = 0
-    """When verdicts were last brought up to date."""
-    longest_stop_ns: int = 0
-    """For how long the last tick kept the receiver waiting at most."""
-    backlog: int = 0
-    memory: MemoryFacts | None = None
-    """None: the state is forgotten at the end."""
-    probe_failures: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
-    """(server, reason), of probes beside databases."""
-    posts: dict[str, PostFacts] = msgspec.field(default_factory=dict)
-    """By Alertmanager, where the collector posts alerts itself."""
-
-
 class Pipeline:
     """The collector without its sockets."""
 
@@ -124,12 +80,22 @@ class Pipeline:
         stopwatch: Clock = time.perf_counter_ns,
     ) -> None:
         self.clock = clock
-        self.policy = policy
+        self._policy = policy
         self.tracker = Tracker(limits, policy.learner)
         self.databases = DatabaseFacts()
-        self.lint = Lint(policy)
+        self._lint = Lint(policy)
         self.facts = Facts(judged_ns=clock())
-        self.speakers = Speakers()
+        self._speakers = Speakers()
+        self.view = View(
+            self.tracker,
+            policy=policy,
+            lint=self._lint,
+            facts=self.facts,
+            speakers=self._speakers,
+            clock=clock,
+            known=self.known,
+            look=self.look,
+        )
         self.memory: Memory | None = None
         """What is told of all that changes the state; None: it is forgotten at the end."""
         self._decoder = Decoder()
@@ -160,7 +126,7 @@ class Pipeline:
         now_ns, tracker, observed = self.clock(), self.tracker, []
         for signal in batch.signals:
             if isinstance(signal, CallSeen):
-                self.lint.take(signal, now_ns)
+                self._lint.take(signal, now_ns)
             elif type(signal) is SpanFinished and not tracker.wants(signal):
                 continue
             reason = tracker.observe(signal, now_ns)
@@ -171,7 +137,7 @@ class Pipeline:
                 batch.complaint = batch.complaint or f"no room ({reason}): {len(tracker.spans)} spans are open"
         if self.memory is not None and observed:
             self.memory(observed, now_ns)
-        self.speakers.take(batch.speakers)
+        self._speakers.take(batch.speakers)
         for record, count in batch.received.items():
             self.facts.received[transport, record] += count
         for reason, count in batch.rejected.items():
@@ -185,13 +151,15 @@ class Pipeline:
 
     # --- what was learned ---------------------------------------------------------------------------------------
 
-    def put_learned(self, told: Sequence[SavedLearned]) -> None:
-        """Take in what was learned elsewhere."""
+    def put_learned(self, told: Sequence[SavedLearned]) -> int:
+        """Take in what was learned elsewhere; return how many keys are known now."""
         now_ns = self.clock()
         for saved in told:
             replay(self.tracker, saved, now_ns)
         if self.memory is not None:
             self.memory(told, now_ns)
+        rows = self.tracker.learner.rows
+        return sum(saved.key in rows for saved in told)
 
     def forget_learned(self, keys: Sequence[Key]) -> int:
         """Forget what was learned by these keys; return how many were known."""
@@ -241,11 +209,7 @@ class Pipeline:
 
     def known(self) -> Known:
         """Return what may be asked about jobs other than the one at hand, now."""
-        return Known(self.tracker, self.databases, self.policy, self.clock())
-
-    def verdict(self, job: JobRow) -> Verdict:
-        """Return the verdict on a job now."""
-        return judge(job, self.policy, self.clock())
+        return Known(self.tracker, self.databases, self._policy, self.clock())
 
     def look(self, job: JobRow, known: Known) -> tuple[Verdict, Explanation | None]:
         """Return the verdict on a job and its cause, and have the counts agree with what is told."""
@@ -255,18 +219,8 @@ class Pipeline:
         cause = explain(job, verdict, known)
         return raise_severity(job, verdict, cause), cause
 
-    def findings(self) -> list[Finding]:
-        """Return what will hang one day."""
-        types = (series.type for series in self.tracker.counts.series.values())
-        return self.lint.all((type for type in types if type is not None), self.known())
-
-    def graph(self, limit: int = MAX_NODES) -> Graph:
-        """Return who waits for whom, among the suspects."""
-        known = self.known()
-        return graph(known.suspects(limit), known, limit=limit)
-
     def _work(self, now_ns: int) -> Iterator[None]:
-        tracker, known = self.tracker, Known(self.tracker, self.databases, self.policy, now_ns)
+        tracker, known = self.tracker, Known(self.tracker, self.databases, self._policy, now_ns)
         self.databases.forget(now_ns)
         for process in tracker.processes.wheel.pop(now_ns):
             tracker.processes.look(process, now_ns)
@@ -294,7 +248,7 @@ class Pipeline:
 
     def _judge(self, job: JobRow, known: Known) -> Verdict:
         now_ns = known.now_ns
-        verdict = judge(job, self.policy, now_ns)
+        verdict = judge(job, self._policy, now_ns)
         if job.end is not None:
             return verdict
         if verdict.state in SUSPECT or job.trouble is not None or verdict.state is not job.state:
@@ -353,7 +307,7 @@ class Pipeline:
         """A call without timeout that is late is a finding, also when the job will have ended."""
         span, evidence = verdict.last.span, evidence_of(job, verdict.last)
         if is_unbounded(evidence, span.call.unbounded):
-            self.lint.late(job, span.name, evidence, server_of(span, evidence), known.now_ns)
+            self._lint.late(job, span.name, evidence, server_of(span, evidence), known.now_ns)
 
 
 def _database_wait(job: JobRow, verdict: Verdict) -> DatabaseWait | None:
@@ -416,6 +370,3 @@ def _named_at(job: JobRow, since_ns: int) -> int:
 
 def _same(one: Trouble, other: Trouble) -> bool:
     return msgspec.structs.astuple(one) == msgspec.structs.astuple(other)
-
-
-__all__ = ["Answer", "Pipeline", "RequestError"]

@@ -1,4 +1,8 @@
-"""The running collector: sockets, the tick, and an orderly end. Everything runs in one event loop."""
+"""The running collector: the one module that knows every room.
+
+It puts the pipeline between its sockets, its memory, its probes and its publishers, ticks, and ends in order.
+Everything runs in one event loop.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +91,9 @@ class Collector:
             return None
         from ..publish.alert.pager import Pager  # most collectors leave pages to Prometheus
 
-        return Pager(target, self.pipeline, wall=time.time)
+        pager = Pager(target, self.pipeline.view, wall=time.time)
+        self.pipeline.facts.posts = pager.facts
+        return pager
 
     async def run(self, ready: Callable[[str], None]) -> None:
         """Listen, work, and return after `stop`; *ready* gets the line that says where it listens."""
@@ -99,7 +105,9 @@ class Collector:
         grpc, grpc_address = await self._grpc(budget)
         apps = {
             "otlp_http": OtlpHttp(self.pipeline, max_body=settings.max_body, budget=budget),
-            "web": web_app(self.pipeline, ready=lambda: not self._stop.is_set(), elsewhere=elsewhere),
+            "web": web_app(
+                self.pipeline.view, self.pipeline, ready=lambda: not self._stop.is_set(), elsewhere=elsewhere
+            ),
         }
         servers = {name: (_uvicorn(apps[name]), sock) for name, sock in sockets.items() if sock is not None}
         tasks = [asyncio.create_task(server.serve([sock])) for server, sock in servers.values()]

@@ -1,6 +1,9 @@
 """State: what is open, according to the records. One thread owns it; nothing in it is locked."""
 
-from ..memory.state import (
+from .counts import OPEN_STATES, Counts, Incident, Series
+from .limits import Limits
+from .rows import End, JobRow, ProcessRow, Silence, SpanRow, Trouble
+from .saved import (
     Forgotten,
     ProcessOver,
     Saved,
@@ -13,9 +16,6 @@ from ..memory.state import (
     save,
     settled,
 )
-from .counts import OPEN_STATES, Counts, Incident, Series
-from .limits import Limits
-from .rows import End, JobRow, ProcessRow, Silence, SpanRow, Trouble
 from .tracker import PROCESS_CAP, SPAN_CAP, Tracker
 
 __all__ = [

@@ -14,7 +14,7 @@ _SESSIONS = 5000
 """Of one server; who is blocked or blocks comes from a probe that lists those first."""
 
 
-class _Server(msgspec.Struct):
+class _Database(msgspec.Struct):
     """One look at one server."""
 
     at_ns: int
@@ -25,7 +25,7 @@ class DatabaseFacts:
     """Sessions as last seen. A server that is looked at again is known anew; nothing else is kept of it."""
 
     def __init__(self) -> None:
-        self._servers: dict[str, _Server] = {}
+        self._servers: dict[str, _Database] = {}
         self._by_client: dict[str, Session] = {}
         self.is_asked = False
         """There are probes: who blocks whom may be known in a moment."""
@@ -37,7 +37,7 @@ class DatabaseFacts:
         self._servers.pop(server, None)
         by_id = {session.id: session for session, _ in zip(sessions, range(_SESSIONS), strict=False)}
         if by_id and len(self._servers) < _SERVERS:
-            self._servers[server] = _Server(now_ns, by_id)
+            self._servers[server] = _Database(now_ns, by_id)
         self._index()
 
     def forget(self, now_ns: int) -> None:

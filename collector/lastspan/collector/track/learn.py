@@ -38,7 +38,9 @@ class Learning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The constants; `bench/README.md` shows what each of them does."""
 
     enabled: bool = True
+    """false: nothing is learned."""
     quantile: float = 0.99
+    """Which run is the usual one: of 100 runs, 99 are shorter."""
     factor: float = 5.0
     """Allowed is the quantile × this, at least."""
     reserve: float = 4.0
@@ -56,8 +58,10 @@ class Learning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reach: float = 10.0
     """But to no more than so many times the default."""
     floor_job_s: float = 120.0
-    """Allowed is at least this: what answers at all has answered then; gateways give up after 60 … 100 s."""
+    """A job is allowed at least this, in seconds: what answers at all has answered then; gateways give up after
+    60 … 100 s."""
     floor_span_s: float = 120.0
+    """The same for a call."""
     floor_defaults: float = 2.0
     """But the floor is at most so many times the default: who sets a shorter default means it."""
     half_life_days: float = 7.0

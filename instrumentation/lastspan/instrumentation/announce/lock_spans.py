@@ -7,12 +7,10 @@ own, which exports nothing: the collector hears of it all the same.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import ref
 
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanKind, Tracer, set_span_in_context
@@ -20,6 +18,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind, Tracer, set_span_in_
 from lastspan.semconv import attributes as a
 from lastspan.semconv.vocabulary import LOCK_WAITS
 
+from ..evidence.stack.frames import short_place
 from ..guest import redact
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ _OPEN_MAX: Final = 1000
 
 
 @dataclass(slots=True)
-class _Wait:
+class _OpenWait:
     span: Any
     inside: int
     """Id of the span in which the wait began."""
@@ -56,7 +55,7 @@ class LockSpans:
         self._sampling = sampling
         self._tracer = tracer
         self._after = after
-        self._open: dict[int, _Wait] = {}
+        self._open: dict[int, _OpenWait] = {}
 
     def __contains__(self, span_id: int) -> bool:
         return span_id in self._open
@@ -74,7 +73,7 @@ class LockSpans:
             return None
         made_id: int = made.context.span_id
         assert sampled.look is not None
-        self._open[made_id] = _Wait(made, span_id, sampled.look.steps, sampled.waits_since)
+        self._open[made_id] = _OpenWait(made, span_id, sampled.look.steps, sampled.waits_since)
         self._sampling.move(span_id, made_id)
         return made_id, sampled.waits_since, made.context.trace_id
 
@@ -99,13 +98,9 @@ class LockSpans:
         }
         context = set_span_in_context(NonRecordingSpan(span.context), Context())
         made: Any = tracer.start_span(name, context, SpanKind.INTERNAL, attributes, start_time=start_ns)
-        made_id = made.get_span_context().span_id
-        if made_id not in self._spans.open:  # its job has just ended, or the sampler has dropped it
-            return None
-        self._spans.open[made_id] = (ref(made), entry[1], entry[2], entry[3])
-        return made
+        return made if self._spans.put(made, entry) else None  # the sampler may have dropped it
 
-    def _is_over(self, span_id: int, wait: _Wait) -> bool:
+    def _is_over(self, span_id: int, wait: _OpenWait) -> bool:
         sampled = self._sampling.of(span_id)
         if wait.inside not in self._spans.open or sampled is None or sampled.look is None:
             return True
@@ -123,4 +118,4 @@ class LockSpans:
             return ""  # a queue or an event that has no name here: the job's own span says as much
         code, line = stand.step
         call = sampled.found.get(a.WAIT_CALL) or sampled.kind
-        return redact.text(f"{call} in {os.sep.join(code.co_filename.split(os.sep)[-2:])}:{line}")
+        return redact.text(f"{call} in {short_place(code.co_filename, line)}")

@@ -16,9 +16,9 @@ from opentelemetry.trace import SpanKind
 
 from lastspan.semconv import attributes as a
 
-from ..evidence import qualname
 from ..evidence.stack.place import Place, Stand, Steps
 from ..guest import redact
+from .places import code_attributes
 
 if TYPE_CHECKING:
     from ..registry.spans import Example
@@ -174,12 +174,7 @@ class Repeats:
         steps = [one.step for one in self._stands if one.is_application] or [one.step for one in self._stands]
         if not steps:
             return {}
-        (code, line), _ = Counter(steps).most_common(1)[0]
-        return {
-            a.CODE_FUNCTION: redact.text(qualname(code)),
-            a.CODE_FILE: redact.text(code.co_filename, 1024),
-            a.CODE_LINE: line,
-        }
+        return code_attributes(*Counter(steps).most_common(1)[0][0])
 
     def attributes(self, now: float) -> Attributes:
         """Return which call it repeats; {}: none."""

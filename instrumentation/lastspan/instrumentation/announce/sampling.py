@@ -7,14 +7,13 @@ only when something has changed. The locks are searched once for each place wher
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from lastspan.semconv import attributes as a
 
-from ..evidence import Look, cpu_time_ns, look, python, qualname, run_queue_ns, stack_text
+from ..evidence import Look, cpu_time_ns, look, python, run_queue_ns, stack_text
 from ..evidence.diagnosis import SENT, Attributes, Subject, diagnose
 from ..evidence.locks.blocked_on import HELD
 from ..evidence.locks.find import Holder, WaitedLock, find, known_by
@@ -29,6 +28,7 @@ from ..evidence.waits.sessions import sessions_in_reach
 from ..guest import log, redact
 from ..guest.failures import told_of
 from ..registry.spans import Where
+from .places import code_at, code_attributes, code_text
 from .repeats import CALLS, SeenCall, seen_call
 
 if TYPE_CHECKING:
@@ -357,7 +357,7 @@ class Sampling:
                 fiber = there.greenlet if there.task is None else there.task
                 key = known_by(there.thread if fiber is None else fiber)
                 who = Holder(seen.thread_name, there.thread, there.task is not None, code, "likely", key)
-                return WaitedLock("", values.class_name(type(pools[0])), "pool", None, 0, who, ())
+                return WaitedLock("", values.class_name(type(pools[0])), "pool", 0, who, ())
         return None
 
     def _lag(self, loop: Loop, where: Where, now: float) -> float:
@@ -379,7 +379,7 @@ class Sampling:
         name = self._describe(culprit) if culprit is not None else self._describe_running(thread)
         if name:
             found[a.LOOP_TASK] = redact.text(name)
-        if code := self._code_of(thread or where.thread, run.package):
+        if code := code_at(Where(thread or where.thread, None, None), run.package):
             found[a.LOOP_CODE] = code
         return found
 
@@ -391,10 +391,6 @@ class Sampling:
             if run is not None and greenlet is not None and _runs(greenlet):
                 return _job_text(run)
         return ""
-
-    def _code_of(self, ident: int, package: str) -> str:
-        step = look(Where(ident, None, None)).place(package)
-        return "" if step is None else code_text(*step)
 
     def _describe(self, party: int | asyncio.Task[Any]) -> str:
         """Name the job that a thread or task runs; else the task."""
@@ -445,13 +441,7 @@ class Sampling:
         }
         stand = sampled.place.stand(run.package if run is not None else "", is_busy=sampled.is_busy)
         if stand is not None:
-            (code, line), lines, _ = stand
-            found |= {
-                a.CODE_FUNCTION: redact.text(qualname(code)),
-                a.CODE_FILE: redact.text(code.co_filename, 1024),
-                a.CODE_LINE: line,
-                a.CODE_LINES: lines or None,
-            }
+            found |= {**code_attributes(*stand.step), a.CODE_LINES: stand.lines or None}
         found |= sampled.found
         if unknown := python.unknown():
             found[a.EVIDENCE_UNSEEN] = "; ".join(filter(None, (unknown, sampled.found.get(a.EVIDENCE_UNSEEN))))
@@ -518,15 +508,7 @@ def _job_text(run: Run) -> str:
     return f"job {run.name} {run.id or f'{run.span_id:016x}'}"
 
 
-def code_text(code: Any, line: int) -> str:
-    """Name a place in the code for people: function, file:line."""
-    return redact.text(f"{qualname(code)}, {os.sep.join(code.co_filename.split(os.sep)[-2:])}:{line}", 512)
-
-
 def _ratio(before: int | None, now: int | None, elapsed: float) -> float | None:
     if before is None or now is None or elapsed <= 0:
         return None
     return min(max((now - before) / 1e9 / elapsed, 0.0), 1.0)
-
-
-Describe = Callable[[int | asyncio.Task[Any]], str]

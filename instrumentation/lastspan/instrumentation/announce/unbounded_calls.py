@@ -12,9 +12,10 @@ from opentelemetry.trace import SpanKind
 
 from lastspan.semconv import attributes as a
 
-from ..evidence import look, qualname
+from ..evidence import look
 from ..evidence.diagnosis import Attributes, Subject, diagnose
 from ..guest import redact
+from .places import code_attributes
 
 if TYPE_CHECKING:
     from ..registry.run import Run
@@ -75,16 +76,13 @@ class CallsSeen:
         found = diagnose(Subject(where, run.package, thread_id, is_call=True, stood=0.0))
         if place is None or not (a.CALL_TIMEOUT in found or a.CALL_UNBOUNDED in found):
             return None
-        code, line = place
         return {
             a.JOB_NAME: redact.text(run.name),
             a.JOB_QUEUE: redact.text(run.queue) or None,
             a.JOB_SYSTEM: run.system,
             a.JOB_TIMEOUT: run.timeout,
             a.SPAN_NAME: span_name,
-            a.CODE_FUNCTION: redact.text(qualname(code)),
-            a.CODE_FILE: redact.text(code.co_filename, 1024),
-            a.CODE_LINE: line,
+            **code_attributes(*place),
             a.WAIT_PEER: found.get(a.WAIT_PEER),
             a.CALL_TIMEOUT: found.get(a.CALL_TIMEOUT),
             a.CALL_UNBOUNDED: found.get(a.CALL_UNBOUNDED),

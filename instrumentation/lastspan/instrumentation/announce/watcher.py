@@ -133,7 +133,7 @@ class Watcher:
         now = time.monotonic()
         if self._has_metrics and self._heartbeat is None:
             self._heartbeat = Heartbeat(lambda: self._announcer.open_runs(time.monotonic()))
-            self._announcer.on_job_ended = self._heartbeat.ended
+            self._announcer.on_job_ended(self._heartbeat.ended)
         may_announce = exporter.is_open(now)
         self._announcer.dropped = exporter.dropped
         records: list[Record] = []

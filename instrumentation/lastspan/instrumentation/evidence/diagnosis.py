@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from lastspan.semconv import attributes as a
@@ -23,10 +22,10 @@ from .kernel.files import file_name, holders, in_the_way, number_of, sqlite_data
 from .kernel.processes import at_other_end, process
 from .kernel.syscalls import SystemCall, system_call, watched
 from .kernel.threads import thread_state
-from .objects.reads import read
 from .stack.frames import live
+from .stack.tasks import greenlet_frame
 from .waits.calls import CallFacts, call
-from .waits.known_calls import Wait, named, wait
+from .waits.known_calls import WaitingCall, named, wait
 from .waits.sessions import session
 
 Attributes: TypeAlias = "dict[str, Any]"
@@ -106,7 +105,9 @@ def diagnose(subject: Subject) -> Attributes:
     if not frames:
         return {}
     try:
-        waits = wait(frames, subject.package) or (named(frames[-1]) if _is_switched_out(subject.where) else None)
+        waits = wait(frames, subject.package)
+        if waits is None and greenlet_frame(subject.where.greenlet) is not None:  # it waits, whatever its line calls
+            waits = named(frames[-1])
         facts = call(frames, subject.package, subject.stood)
         used = session(frames, subject.package)
     finally:
@@ -136,11 +137,6 @@ def diagnose(subject: Subject) -> Attributes:
     if used is not None:
         found[a.DB_SESSION] = redact.text(used.id) or None
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _is_switched_out(where: Where) -> bool:
-    """A greenlet that does not run: it waits, whatever its line calls."""
-    return where.greenlet is not None and type(read(where.greenlet, "gr_frame")) is FrameType
 
 
 def _kernel(thread_id: int | None) -> Kernel:
@@ -196,7 +192,7 @@ def _about(blocked: SystemCall) -> Descriptor | None:
     return next((one for one in found if one.kind in {"tcp", "udp", "unix"} and one.peer), found[0] if found else None)
 
 
-def _kind(waits: Wait | None, kernel: Kernel, used: Session | None, *, is_locked: bool) -> str:
+def _kind(waits: WaitingCall | None, kernel: Kernel, used: Session | None, *, is_locked: bool) -> str:
     # SQLite's busy handler sleeps for a moment, again and again: between two, somebody has to be seen to have the file.
     if used is not None and used.system == "sqlite" and (kernel.kind == "sleep" or (is_locked and not kernel.kind)):
         return "db_lock"
@@ -216,7 +212,7 @@ def _is_nameless(about: Descriptor | None) -> bool:
     return about is not None and about.kind == "unix" and not about.peer
 
 
-def _of_wait(waits: Wait | None) -> Attributes:
+def _of_wait(waits: WaitingCall | None) -> Attributes:
     if waits is None:
         return {}
     return {
@@ -226,7 +222,7 @@ def _of_wait(waits: Wait | None) -> Attributes:
     }
 
 
-def _of_peer(waits: Wait | None, facts: CallFacts | None, kernel: Kernel, used: Session | None) -> Attributes:
+def _of_peer(waits: WaitingCall | None, facts: CallFacts | None, kernel: Kernel, used: Session | None) -> Attributes:
     about, blocked = kernel.about, kernel.call
     found: Attributes = {}
     if about is not None:
@@ -275,7 +271,7 @@ def _of_sqlite() -> Attributes:
 _OWN_CONNECTION: Final = "which connection: another one of this very process has the file"
 
 
-def _of_file(kernel: Kernel, waits: Wait | None) -> Attributes:
+def _of_file(kernel: Kernel, waits: WaitingCall | None) -> Attributes:
     """Name the file whose lock the thread waits for, and the process that holds it."""
     if kernel.about is not None and kernel.about.kind == "file":
         number, path = kernel.about.number, kernel.about.peer
@@ -298,7 +294,9 @@ def _of_file(kernel: Kernel, waits: Wait | None) -> Attributes:
     }
 
 
-def _bound(subject: Subject, kind: str, waits: Wait | None, facts: CallFacts | None, kernel: Kernel) -> Attributes:
+def _bound(
+    subject: Subject, kind: str, waits: WaitingCall | None, facts: CallFacts | None, kernel: Kernel
+) -> Attributes:
     """Say which timeout is in force: as the call was given it, as its library keeps it, as the kernel has it."""
     timeout, has_none = _timeout(waits, facts, kernel)
     if timeout is not None and (timeout < _SLICE or timeout < subject.stood):
@@ -314,7 +312,7 @@ def _bound(subject: Subject, kind: str, waits: Wait | None, facts: CallFacts | N
     return found
 
 
-def _timeout(waits: Wait | None, facts: CallFacts | None, kernel: Kernel) -> tuple[float | None, bool]:
+def _timeout(waits: WaitingCall | None, facts: CallFacts | None, kernel: Kernel) -> tuple[float | None, bool]:
     """Return the timeout, or that there is none; (None, False): not known."""
     for source in (waits, facts):
         if source is not None and (source.timeout is not None or source.is_unbounded):

@@ -6,13 +6,31 @@ that was looking at: frames, locks and tasks of the host.
 
 from __future__ import annotations
 
+import functools
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 _LINES_MAX: Final = 8
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def or_none(function: Callable[P, R]) -> Callable[P, R | None]:
+    """Have a function return None where it would raise: a guest never does, and what others keep may be anything."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            return None
+
+    return guarded
 
 
 def told_of(error: BaseException) -> str:

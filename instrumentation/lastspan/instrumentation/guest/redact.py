@@ -14,14 +14,23 @@ from urllib.parse import urlsplit
 from lastspan.semconv import attributes as a
 from lastspan.semconv.attributes import CALL_ATTRIBUTES, STABLE_NAMES
 from lastspan.semconv.peers import ID
+from lastspan.semconv.redaction import SQL, STATEMENT_MAX, STATEMENT_READ_MAX, TEXT_MAX, UNKNOWN_SQL, statement, text
+
+__all__ = [
+    "STATEMENT_MAX",
+    "TEXT_MAX",
+    "Value",
+    "call_attributes",
+    "route",
+    "span_name",
+    "statement",
+    "text",
+    "url",
+]
 
 Value: TypeAlias = "str | int | float | bool"
 
-TEXT_MAX: Final = 256
-"""Characters of a name, address or message."""
-STATEMENT_MAX: Final = 1024
 URL_MAX: Final = 1024
-_STATEMENT_READ_MAX: Final = 8 * STATEMENT_MAX
 _URL_READ_MAX: Final = 4 * URL_MAX
 _SENT: Final = CALL_ATTRIBUTES | {a.LOCK_NAME, a.LOCK_KIND, a.LOCK_KEY, a.CALL_TIMEOUT, a.CALL_UNBOUNDED}
 """Also what our own spans of lock libraries say of the wait; application code may say it of its own locks."""
@@ -32,73 +41,8 @@ _WORDS: Final = re.compile(rf"(?:\{{\w{{1,40}}\}}|…|{_PLAIN}(?:[-_.]{_PLAIN}){
 """A part of a path: words, numbers, a name in a template; random text is none, for it has digits amid letters."""
 _PATH_END: Final = re.compile(";|://")
 """A session's id, or a URL inside of a URL."""
-
-_SQL: Final = frozenset(
-    {
-        *(
-            "postgresql",
-            "postgres",
-            "mysql",
-            "mariadb",
-            "sqlite",
-            "mssql",
-            "microsoft.sql_server",
-            "oracle",
-            "oracle.db",
-        ),
-        *("redshift", "aws.redshift", "cockroachdb", "clickhouse", "snowflake", "db2", "ibm.db2", "h2", "hsqldb"),
-        *("hive", "trino", "presto", "gcp.spanner", "other_sql"),
-    }
-)
-_NAMES_IN_DOUBLE_QUOTES: Final = frozenset(
-    {"postgresql", "postgres", "redshift", "aws.redshift", "cockroachdb", "oracle", "oracle.db"}
-)
-_NAMES_IN_BRACKETS: Final = frozenset({"mssql", "microsoft.sql_server", "sqlite"})
-_MYSQL: Final = frozenset({"mysql", "mariadb"})
-_UNKNOWN_SQL: Final = "other_sql"
 _VERBS: Final = "select insert update delete merge replace upsert with values call exec execute copy set"
 _QUERY_BEGINS: Final = frozenset((*_VERBS.split(), *_VERBS.upper().split()))
-
-_BLOCK: Final = r"/\*.*?(?:\*/|\Z)"
-_UNSURE: Final = r"/\*!|/\*(?:(?!\*/).)*/\*|\b[nN]?[qQ]'"
-"""Code in a comment, comments in comments, Oracle's q'[…]': the servers disagree on where these end."""
-_LITERAL: Final = (
-    r"(?:\b[eEbBxXnNuU]&?)?'(?:[^']|'')*(?:'|\Z)"  # '…' and its prefixed kinds; unclosed: to the end
-    r"|(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)"  # $tag$…$tag$
-    r"|(?<![\w.$])[-+]?\.?\d[\w.]*(?:(?<=[eE])[-+]\d+)?"  # numbers, and whatever else begins with a digit
-)
-
-
-@functools.cache
-def _tokens(system: str) -> re.Pattern[str]:
-    """What a query is made of, as far as it matters here, in the dialect of *system*."""
-    comments, names, literals, unsure = [_BLOCK], [], [_LITERAL], [_UNSURE]
-    if system in _MYSQL:
-        comments += [r"--(?=\s|\Z)[^\n]*", r"\#[^\n]*"]
-    else:
-        comments += [r"--[^\n]*"]
-    if system in _NAMES_IN_DOUBLE_QUOTES:
-        names += ['"(?:[^"]|"")*"']
-        unsure += ['"']  # unclosed
-    else:
-        literals += ['"(?:[^"]|"")*(?:"|\\Z)']
-        names += ["`(?:[^`]|``)*`"]
-        unsure += ["`"]
-    if system in _NAMES_IN_BRACKETS:
-        names += [r"\[[^\]]*\]"]
-    elif system not in _MYSQL | _NAMES_IN_DOUBLE_QUOTES:
-        unsure += [r"\[|\#|//|--(?!\s)"]  # names, comments, operators: each where another server has something else
-    kinds = {"name": names, "unsure": [f"(?:{'|'.join(unsure)}).*"], "comment": comments, "literal": literals}
-    return re.compile("|".join(f"(?P<{kind}>{'|'.join(of)})" for kind, of in kinds.items()), re.DOTALL)
-
-
-def text(value: object, limit: int = TEXT_MAX) -> str:
-    """Return *value* as valid UTF-8 text of at most *limit* characters; never raises."""
-    try:
-        cut = str(value)[:limit]
-    except Exception:  # the host's own __str__
-        return "?"
-    return cut.encode("utf-8", "replace").decode("utf-8")
 
 
 def url(value: object) -> str | None:
@@ -129,40 +73,14 @@ def route(target: str) -> str:
     return "/".join([host, *(part if _WORDS.fullmatch(part) else ID for part in parts)])
 
 
-def statement(value: object, system: str) -> str:
-    """Return a query with its literals as `?` and without comments.
-
-    A backslash may or may not escape the quote behind it, by the server's settings: the text ends there.
-    Of what is not SQL only the first word leaves.
-    """
-    query = str(value)[:_STATEMENT_READ_MAX]
-    system = system.lower()
-    if system not in _SQL:
-        return text((query.split(None, 1) or [""])[0], 64)
-    scrubbed = _tokens(system).sub(_scrub, query.split("\\", 1)[0])
-    return text(" ".join(scrubbed.split()), STATEMENT_MAX)
-
-
-def _scrub(token: re.Match[str]) -> str:
-    match token.lastgroup:
-        case "name":
-            return token.group()
-        case "unsure":
-            return "…"
-        case "comment":
-            return " "
-        case _:
-            return "?"
-
-
 def span_name(name: object, system: str = "") -> str:
     """Return a span's name without what it may have copied from a URL or a query.
 
     By the name alone, so that a span is called the same while it is open and when it has ended; *system* of a
     database that is not SQL only shortens it.
     """
-    raw = text(name, _STATEMENT_READ_MAX)
-    if system and system.lower() not in _SQL and _may_hold_values(raw):
+    raw = text(name, STATEMENT_READ_MAX)
+    if system and system.lower() not in SQL and _may_hold_values(raw):
         return statement(raw, system)
     return _name(raw)
 
@@ -171,7 +89,7 @@ def span_name(name: object, system: str = "") -> str:
 def _name(raw: str) -> str:
     if "://" in raw:
         raw = " ".join(url(word) or "…" if "://" in word else word for word in raw.split())
-    return text(statement(raw, _UNKNOWN_SQL) if _may_hold_values(raw) else raw)
+    return text(statement(raw, UNKNOWN_SQL) if _may_hold_values(raw) else raw)
 
 
 def _may_hold_values(name: str) -> bool:

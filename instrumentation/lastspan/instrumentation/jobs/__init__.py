@@ -1,1 +1,17 @@
-"""The frameworks that run jobs: one module each."""
+"""The frameworks that run jobs, one module each; and the seam, which is all that such a module sees of lastspan."""
+
+from ..registry.children import ChildJob
+from .facts import JobFacts, Outcome, Tells
+from .instrumentor import JobInstrumentor, guarded
+from .lifecycle import Attempt, Jobs
+
+__all__ = [
+    "Attempt",
+    "ChildJob",
+    "JobFacts",
+    "JobInstrumentor",
+    "Jobs",
+    "Outcome",
+    "Tells",
+    "guarded",
+]

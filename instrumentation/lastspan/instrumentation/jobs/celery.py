@@ -11,35 +11,30 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import celery
 from celery import signals, states
 from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
-from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
-from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from lastspan.semconv import attributes as a
 from lastspan.semconv.duration import parse
 
-from .. import agent as lastspan
-from ..guest import log
 from ..guest.patches import Patches
-from ..registry.children import Assignment, Death
-from ..registry.run import Run
-from ..registry.spans import RUN_KEY
+from . import ChildJob, JobFacts, JobInstrumentor, Outcome, Tells, guarded
+from .facts import Fate
 
-_log = log.Log(__name__)
-
-SYSTEM: Final = "celery"
-_OUTCOMES: Final = {states.SUCCESS: "ok", states.RETRY: "retry", states.REVOKED: "revoked", states.IGNORED: "ok"}
+_OUTCOMES: Final = {
+    states.SUCCESS: Outcome.OK,
+    states.IGNORED: Outcome.OK,
+    states.RETRY: Outcome.RETRY,
+    states.REVOKED: Outcome.REVOKED,
+}
 _SIGNALS: Final = 64
 """As many as there are."""
+_POOLS: Final = ("prefork", "thread", "gevent", "eventlet", "solo")
 _ENFORCES_HARD_LIMIT: Final = ("prefork", "gevent", "eventlet")
 _VERSION: Final = tuple(int(part) for part in celery.__version__.split(".")[:2])
 _VISIBILITY_TIMEOUT: Final = {"redis": 3600.0, "rediss": 3600.0, "sentinel": 3600.0, "sqs": 1800.0}
@@ -47,19 +42,25 @@ _VISIBILITY_TIMEOUT: Final = {"redis": 3600.0, "rediss": 3600.0, "sentinel": 360
 _SECONDS_MAX: Final = 1e9
 
 
-class CeleryJobsInstrumentor(BaseInstrumentor):
+class CeleryJobsInstrumentor(JobInstrumentor):
     """Marks Celery's tasks as jobs."""
 
-    _patches = Patches()
+    system = "celery"
+    requires = ("celery >= 5.3, < 6",)
+    official = "opentelemetry.instrumentation.celery:CeleryInstrumentor"
+    tells = frozenset(Tells)
 
-    def instrumentation_dependencies(self) -> Collection[str]:
-        """Celery 5.3 and later."""
-        return ("celery >= 5.3, < 6",)
-
-    def _instrument(self, **kwargs: Any) -> None:
-        if lastspan.start() is None:
-            return
-        for signal, receiver in _RECEIVERS:
+    def hook(self, patches: Patches) -> None:
+        """Signals; and where Celery sends none, two methods of its requests."""
+        self._pool = "prefork"
+        self._parent_pid = 0
+        self._consumer: Any = None
+        """The parent's; its pool knows the children."""
+        self._children: dict[int, Any] = {}
+        """Pool processes by pid, also those that the pool has let go of; `_popen.returncode` says how one ended."""
+        self._stored: set[str] = set()
+        """Of lost processes: the jobs whose results are there."""
+        for signal, receiver in self._receivers():
             signal.connect(receiver, weak=False, dispatch_uid=_uid(receiver))
         # Before the official instrumentation's receivers: its span starts after ours has claimed it, and has not
         # ended when we learn how the task did.
@@ -67,157 +68,238 @@ class CeleryJobsInstrumentor(BaseInstrumentor):
             with signal.lock:
                 signal.receivers.insert(0, signal.receivers.pop())
                 signal.sender_receivers_cache.clear()
-        self._patches.when_imported("celery.worker.request", self._patch)
+        patches.when_imported("celery.worker.request", lambda module: self._patch(module.Request, patches))
 
-    def _patch(self, module: Any) -> None:
-        self._patches.wrap(module.Request, {"on_failure": _watched_failure})
-        if hasattr(module.Request, "_success_was_stored"):
-            self._patches.wrap(module.Request, {"_success_was_stored": _watched_success})
+    def _patch(self, request: Any, patches: Patches) -> None:
+        patches.wrap(request, {"on_failure": self._watched_failure})
+        if hasattr(request, "_success_was_stored"):
+            patches.wrap(request, {"_success_was_stored": self._watched_success})
 
-    def _uninstrument(self, **kwargs: Any) -> None:
-        for signal, receiver in _RECEIVERS:
+    def unhook(self) -> None:
+        """Disconnect the signals."""
+        for signal, receiver in self._receivers():
             signal.disconnect(receiver, dispatch_uid=_uid(receiver))
-        self._patches.restore()
 
+    def _receivers(self) -> tuple[tuple[Any, Callable[..., None]], ...]:
+        return (
+            (signals.before_task_publish, self._on_publish),
+            (signals.worker_init, self._on_worker_init),
+            (signals.task_prerun, self._on_prerun),
+            (signals.task_postrun, self._on_postrun),
+            (signals.task_received, self._on_received),
+            (signals.task_failure, self._on_failure),
+            (signals.task_revoked, self._on_revoked),
+            (signals.worker_shutting_down, self._on_shutting_down),
+            (signals.worker_process_shutdown, self._on_process_end),
+        )
 
-class _OwnSpan:
-    """A job span that we opened, and what to undo at its end."""
+    # --- who enqueues --------------------------------------------------------------------------------------------
 
-    __slots__ = ("span", "token")
+    @guarded
+    def _on_publish(self, headers: Any = None, **_: Any) -> None:
+        if isinstance(headers, dict):  # what the official instrumentation writes goes before ours
+            for name, value in self.jobs.carrier().items():
+                headers.setdefault(name, value)
 
-    def __init__(self, span: Span, token: Any) -> None:
-        self.span = span
-        self.token = token
+    # --- where the task runs -------------------------------------------------------------------------------------
 
+    @guarded
+    def _on_prerun(self, task_id: str = "", task: Any = None, **_: Any) -> None:
+        request = getattr(task, "request", None)
+        if request is not None and not getattr(request, "is_eager", False):
+            self.jobs.start(lambda: self._facts(task, task_id, request), key=(task_id, id(request)))
 
-_pool = "prefork"
-_parent_pid = 0
-_consumer: Any = None
-"""The parent's; its pool knows the children."""
-_children: dict[int, Any] = {}
-"""Pool processes by pid, also those that the pool has let go of; `_popen.returncode` says how one ended."""
-_open: dict[tuple[str, int], tuple[Run, _OwnSpan | None]] = {}
-"""Runs of this process by task id and identity of the request."""
+    @guarded
+    def _on_postrun(
+        self, task_id: str = "", task: Any = None, state: str | None = None, retval: Any = None, **_: Any
+    ) -> None:
+        key = (task_id, id(getattr(task, "request", None)))
+        if state is None and self._is_ended_by_signal():
+            self.jobs.leave(key)
+        else:
+            self.jobs.end(key, _interrupted(task_id) if state is None else _outcome(state, retval))
 
+    def _facts(self, task: Any, task_id: str, request: Any) -> JobFacts:
+        delivery = getattr(request, "delivery_info", None)
+        retries = getattr(task, "max_retries", None)
+        acks_late = bool(getattr(task, "acks_late", False))
+        attempt = _attempt(getattr(request, "retries", 0))
+        broker = _broker(task.app)
+        return JobFacts(
+            name=task.name,
+            id=task_id,
+            queue=str(delivery.get("routing_key") or "") if isinstance(delivery, Mapping) else "",
+            attempt=attempt,
+            expected=_expected(task),
+            timeout=_limit(task, request, self._pool),
+            redelivery_after=_redelivery_after(task.app, broker) if acks_late else None,
+            acks_late=acks_late,
+            max_attempts=None if retries is None else int(retries) + 1,
+            on_lost=_on_lost(task, attempt),
+            on_timeout=_on_timeout(task, self._pool),
+            broker=broker or None,
+            package=(getattr(task, "__module__", "") or "").partition(".")[0],
+            carrier=_carrier(request),
+        )
 
-def _guarded(receiver: Callable[..., None]) -> Callable[..., None]:
-    """Keep our errors from Celery's log of failing receivers."""
+    def _is_ended_by_signal(self) -> bool:
+        """Say whether a signal ends this child of a prefork pool in the middle of its job: revoked, late, shut down …
 
-    def guarded(**kwargs: Any) -> None:
-        try:
-            receiver(**kwargs)
-        except Exception as error:  # a guest never raises
-            _log.fault(f"lastspan: {receiver.__name__} failed", error)
+        Celery's children raise SystemExit then, with the signal in its code (billiard/common.py, `_shutdown_cleanup`),
+        and end by it for sure. The parent sent the signal, or sees the child go: it knows why, and tells.
+        """
+        error = sys.exc_info()[1]
+        code = error.code if isinstance(error, SystemExit) else None
+        is_signal = type(code) is int and -256 < code <= -256 + _SIGNALS
+        return is_signal and self._pool == "prefork" and os.getpid() != self._parent_pid
 
-    guarded.__name__ = receiver.__name__
-    return guarded
+    @guarded
+    def _on_process_end(self, **_: Any) -> None:
+        self.jobs.shutdown()
 
+    # --- in the parent -------------------------------------------------------------------------------------------
 
-@_guarded
-def _on_worker_init(sender: Any = None, **_: Any) -> None:
-    global _pool, _parent_pid
-    chosen = getattr(sender, "pool_cls", None)
-    name = chosen if isinstance(chosen, str) else getattr(chosen, "__module__", "")
-    _pool = next((pool for pool in ("prefork", "thread", "gevent", "eventlet", "solo") if pool in name), "prefork")
-    _parent_pid = os.getpid()
+    @guarded
+    def _on_worker_init(self, sender: Any = None, **_: Any) -> None:
+        chosen = getattr(sender, "pool_cls", None)
+        name = chosen if isinstance(chosen, str) else getattr(chosen, "__module__", "")
+        self._pool = next((pool for pool in _POOLS if pool in name), "prefork")
+        self._parent_pid = os.getpid()
 
+    @guarded
+    def _on_shutting_down(self, **_: Any) -> None:
+        self.jobs.stopping()
 
-@_guarded
-def _on_prerun(task_id: str = "", task: Any = None, **_: Any) -> None:
-    agent = lastspan.agent()
-    request = getattr(task, "request", None)
-    if agent is None or request is None or getattr(request, "is_eager", False):
-        return
-    run = _run(task, task_id, request)
-    own = None
-    if _is_official_active():
-        agent.begin(run)
-    else:
-        context = propagate.extract(request, getter=_RequestGetter())
-        span = agent.start_span(run, kind=SpanKind.CONSUMER, attributes=_span_attributes(run), context=context)
-        within = trace.set_span_in_context(span, context)
-        own = _OwnSpan(span, otel_context.attach(otel_context.set_value(RUN_KEY, run, within)))
-    _open[task_id, id(request)] = (run, own)
+    @guarded
+    def _on_received(self, sender: Any = None, **_: Any) -> None:
+        if self._is_prefork_parent():
+            self._consumer = sender
+            self.jobs.watch_children(self._running, self._facts_of)
 
-
-@_guarded
-def _on_postrun(task_id: str = "", task: Any = None, state: str | None = None, retval: Any = None, **_: Any) -> None:
-    agent = lastspan.agent()
-    run, own = _open.pop((task_id, id(getattr(task, "request", None))), (None, None))
-    if agent is None or run is None:
-        return
-    agent.spans.release()  # the official instrumentation opened no span after all
-    if state is None and _is_ended_by_signal():
-        agent.leave(run)
-        run.outcome = "killed"  # for the span alone
-    elif run.outcome is None:
-        run.outcome = _interrupted(task_id) if state is None else _outcome(state, retval)
-    if own is not None:
-        if run.outcome in {"error", "timeout", "killed"}:
-            own.span.set_status(Status(StatusCode.ERROR, run.outcome))
-        otel_context.detach(own.token)
-        own.span.end()
-
-
-@_guarded
-def _on_received(sender: Any = None, **_: Any) -> None:
-    global _consumer
-    agent = lastspan.agent()
-    if agent is not None and _is_prefork_parent():
-        _consumer = sender
-        agent.watch_children(_assignments, _facts)
-
-
-@_guarded
-def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **_: Any) -> None:
-    if isinstance(exception, TimeLimitExceeded):
-        outcome = "timeout"
-    elif isinstance(exception, WorkerLostError):
-        outcome = "killed"
-    else:
-        return
-    agent = lastspan.agent()
-    if agent is not None and _is_prefork_parent():
+    @guarded
+    def _on_failure(self, sender: Any = None, task_id: str = "", exception: Any = None, **_: Any) -> None:
+        if not self._is_prefork_parent() or not isinstance(exception, TimeLimitExceeded | WorkerLostError):
+            return
         attempt = _attempt(getattr(getattr(sender, "request", None), "retries", 0))
-        agent.report(Death(SYSTEM, task_id, getattr(sender, "name", ""), attempt, outcome, str(exception)))
+        self.jobs.ended_elsewhere(
+            JobFacts(name=getattr(sender, "name", ""), id=task_id, attempt=attempt),
+            Outcome.TIMEOUT if isinstance(exception, TimeLimitExceeded) else Outcome.KILLED,
+            reason=str(exception),
+        )
+
+    @guarded
+    def _on_revoked(
+        self, sender: Any = None, request: Any = None, terminated: bool = False, signum: Any = None, **_: Any
+    ) -> None:
+        if terminated and request is not None:
+            attempt = _attempt(getattr(request, "retries", 0))
+            job = JobFacts(name=getattr(sender, "name", ""), id=request.id, attempt=attempt)
+            self.jobs.ended_elsewhere(job, Outcome.REVOKED, reason=f"revoked and terminated by {signum}")
+
+    def _watched_failure(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Celery sends no signal for a job whose process is lost where it gives the job back, or tries it again."""
+
+        @functools.wraps(original)
+        def on_failure(request: Any, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(request, exc_info, *args, **kwargs)
+            finally:
+                self._on_lost_process(request, exc_info)
+
+        return on_failure
+
+    def _watched_success(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """A process that is lost after it has stored its result has not lost its job."""
+
+        @functools.wraps(original)
+        def _success_was_stored(request: Any) -> Any:
+            found = original(request)
+            if found:
+                self._stored.add(str(request.id))
+            return found
+
+        return _success_was_stored
+
+    @guarded
+    def _on_lost_process(self, request: Any, exc_info: Any) -> None:
+        job_id = str(request.id)
+        was_stored = job_id in self._stored
+        self._stored.discard(job_id)
+        if was_stored or not self._is_prefork_parent() or not _is_loss(request, exc_info.exception):
+            return
+        attempt = _attempt((getattr(request, "request_dict", None) or {}).get("retries"))
+        job = JobFacts(name=str(request.name), id=job_id, attempt=attempt)
+        self.jobs.ended_elsewhere(job, Outcome.KILLED, reason=str(exc_info.exception))
+
+    def _is_prefork_parent(self) -> bool:
+        return self._pool == "prefork" and os.getpid() == self._parent_pid
+
+    def _running(self) -> Sequence[ChildJob]:
+        """The tasks that children of this pool run now."""
+        state = sys.modules.get("celery.worker.state")  # this is the watcher's thread: it imports nothing
+        if state is None:
+            return ()
+        for _ in range(3):
+            try:
+                requests = list(state.active_requests)
+            except RuntimeError:  # a weak set that changed while we read it
+                continue
+            running = [one for one in requests if one.worker_pid and one.worker_pid != self._parent_pid]
+            self._remember_children({request.worker_pid for request in running})
+            return [self._child_job(request) for request in running]
+        return ()
+
+    def _child_job(self, request: Any) -> ChildJob:
+        pid, started = request.worker_pid, getattr(request, "time_start", None)
+        message = getattr(request, "request_dict", None) or {}
+        return ChildJob(
+            pid,
+            self.system,
+            request.id,
+            request.name,
+            _attempt(message.get("retries")),
+            getattr(getattr(self._children.get(pid), "_popen", None), "returncode", None),
+            max(time.time() - started, 0.0) if started else 0.0,
+            str(message.get("traceparent") or ""),
+        )
+
+    def _facts_of(self, job: ChildJob) -> JobFacts | None:
+        """What the parent knows of a job that a child runs: as much as the child would."""
+        state = sys.modules.get("celery.worker.state")  # this is the watcher's thread: it imports nothing
+        request = None if state is None else state.requests.get(job.job_id)
+        if request is None:
+            return None
+        return self._facts(request.task, job.job_id, Context(request.request_dict))
+
+    def _remember_children(self, wanted: set[int]) -> None:
+        pool = getattr(getattr(self._consumer, "pool", None), "_pool", None)
+        alive = {process.pid: process for process in list(getattr(pool, "_pool", None) or ())}
+        self._children.update(alive)
+        for pid in self._children.keys() - wanted - alive.keys():
+            del self._children[pid]
 
 
-def _watched_failure(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Celery sends no signal for a job whose process is lost where it gives the job back, or tries it again."""
-
-    @functools.wraps(original)
-    def on_failure(self: Any, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return original(self, exc_info, *args, **kwargs)
-        finally:
-            _on_lost_process(request=self, exc_info=exc_info)
-
-    return on_failure
+def _uid(receiver: Callable[..., None]) -> str:
+    return f"lastspan{receiver.__name__}"
 
 
-def _watched_success(original: Callable[..., Any]) -> Callable[..., Any]:
-    """A process that is lost after it has stored its result has not lost its job."""
-
-    @functools.wraps(original)
-    def _success_was_stored(self: Any) -> Any:
-        found = original(self)
-        if found:
-            _stored.add(str(self.id))
-        return found
-
-    return _success_was_stored
+# --- how it ended ------------------------------------------------------------------------------------------------
 
 
-@_guarded
-def _on_lost_process(request: Any, exc_info: Any) -> None:
-    job_id = str(request.id)
-    was_stored = job_id in _stored
-    _stored.discard(job_id)
-    agent = lastspan.agent()
-    if agent is None or was_stored or not _is_prefork_parent() or not _is_loss(request, exc_info.exception):
-        return
-    attempt = _attempt((getattr(request, "request_dict", None) or {}).get("retries"))
-    agent.report(Death(SYSTEM, job_id, str(request.name), attempt, "killed", str(exc_info.exception)))
+def _outcome(state: str, retval: Any) -> Outcome:
+    if state == states.FAILURE and isinstance(retval, SoftTimeLimitExceeded):
+        return Outcome.TIMEOUT
+    return _OUTCOMES.get(state, Outcome.ERROR)
+
+
+def _interrupted(task_id: str) -> Outcome:
+    """How a task ended whose postrun comes without a state: under way, while the exception that ends it passes by."""
+    kind = sys.exc_info()[0]
+    if kind is not None and kind.__name__ == "Timeout" and kind.__module__.partition(".")[0] in {"gevent", "eventlet"}:
+        return Outcome.TIMEOUT  # the hard limit of these pools
+    # Revoked ones are known where they are revoked: in this process, unless it is a child of a prefork pool.
+    revoked = getattr(sys.modules.get("celery.worker.state"), "revoked", ())
+    return Outcome.REVOKED if task_id in revoked else Outcome.KILLED
 
 
 def _is_loss(request: Any, exception: Any) -> bool:
@@ -228,72 +310,13 @@ def _is_loss(request: Any, exception: Any) -> bool:
     return isinstance(exception, WorkerLostError)
 
 
-_stored: set[str] = set()
-"""Of lost processes: the jobs whose results are there."""
+# --- what Celery says of a task ----------------------------------------------------------------------------------
 
 
-@_guarded
-def _on_revoked(
-    sender: Any = None, request: Any = None, terminated: bool = False, signum: Any = None, **_: Any
-) -> None:
-    agent = lastspan.agent()
-    if agent is None or not terminated or request is None:
-        return
-    attempt = _attempt(getattr(request, "retries", 0))
-    reason = f"revoked and terminated by {signum}"
-    agent.report(Death(SYSTEM, request.id, getattr(sender, "name", ""), attempt, "revoked", reason))
-
-
-@_guarded
-def _on_shutting_down(**_: Any) -> None:
-    if (agent := lastspan.agent()) is not None:
-        agent.say_stopping()
-
-
-@_guarded
-def _on_process_end(**_: Any) -> None:
-    if (agent := lastspan.agent()) is not None:
-        agent.goodbye()
-
-
-_RECEIVERS: Final = (
-    (signals.worker_init, _on_worker_init),
-    (signals.task_prerun, _on_prerun),
-    (signals.task_postrun, _on_postrun),
-    (signals.task_received, _on_received),
-    (signals.task_failure, _on_failure),
-    (signals.task_revoked, _on_revoked),
-    (signals.worker_shutting_down, _on_shutting_down),
-    (signals.worker_process_shutdown, _on_process_end),
-)
-
-
-def _uid(receiver: Callable[..., None]) -> str:
-    return f"lastspan{receiver.__name__}"
-
-
-def _run(task: Any, task_id: str, request: Any) -> Run:
-    delivery = getattr(request, "delivery_info", None)
-    retries = getattr(task, "max_retries", None)
-    acks_late = bool(getattr(task, "acks_late", False))
-    attempt = _attempt(getattr(request, "retries", 0))
-    broker = _broker(task.app)
-    return Run(
-        task.name,
-        system=SYSTEM,
-        id=task_id,
-        queue=str(delivery.get("routing_key") or "") if isinstance(delivery, Mapping) else "",
-        attempt=attempt,
-        expected=_expected(task),
-        timeout=_limit(task, request),
-        redelivery_after=_redelivery_after(task.app, broker) if acks_late else None,
-        acks_late=acks_late,
-        max_attempts=None if retries is None else int(retries) + 1,
-        on_lost=_on_lost(task, attempt),
-        on_timeout=_on_timeout(task),
-        broker=broker or None,
-        package=(getattr(task, "__module__", "") or "").partition(".")[0],
-    )
+def _carrier(request: Any) -> Mapping[str, object]:
+    """A message's headers: Celery makes most of them attributes of the request."""
+    headers = getattr(request, "headers", None)
+    return ChainMap(vars(request), headers if isinstance(headers, dict) else {})
 
 
 def _expected(task: Any) -> float | None:
@@ -305,9 +328,9 @@ def _expected(task: Any) -> float | None:
         return None
 
 
-def _limit(task: Any, request: Any) -> float | None:
+def _limit(task: Any, request: Any, pool: str) -> float | None:
     """The hard limit, where the pool enforces one: the message's, the task's, or the worker's."""
-    if _pool not in _ENFORCES_HARD_LIMIT:
+    if pool not in _ENFORCES_HARD_LIMIT:
         return None
     limits = getattr(request, "timelimit", None)
     own = limits[0] if isinstance(limits, list | tuple) and limits else None
@@ -324,7 +347,7 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and 0 <= value < _SECONDS_MAX else None
 
 
-def _on_lost(task: Any, attempt: int) -> str:
+def _on_lost(task: Any, attempt: int) -> Fate:
     """What Celery does with the message of a job whose child was killed (celery/worker/request.py, `on_failure`)."""
     is_retried = bool(getattr(task, "retry_on_worker_lost", False))  # from 5.7 on
     retries = getattr(task, "max_retries", None)
@@ -338,11 +361,11 @@ def _on_lost(task: Any, attempt: int) -> str:
     return "ack" if _acks(task, "acks_on_failure") else "reject"
 
 
-def _on_timeout(task: Any) -> str | None:
+def _on_timeout(task: Any, pool: str) -> Fate | None:
     """The same, of a job beyond its hard limit (`on_timeout`, and `on_failure` after it)."""
     if not task.acks_late or _acks(task, "acks_on_timeout"):
         return "ack"
-    if _pool != "prefork" and _VERSION < (5, 7):
+    if pool != "prefork" and _VERSION < (5, 7):
         return None  # neither: the message stays as it is until the connection ends
     return "requeue" if _VERSION >= (5, 5) else "reject"
 
@@ -363,115 +386,3 @@ def _redelivery_after(app: Any, broker: str) -> float | None:
     default = _VISIBILITY_TIMEOUT.get(broker)
     options = app.conf.broker_transport_options or {}
     return _number(options.get("visibility_timeout", default)) if default is not None else None
-
-
-def _interrupted(task_id: str) -> str:
-    """How a task ended whose postrun comes without a state: under way, while the exception that ends it passes by."""
-    kind = sys.exc_info()[0]
-    if kind is not None and kind.__name__ == "Timeout" and kind.__module__.partition(".")[0] in {"gevent", "eventlet"}:
-        return "timeout"  # the hard limit of these pools
-    # Revoked ones are known where they are revoked: in this process, unless it is a child of a prefork pool.
-    revoked = getattr(sys.modules.get("celery.worker.state"), "revoked", ())
-    return "revoked" if task_id in revoked else "killed"
-
-
-def _is_ended_by_signal() -> bool:
-    """Say whether a signal ends this child of a prefork pool in the middle of its job: revoked, late, shut down …
-
-    Celery's children raise SystemExit then, with the signal in its code (billiard/common.py, `_shutdown_cleanup`), and
-    end by it for sure. The parent sent the signal, or sees the child go: it knows why, and tells (registry.children).
-    """
-    error = sys.exc_info()[1]
-    code = error.code if isinstance(error, SystemExit) else None
-    return _pool == "prefork" and os.getpid() != _parent_pid and type(code) is int and -256 < code <= -256 + _SIGNALS
-
-
-def _outcome(state: str, retval: Any) -> str:
-    if state == states.FAILURE and isinstance(retval, SoftTimeLimitExceeded):
-        return "timeout"
-    return _OUTCOMES.get(state, "error")
-
-
-def _span_attributes(run: Run) -> dict[str, Any]:
-    return {
-        a.JOB_NAME: run.name,
-        "messaging.system": SYSTEM,
-        "messaging.operation.type": "process",
-        "messaging.destination.name": run.queue,
-        "messaging.message.id": run.id,
-    }
-
-
-class _RequestGetter(Getter[Any]):
-    """Reads trace context from a task's request, whose headers Celery makes attributes."""
-
-    def get(self, carrier: Any, key: str) -> list[str] | None:
-        value = getattr(carrier, key, None)
-        if value is None:
-            value = (getattr(carrier, "headers", None) or {}).get(key)
-        return [value] if isinstance(value, str) else None
-
-    def keys(self, carrier: Any) -> list[str]:
-        return []
-
-
-def _is_official_active() -> bool:
-    module = sys.modules.get("opentelemetry.instrumentation.celery")
-    return module is not None and bool(module.CeleryInstrumentor().is_instrumented_by_opentelemetry)
-
-
-def _is_prefork_parent() -> bool:
-    return _pool == "prefork" and os.getpid() == _parent_pid
-
-
-def _assignments() -> Sequence[Assignment]:
-    """The tasks that children of this pool run now; asked by the watcher's thread."""
-    state = sys.modules.get("celery.worker.state")  # this is the watcher's thread: it imports nothing
-    if state is None:
-        return ()
-    for _ in range(3):
-        try:
-            requests = list(state.active_requests)
-        except RuntimeError:  # a weak set that changed while we read it
-            continue
-        running = [request for request in requests if request.worker_pid and request.worker_pid != _parent_pid]
-        _remember_children({request.worker_pid for request in running})
-        return [_assignment(request) for request in running]
-    return ()
-
-
-def _assignment(request: Any) -> Assignment:
-    pid, started = request.worker_pid, getattr(request, "time_start", None)
-    message = getattr(request, "request_dict", None) or {}
-    return Assignment(
-        pid,
-        SYSTEM,
-        request.id,
-        request.name,
-        _attempt(message.get("retries")),
-        _returncode(pid),
-        max(time.time() - started, 0.0) if started else 0.0,
-        str(message.get("traceparent") or ""),
-    )
-
-
-def _facts(job: Assignment) -> Run | None:
-    """What the parent knows of a job that a child runs: as much as the child would; asked by the watcher's thread."""
-    state = sys.modules.get("celery.worker.state")  # it imports nothing
-    request = None if state is None else state.requests.get(job.job_id)
-    if request is None:
-        return None
-    context = Context(request.request_dict)
-    return _run(request.task, job.job_id, context)
-
-
-def _remember_children(wanted: set[int]) -> None:
-    pool = getattr(getattr(_consumer, "pool", None), "_pool", None)
-    alive = {process.pid: process for process in list(getattr(pool, "_pool", None) or ())}
-    _children.update(alive)
-    for pid in _children.keys() - wanted - alive.keys():
-        del _children[pid]
-
-
-def _returncode(pid: int) -> int | None:
-    return getattr(getattr(_children.get(pid), "_popen", None), "returncode", None)

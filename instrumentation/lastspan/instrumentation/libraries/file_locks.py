@@ -18,11 +18,12 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from lastspan.semconv import attributes as a
 
-from .. import agent as lastspan
 from ..guest import log
 from ..guest.patches import Patches
+from ..registry import current
+from ..registry.current import current_run
 from ..registry.held_locks import file_key, held
-from .lock_span import Wait, current_run, current_wait, limit
+from .lock_span import Wait, current_wait, limit
 
 _log = log.Log(__name__)
 
@@ -42,7 +43,7 @@ class FileLocksInstrumentor(BaseInstrumentor):
         return ("filelock >= 3.12, < 5",)
 
     def _instrument(self, **kwargs: Any) -> None:
-        if lastspan.start() is None:
+        if current.load() is None:
             return
         self._patches.when_imported("filelock", self._patch)
         self._patches.when_imported("filelock.asyncio", self._patch_async)

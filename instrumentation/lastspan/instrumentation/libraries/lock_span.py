@@ -10,34 +10,22 @@ import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, Status, StatusCode
 
 from lastspan.semconv import attributes as a
 
-from .. import agent as lastspan
 from ..guest import log
-from ..registry.run import Run
-from ..registry.spans import RUN_KEY
+from ..registry import current
+
+if TYPE_CHECKING:
+    from ..registry.run import Run
 
 _log = log.Log(__name__)
 
 _current: ContextVar[Wait | None] = ContextVar("lastspan-lock-wait", default=None)
-
-
-def current_run() -> Run | None:
-    """Return the run that the calling code belongs to."""
-    agent = lastspan.agent()
-    if agent is None or not agent.spans.runs:
-        return None
-    run = agent.spans.run_of(trace.get_current_span().get_span_context().span_id)
-    if run is None:
-        run = otel_context.get_value(RUN_KEY)  # type: ignore[assignment]  # of a span that has ended
-    return run if isinstance(run, Run) and run.span_id in agent.spans.runs else None
 
 
 class Wait:
@@ -76,12 +64,12 @@ class Wait:
 
     def failed(self) -> None:
         """A try has failed: from now on it waits."""
-        agent = lastspan.agent()
-        if agent is None or self._span is not None or not is_instrumentation_enabled():
+        process = current.process
+        if process is None or self._span is not None or not is_instrumentation_enabled():
             return
         if (attributes := self._describe()) is not None:
             # Not made the current span: it stays the leaf, however often the library asks the server meanwhile.
-            self._span = agent.providers.job_tracer().start_span(
+            self._span = process.providers.job_tracer().start_span(
                 self._name, attributes=dict(attributes), start_time=self._began_ns
             )
 

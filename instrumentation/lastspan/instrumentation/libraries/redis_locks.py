@@ -15,11 +15,12 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from lastspan.semconv import attributes as a
 
-from .. import agent as lastspan
 from ..guest import log
 from ..guest.patches import Make, Patches
+from ..registry import current
+from ..registry.current import current_run
 from ..registry.held_locks import held, host_name
-from .lock_span import Wait, current_run, current_wait, limit
+from .lock_span import Wait, current_wait, limit
 
 _log = log.Log(__name__)
 
@@ -38,7 +39,7 @@ class RedisLocksInstrumentor(BaseInstrumentor):
         return ("redis >= 4.5, < 9",)
 
     def _instrument(self, **kwargs: Any) -> None:
-        if lastspan.start() is None:
+        if current.load() is None:
             return
         self._patches.when_imported("redis.lock", lambda module: self._patches.wrap(module.Lock, _SYNC))
         self._patches.when_imported("redis.asyncio.lock", lambda module: self._patches.wrap(module.Lock, _ASYNC))

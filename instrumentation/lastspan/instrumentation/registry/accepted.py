@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from .children import Assignment
+from .children import ChildJob
 
 ACCEPTED_MAX: Final = 500
 """Such jobs of one parent; more are not told."""
@@ -23,7 +23,7 @@ _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 class Taken(NamedTuple):
     """A job that a child took, as it is told."""
 
-    job: Assignment
+    job: ChildJob
     started: float
     """Monotonic, s."""
     trace_id: int
@@ -47,7 +47,7 @@ class Accepted:
         """Of those that were told and are not over."""
         return [taken.span_id for taken, _ in self._told.values()]
 
-    def look(self, running: Sequence[Assignment], now: float) -> None:
+    def look(self, running: Sequence[ChildJob], now: float) -> None:
         """Note what runs now; what does not is over."""
         since_last = None if self._looked_at is None else now - self._looked_at
         keys = {}
@@ -59,7 +59,7 @@ class Accepted:
         self._started, self._looked_at = keys, now
         self._told = {key: told for key, told in self._told.items() if key in keys}
 
-    def due(self, running: Sequence[Assignment], now: float, *, again: bool) -> Iterator[Taken]:
+    def due(self, running: Sequence[ChildJob], now: float, *, again: bool) -> Iterator[Taken]:
         """Yield what is to be told now; *again*: nobody may have heard of what was told."""
         for job in running:
             key = (job.pid, job.system, job.job_id, job.attempt)
@@ -77,7 +77,7 @@ class Accepted:
             yield taken
 
 
-def _trace_of(job: Assignment) -> int:
+def _trace_of(job: ChildJob) -> int:
     """The trace that the message came with, or one of our own."""
     found = _TRACEPARENT.fullmatch(job.traceparent)
     return (int(found[1], 16) if found else 0) or int.from_bytes(os.urandom(16), "big") or 1

@@ -10,10 +10,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from ..guest import procfs
+
 _EXPLAINS_FOR: Final = 10.0
 """s; a process that the kernel killed is seen dead within a few looks, or it was another."""
-
-_READ_MAX: Final = 1 << 20
 
 Mounts: TypeAlias = "dict[str, tuple[str, str]]"
 """Controller → (the group that is mounted, where); an empty controller: version 2."""
@@ -30,13 +30,13 @@ class Group:
 
     def oom_kills(self) -> int | None:
         """Return how many of its processes were killed for lack of memory since it was made; None: not told."""
-        return counted(_read(self.memory), "oom_kill") if self.memory else None
+        return counted(_text(self.memory), "oom_kill") if self.memory else None
 
     def is_frozen(self) -> bool:
         """Say whether it is frozen now."""
         if not self.freezer:
             return False
-        text = _read(self.freezer)
+        text = _text(self.freezer)
         return text.strip() == "FROZEN" or counted(text, "frozen") == 1
 
 
@@ -69,7 +69,7 @@ class Kills:
 
 def group_of(pid: int, mounted: Mounts, proc: str = "/proc") -> Group:
     """Return the control group of a process; remember it while it lives, for a dead one has none."""
-    paths = groups(_read(f"{proc}/{pid}/cgroup"))
+    paths = groups(_text(f"{proc}/{pid}/cgroup"))
     # Version 1 goes first: where both are mounted, version 2 has the controllers that version 1 left.
     memory = _folder("memory", paths, mounted)
     freezer = _folder("freezer", paths, mounted)
@@ -82,7 +82,7 @@ def group_of(pid: int, mounted: Mounts, proc: str = "/proc") -> Group:
 
 def read_mounts(proc: str = "/proc") -> Mounts:
     """Return where control groups are mounted."""
-    return mounts(_read(f"{proc}/self/mountinfo"))
+    return mounts(_text(f"{proc}/self/mountinfo"))
 
 
 # --- pure: the kernel's files ---------------------------------------------------------------------------------------
@@ -133,10 +133,5 @@ def _folder(controller: str, paths: dict[str, str], mounted: Mounts) -> str:
     return ""
 
 
-def _read(path: str) -> str:
-    """Read a file of the kernel's; nothing where it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(_READ_MAX).decode("utf-8", "replace")
-    except OSError:
-        return ""
+def _text(path: str) -> str:
+    return procfs.read_table(path).decode("utf-8", "replace")

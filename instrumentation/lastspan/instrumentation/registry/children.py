@@ -14,15 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from ..guest import log
+from ..guest import log, procfs
+from ..guest.procfs import GONE, Stat, process_stat, process_state
 from .cgroup import Group, Kills, Mounts, group_of, read_mounts
 
 if TYPE_CHECKING:
     from .run import Run
 
 _log = log.Log(__name__)
-
-GONE: Final = "X"
 
 CPU_UNKNOWN: Final = -1.0
 
@@ -47,7 +46,7 @@ _SELDOM: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class ChildJob:
     """A job that a child of this process runs."""
 
     pid: int
@@ -77,7 +76,7 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class JobEnd:
     """A job whose process was killed, revoked or lost."""
 
     system: str
@@ -91,22 +90,11 @@ class Death:
     code: int | None = None
 
 
-Assignments: TypeAlias = Callable[[], Sequence[Assignment]]
-Facts: TypeAlias = "Callable[[Assignment], Run | None]"
+ChildJobs: TypeAlias = Callable[[], Sequence[ChildJob]]
+Facts: TypeAlias = "Callable[[ChildJob], Run | None]"
 
 _Key: TypeAlias = tuple[str, str, int]
 """System, job id, attempt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """What `/proc/<pid>/stat` says of a process."""
-
-    state: str
-    cpu_ticks: int
-    """User and system time of all its threads, in ticks of the kernel's clock."""
-    started: int
-    """When it started, in ticks since boot: a process id that is used again has another."""
 
 
 class Family:
@@ -115,23 +103,23 @@ class Family:
     def __init__(self, clock: Callable[[], float] = time.monotonic, groups: Groups | None = None) -> None:
         self.facts: Facts = lambda job: None
         """Set with the next: what is known of a job that a child runs, while it does."""
-        self.assignments: Assignments | None = None
+        self.jobs: ChildJobs | None = None
         """Set by the framework's module; None: this process has no children that run jobs."""
         self._clock = clock
-        self._running: Sequence[Assignment] = ()
+        self._running: Sequence[ChildJob] = ()
         self._watched: dict[int, Watched] = {}
         self._groups = groups or Groups()
         self._counted_at = clock()
-        self._reported: deque[Death] = deque(maxlen=1000)
-        self._dying: dict[_Key, tuple[Death, float]] = {}
+        self._reported: deque[JobEnd] = deque(maxlen=1000)
+        self._dying: dict[_Key, tuple[JobEnd, float]] = {}
         """Seen to have been killed, and when; not told yet."""
         self._told: dict[_Key, None] = {}
 
-    def report(self, death: Death) -> None:
+    def report(self, death: JobEnd) -> None:
         """Take a death from the framework's own signals; any thread."""
         self._reported.append(death)
 
-    def facts_of(self, job: Assignment) -> Run | None:
+    def facts_of(self, job: ChildJob) -> Run | None:
         """Return what is known of a job that a child runs; None: it has ended, or cannot be read."""
         try:
             return self.facts(job)
@@ -140,11 +128,11 @@ class Family:
             return None
 
     @property
-    def running(self) -> Sequence[Assignment]:
+    def running(self) -> Sequence[ChildJob]:
         """What the children ran when we last looked."""
         return self._running
 
-    def look(self) -> tuple[list[Child], list[Death]]:
+    def look(self) -> tuple[list[Child], list[JobEnd]]:
         """Return each child with a job, and the jobs of those that were killed just now.
 
         A child that ended by itself is left to the framework: its job's end may still be under way.
@@ -152,10 +140,10 @@ class Family:
         now = self._clock()
         self._count(now)
         deaths = self._take_reported(now)
-        if self.assignments is None:  # one process for all of its jobs, as with gevent: nobody to look at
+        if self.jobs is None:  # one process for all of its jobs, as with gevent: nobody to look at
             return [], deaths
         try:
-            self._running = self.assignments()
+            self._running = self.jobs()
         except (
             Exception
         ) as error:  # what a framework keeps may be anything: the jobs of this process are told all the same
@@ -166,12 +154,12 @@ class Family:
                 self._dying.setdefault(_key(death), (self._explained(death, now), now))
         return list(children.values()), [*deaths, *self._take_dying(now)]
 
-    def _take_dying(self, now: float) -> list[Death]:
+    def _take_dying(self, now: float) -> list[JobEnd]:
         """Tell what we saw ourselves, once the framework has had its moment to say why: a revoked job is killed too."""
         due = [key for key, (_, seen) in self._dying.items() if now - seen >= _MOMENT]
         return [told for key in due for told in self._once(self._dying.pop(key)[0], now)]
 
-    def _take_reported(self, now: float) -> list[Death]:
+    def _take_reported(self, now: float) -> list[JobEnd]:
         deaths = []
         while self._reported:
             deaths += self._once(self._reported.popleft(), now)
@@ -187,7 +175,7 @@ class Family:
         self._watched = {pid: known.get(pid) or Watched(pid, self._groups.of(pid, now)) for pid in sorted(pids)}
         return {pid: watched.look(now) for pid, watched in self._watched.items()}
 
-    def _once(self, death: Death, now: float) -> list[Death]:
+    def _once(self, death: JobEnd, now: float) -> list[JobEnd]:
         """Complete a death with what we saw of its process; nothing if it was told already."""
         key = _key(death)
         self._dying.pop(key, None)
@@ -201,7 +189,7 @@ class Family:
             death = replace(death, pid=seen[0].pid)
         return [self._explained(death, now)]
 
-    def _explained(self, death: Death, now: float) -> Death:
+    def _explained(self, death: JobEnd, now: float) -> JobEnd:
         """Say so where the kernel killed it for lack of memory: the framework sees a signal 9 like any other."""
         watched = self._watched.get(death.pid) if death.pid is not None else None
         is_killed = death.outcome == "killed" and (death.signal == 9 or _BY_SIGNAL_9.search(death.reason))
@@ -292,17 +280,17 @@ class Watched:
         return self._cpu_ratio
 
 
-def _key(of: Assignment | Death) -> _Key:
+def _key(of: ChildJob | JobEnd) -> _Key:
     return of.system, of.job_id, of.attempt
 
 
-def _killed(job: Assignment) -> Death | None:
+def _killed(job: ChildJob) -> JobEnd | None:
     """The death of a job whose process is gone; None: by no signal, so its framework will tell."""
     signal = -job.returncode if (job.returncode or 0) < 0 else killed_by(job.pid)  # type: ignore[operator]
     if signal is None:
         return None
     reason = f"its process was killed by signal {signal}"
-    return Death(job.system, job.job_id, job.job_name, job.attempt, "killed", reason, job.pid, signal)
+    return JobEnd(job.system, job.job_id, job.job_name, job.attempt, "killed", reason, job.pid, signal)
 
 
 def waits_named(state: str, name: str, group: Group) -> str:
@@ -312,42 +300,10 @@ def waits_named(state: str, name: str, group: Group) -> str:
     return CGROUP_FROZEN if name in _FREEZER or (not name and group.is_frozen()) else name
 
 
-def process_stat(pid: int) -> Stat | None:
-    """Return what the kernel says of a process; None: it is gone, or there is no `/proc`."""
-    # The name stands in brackets and may hold anything (man 5 proc_pid_stat): read from behind it.
-    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    try:
-        return Stat(fields[0].decode("ascii", "replace"), int(fields[11]) + int(fields[12]), int(fields[19]))
-    except (IndexError, ValueError):
-        return None
-
-
-def process_state(pid: int) -> str:
-    """Return the kernel's letter for a process; X: gone."""
-    stat = process_stat(pid)
-    if stat is not None:
-        return stat.state
-    return GONE if os.path.isdir("/proc/self") else "?"
-
-
 def waits_in(pid: int) -> str:
     """Return the kernel's function in which the main thread of a process waits; empty: in none, or not known."""
-    name = _read(f"/proc/{pid}/wchan").decode("ascii", "replace")
+    name = procfs.read(f"/proc/{pid}/wchan").decode("ascii", "replace")
     return "" if name == "0" else name
-
-
-def _read(path: str) -> bytes:
-    """Read a small file of the kernel's; nothing if its process is gone, or another user's."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(file, 1024)
-    except OSError:
-        return b""
-    finally:
-        os.close(file)
 
 
 def killed_by(pid: int) -> int | None:

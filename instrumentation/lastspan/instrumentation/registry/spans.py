@@ -198,6 +198,19 @@ class OpenSpans(SpanProcessor):
         attributes = span._attributes.copy()  # type: ignore[union-attr]  # its lock may be held: a copy without it
         self.examples[run.span_id] = Example(span._name, span._kind, attributes, _error_of(span))
 
+    def take_examples(self) -> dict[int, Example]:
+        """Return what was kept since the last time."""
+        examples, self.examples = self.examples, {}
+        return examples
+
+    def put(self, span: Span, beside: Entry) -> bool:
+        """Let a span of ours run where another one does; False: it is none of ours, or its job has just ended."""
+        span_id = span.get_span_context().span_id
+        if span_id not in self.open:
+            return False
+        self.open[span_id] = (ref(span), *beside[1:])
+        return True
+
     def shutdown(self) -> None:
         """Nothing to do: the process may have other providers."""
 
@@ -264,10 +277,10 @@ class OpenSpans(SpanProcessor):
         run.span_id = span.context.span_id
         self.runs[run.span_id] = run
         if len(self.open) > _STRAY_MAX:
-            self._forget_strays()
+            self.forget_strays()
         return run
 
-    def _forget_strays(self) -> None:
+    def forget_strays(self) -> None:
         """Drop spans that nobody can end any more: their owner let go of them."""
         for span_id, entry in list(self.open.items()):
             if entry[0]() is None:

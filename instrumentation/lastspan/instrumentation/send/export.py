@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ..guest import log
+from ..guest.backoff import Backoff
 from ..guest.version import VERSION
 from .endpoint import Destination
 from .http_adapter import SilentAdapter
@@ -27,7 +28,6 @@ _CONNECT_AND_READ: Final = (1.0, 1.0)
 _ANSWER_MAX: Final = 65_536
 _KEPT_MAX: Final = 1000
 _BATCH_MAX: Final = 512
-_PAUSE_FIRST: Final = 1.0
 _PAUSE_MAX: Final = 30.0
 
 _Connection = tuple[requests.Session, requests.PreparedRequest, dict[str, Any]]
@@ -49,9 +49,7 @@ class Exporter:
         self._breathe = breathe
         """Called after each record: lets the host's threads run."""
         self._resource = resource
-        self._pause_max = min(max(pause_max, _PAUSE_FIRST), _PAUSE_MAX)
-        self._pause = 0.0
-        self._closed_until = 0.0
+        self._backoff = Backoff(min(pause_max, _PAUSE_MAX))
         self._connection: _Connection | None = None
         self._written: Any = None
         """The connection of urllib3's on which requests were written in a hurry."""
@@ -61,7 +59,7 @@ class Exporter:
 
     def is_open(self, now: float) -> bool:
         """Say whether a record would be tried now (monotonic s); False while we pause after a failure."""
-        return now >= self._closed_until
+        return self._backoff.is_due(now)
 
     def send(self, records: Sequence[Record], now: float, *, is_hurried: bool = False) -> bool:
         """Send what was kept and *records*; True when all of it was accepted, or there was nothing to send.
@@ -81,9 +79,9 @@ class Exporter:
                 self._fail(problem, now)
                 self._keep(batch[start:])
                 return False
-        if batch and self._pause:
+        if batch and self._backoff.has_failed:
             _log.info("lastspan reaches %s again", self._destination.address)
-            self._pause = 0.0
+            self._backoff.succeed()
         return True
 
     def _post(self, records: Sequence[Record]) -> str | None:
@@ -153,26 +151,20 @@ class Exporter:
             written.close()
 
     def _fail(self, problem: str, now: float) -> None:
-        if not self._pause:
+        if not self._backoff.has_failed:
             _log.warning(
                 "lastspan cannot reach %s (%s; address from %s); jobs run on; stuck ones are not reported until then",
                 self._destination.address,
                 problem,
                 self._destination.why,
             )
-        self._pause = min(self._pause * 2 or _PAUSE_FIRST, self._pause_max)
-        self._closed_until = now + self._pause * _spread()
+        self._backoff.fail(now)
 
     def _keep(self, records: Sequence[Record]) -> None:
         self._kept.extend(record for record in records if record.is_kept)
         while len(self._kept) > _KEPT_MAX:
             self._kept.popleft()
             self.dropped += 1
-
-
-def _spread() -> float:
-    """Spread a fleet's retries: from 0.8 to 1.2. The module `random` is the host's: a seeded job draws from it."""
-    return 0.8 + 0.4 * os.urandom(1)[0] / 255
 
 
 def _text(value: str | bytes) -> str:

@@ -33,10 +33,13 @@ class Brief(msgspec.Struct, frozen=True):
     """Why a job stopped and what to do, in a few lines. Empty: not known."""
 
     why: str
+    """The cause in a sentence or two, 300 letters at most."""
     first_step: str
+    """The first thing to do, as long at most."""
     stopped_at: str
     """The last span, with its peer, its lock, or what else it waits for."""
     lock_holder: str
+    """Who holds the lock that it waits for."""
     waits_for: str
     """The job, thread or process that it waits for, where that holds no lock."""
 

@@ -13,7 +13,8 @@ import httpx
 import msgspec
 
 from .model import Post
-from .target import AlertmanagerTarget, tls
+from .target import AlertmanagerTarget
+from .tls import tls
 
 _SAID = 300
 Wall = Callable[[int], float]

@@ -35,7 +35,7 @@ class Post(msgspec.Struct, frozen=True):
     over: bool = False
 
 
-class Incident(msgspec.Struct, frozen=True):
+class IncidentSummary(msgspec.Struct, frozen=True):
     """Jobs that stopped at one thing, all of them."""
 
     name: str
@@ -58,7 +58,7 @@ class Seen(msgspec.Struct, frozen=True):
     """What alerts are made of: the suspects that have series at `/metrics`, and all incidents that have."""
 
     suspects: tuple[Suspect, ...]
-    incidents: tuple[Incident, ...]
+    incidents: tuple[IncidentSummary, ...]
     blind: bool
     """So many workers are silent that we doubt ourselves."""
     now_ns: int

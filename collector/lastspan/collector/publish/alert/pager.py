@@ -11,12 +11,13 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
+from ...model.facts import PostFacts
 from ...model.records import SUSPECT
-from ...serve.pipeline import Pipeline, PostFacts
-from ..metrics import MAX_INCIDENTS, chosen_suspects
-from ..views import view
+from ..chosen import chosen_incidents, chosen_suspects
+from ..jobs import job_view
+from ..view import View
 from .client import Client, PostError
-from .model import Alert, Incident, Post, Seen, Suspect
+from .model import Alert, IncidentSummary, Post, Seen, Suspect
 from .open import OpenAlerts
 from .outbox import Outbox
 from .target import AlertmanagerTarget
@@ -32,13 +33,21 @@ _SLICE: Final = 10
 class Pager:
     """Posts what is wrong to all Alertmanagers of a target."""
 
-    def __init__(self, target: AlertmanagerTarget, pipeline: Pipeline, *, wall: Callable[[], float]) -> None:
-        self._target, self._pipeline, self._wall = target, pipeline, wall
+    def __init__(self, target: AlertmanagerTarget, view: View, *, wall: Callable[[], float]) -> None:
+        self._target, self._view, self._wall = target, view, wall
         self._open = OpenAlerts(resend_ns=target.resend_ns, hold_ns=target.hold_ns, keep_ns=target.keep_ns)
-        self._servers = [_Server(url, target, pipeline, self._time) for url in target.urls]
+        self.facts: dict[str, PostFacts] = {}
+        """By Alertmanager."""
+        self._servers = [self._alertmanager(url) for url in target.urls]
         self._instance = socket.gethostname()
         self._tasks: list[asyncio.Task[None]] = []
         self._failed = False
+
+    def _alertmanager(self, url: str) -> _Alertmanager:
+        name = url.partition("://")[2]
+        facts = self.facts.setdefault(name, PostFacts())
+        client = Client(url, self._target, wall=self._time)
+        return _Alertmanager(name, client, Outbox(self._target.hold_ns), facts=facts, clock=self._view.clock)
 
     def start(self) -> None:
         """Begin, if there is anybody to tell."""
@@ -57,7 +66,7 @@ class Pager:
 
     def _time(self, at_ns: int) -> float:
         """Return a time of the pipeline in seconds since the epoch."""
-        return self._wall() + (at_ns - self._pipeline.clock()) / 1e9
+        return self._wall() + (at_ns - self._view.clock()) / 1e9
 
     async def _run(self) -> None:
         while True:
@@ -79,13 +88,13 @@ class Pager:
             server.put(posts, refused=self._open.refused - before)
 
     async def _seen(self) -> Seen:
-        pipeline = self._pipeline
+        view = self._view
         incidents = tuple(
-            Incident(name, one.environment, one.last_span, one.cause, len(one.jobs), one.severity.value)
-            for name, one in list(pipeline.tracker.counts.incidents.items())[:MAX_INCIDENTS]
+            IncidentSummary(name, one.environment, one.last_span, one.cause, len(one.jobs), one.severity.value)
+            for name, one in chosen_incidents(view)
         )
         suspects = [suspect async for suspect in self._suspects()]
-        return Seen(tuple(suspects), incidents, pipeline.tracker.processes.blind, pipeline.clock())
+        return Seen(tuple(suspects), incidents, view.is_blind, view.clock())
 
     async def _wrong(self, seen: Seen) -> AsyncIterator[Alert]:
         alerts = wrong(seen, self._target.settings, instance=self._instance)
@@ -95,28 +104,27 @@ class Pager:
             yield alert
 
     async def _suspects(self) -> AsyncIterator[Suspect]:
-        pipeline, known = self._pipeline, self._pipeline.known()
-        for number, job in enumerate(chosen_suspects(pipeline), start=1):
+        view, known = self._view, self._view.known()
+        for number, job in enumerate(chosen_suspects(view), start=1):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
-                known = pipeline.known()  # others may have changed meanwhile
+                known = view.known()  # others may have changed meanwhile
             if job.trouble is None or not job.trouble.incident or job.end is not None:
                 continue
-            since_ns, seen = job.trouble.since_ns, view(pipeline, job, wall=self._wall, known=known)
+            since_ns, seen = job.trouble.since_ns, job_view(view, job, wall=self._wall, known=known)
             if seen.state in SUSPECT:
                 yield Suspect(seen, since_ns)
 
 
-class _Server:
+class _Alertmanager:
     """One Alertmanager: what it was told, and what it was not."""
 
-    def __init__(self, url: str, target: AlertmanagerTarget, pipeline: Pipeline, wall: Callable[[int], float]) -> None:
-        self.name = url.partition("://")[2]
-        self._clock = pipeline.clock
-        self._client = Client(url, target, wall=wall)
-        self._outbox = Outbox(target.hold_ns)
+    def __init__(
+        self, name: str, client: Client, outbox: Outbox, *, facts: PostFacts, clock: Callable[[], int]
+    ) -> None:
+        self.name, self.facts = name, facts
+        self._client, self._outbox, self._clock = client, outbox, clock
         self._news = asyncio.Event()
-        self.facts = pipeline.facts.posts.setdefault(self.name, PostFacts())
 
     def put(self, posts: list[Post], *, refused: int) -> None:
         """Take what is to be told; returns at once."""

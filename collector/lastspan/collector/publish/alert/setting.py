@@ -15,7 +15,8 @@ from lastspan.alerts.hold import seconds
 from lastspan.alerts.settings import SettingError, Settings, with_pairs
 from lastspan.semconv import duration
 
-from .target import SECOND_NS, AlertmanagerTarget, tls
+from .target import SECOND_NS, AlertmanagerTarget
+from .tls import tls
 
 KNOWN: Final = (
     "many",
@@ -36,23 +37,27 @@ class AlertmanagerSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     urls: list[str] = []
     """Of each Alertmanager, without /api; all are told everything. Empty: nobody is."""
     username: str | None = None
+    """With a password: HTTP basic authentication."""
     password_env: str | None = None
     """The environment variable that holds the password."""
     password_file: str | None = None
     """Or the file; read anew for each request."""
     token_env: str | None = None
-    """Instead of user and password: a bearer token."""
+    """Instead of user and password: the environment variable that holds a bearer token."""
     token_file: str | None = None
+    """Or the file; read anew for each request."""
     ca_file: str | None = None
-    """Whom to believe who the server is; None: whom this machine does."""
+    """Certificates of those who may vouch for the server; none: those that this machine trusts."""
     cert_file: str | None = None
-    """Our own certificate, and its key, if the server asks for one."""
+    """Our own certificate, if the server asks for one."""
     key_file: str | None = None
+    """Its key."""
     timeout: str | float = "5s"
+    """Of a request; 100 ms at least."""
     resend: str | float = "1m"
-    """What is on is told again so often."""
+    """An alert that goes on is posted again so often; 1 s at least."""
     hold: str | float = "15m"
-    """Alertmanager keeps what it was told for so long while this collector is away."""
+    """Alertmanager keeps an alert for so long while this collector is away; twice `resend` at least."""
     alerts: dict[str, Any] = {}
     """Of the settings of `lastspan alerts build`, those that direct mode knows: many, severity, collector_url, …"""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
 
 from lastspan.alerts.settings import Settings
@@ -30,11 +29,3 @@ class AlertmanagerTarget:
     keep_ns: int = 60 * SECOND_NS
     settings: Settings = field(default_factory=Settings)
     """Thresholds, severities, links: those of the rules."""
-
-
-def tls(target: AlertmanagerTarget) -> ssl.SSLContext:
-    """Return how servers are known, and we to them; OSError if a file is not what it should be."""
-    context = ssl.create_default_context(cafile=target.ca_file)
-    if target.cert_file is not None:
-        context.load_cert_chain(target.cert_file, target.key_file)
-    return context

@@ -12,12 +12,10 @@ from lastspan.alerts.facts import NAME, SENTENCE, SUBJECT
 from lastspan.alerts.settings import Settings
 from lastspan.semconv.vocabulary import CAUSE_HEADINGS
 
-from ...judge.cause import Brief
 from ...judge.words import short
-from ..families import as_labels
-from ..metrics import NOTHING, code_line
+from ..labels import as_labels, brief, code_line
 from ..shapes import JobView
-from .model import Incident, Suspect
+from .model import IncidentSummary, Suspect
 
 _NAMED: Final = 10
 _WHOLE: Final = frozenset({"what to do first", "stopped at", "lock holder", "waits for"})
@@ -34,17 +32,12 @@ def named(value: object) -> str:
     return short(cut(value), NAME)
 
 
-def brief(job: JobView) -> Brief:
-    """Return what a page says of a job."""
-    return job.brief or NOTHING
-
-
 def jobs(count: int) -> str:
     """Return `1 job` or `7 jobs`."""
     return "1 job" if count == 1 else f"{count} jobs"
 
 
-def of_job(job: JobView, incident: Incident | None, settings: Settings) -> dict[str, str]:
+def of_job(job: JobView, incident: IncidentSummary | None, settings: Settings) -> dict[str, str]:
     """Return the annotations of an alert about one job."""
     told = {
         "summary": short(f"{named(job.job_name)} is {job.state}{_because(job)}", SUBJECT),
@@ -68,7 +61,7 @@ def of_incident(summary: str, count: int, suspects: Sequence[Suspect], settings:
     return {**told, **({} if oldest is None else _said(oldest)), **_links(oldest.job_key if oldest else "", settings)}
 
 
-def many(incident: Incident, suspects: Sequence[Suspect]) -> str:
+def many(incident: IncidentSummary, suspects: Sequence[Suspect]) -> str:
     """Return the line about an incident of many jobs."""
     oldest = _oldest(suspects)
     at, cause = ("", None) if oldest is None else (brief(oldest).stopped_at, oldest.cause)
@@ -103,7 +96,7 @@ def _of_several(count: int, suspects: Sequence[Suspect], oldest: JobView | None)
     yield from (f"{name}: {n}" for name, n in Counter(cut(one.job.job_name) for one in suspects).most_common(_NAMED))
 
 
-def _description(job: JobView, incident: Incident | None) -> Iterator[str]:
+def _description(job: JobView, incident: IncidentSummary | None) -> Iterator[str]:
     told = f"{cut(job.job_name)} {cut(job.job_id)}"
     told += "" if job.queue is None else f", queue {cut(job.queue)}"
     told += "" if job.service is None else f", service {cut(job.service)}"

@@ -13,10 +13,11 @@ from typing import Final
 from lastspan.alerts.settings import Settings
 
 from ...judge.words import short
+from ..labels import brief
 from . import texts
-from .model import Alert, Incident, Labels, Seen, Suspect
+from .model import Alert, IncidentSummary, Labels, Seen, Suspect
 from .target import SECOND_NS
-from .texts import brief, cut, jobs
+from .texts import cut, jobs
 
 ALERTS: Final = (
     "LastspanManyJobsStopAtOneThing",
@@ -48,7 +49,7 @@ def wrong(seen: Seen, settings: Settings, *, instance: str) -> Iterator[Alert]:
     yield from _ours(seen, settings, instance)
 
 
-def _many(incident: Incident, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
+def _many(incident: IncidentSummary, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
     if incident.jobs >= settings.many:
         where = {"environment": incident.environment, "incident": incident.name}
         told = texts.of_incident(texts.many(incident, suspects), incident.jobs, suspects, settings)
@@ -79,7 +80,9 @@ def _lost(name: str, suspects: Sequence[Suspect], settings: Settings) -> Iterato
         yield _alert(ALERTS[2], "page", where, told, settings, _since(left))
 
 
-def _holders(name: str, suspects: Sequence[Suspect], incident: Incident | None, settings: Settings) -> Iterator[Alert]:
+def _holders(
+    name: str, suspects: Sequence[Suspect], incident: IncidentSummary | None, settings: Settings
+) -> Iterator[Alert]:
     by_holder: dict[str, list[Suspect]] = defaultdict(list)
     for one in suspects:
         if holder := brief(one.job).lock_holder:
@@ -94,7 +97,7 @@ def _holders(name: str, suspects: Sequence[Suspect], incident: Incident | None, 
             yield _alert(ALERTS[3], _severity(suspects, incident), where, told, settings, _since(waiting))
 
 
-def _stuck(suspect: Suspect, incident: Incident | None, settings: Settings) -> Alert:
+def _stuck(suspect: Suspect, incident: IncidentSummary | None, settings: Settings) -> Alert:
     job = suspect.job
     where = {
         "environment": job.environment,
@@ -140,7 +143,7 @@ def _sorted(labels: dict[str, str]) -> Labels:
     return tuple(sorted(labels.items()))
 
 
-def _severity(suspects: Sequence[Suspect], incident: Incident | None) -> str:
+def _severity(suspects: Sequence[Suspect], incident: IncidentSummary | None) -> str:
     """An alert about an incident pages if a verdict of one of its jobs does, or did while it lasts."""
     was_a_page = incident is not None and incident.severity == "page"
     return "page" if was_a_page or any(one.job.severity == "page" for one in suspects) else "warning"

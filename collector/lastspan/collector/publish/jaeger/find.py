@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from ...serve.pipeline import Pipeline
 from ...track import JobRow
-from ..views import SCANNED, Wall, all_jobs, view
+from ..jobs import SCANNED, Wall, all_jobs, job_view
+from ..view import View
 from . import traces
 from .query import Query
 from .shapes import Operation, Trace
@@ -17,17 +17,17 @@ _TOLD = 2000
 """Traces that one search tells in full, to look at their tags."""
 
 
-def services(pipeline: Pipeline) -> list[str]:
+def services(view: View) -> list[str]:
     """Return the services of which anything is known."""
-    told = (series.service for series in pipeline.tracker.counts.series.values() if series.service != "other")
-    heard = (row.resource.service for row, _ in pipeline.tracker.processes.states())
+    told = (series.service for series in view.series() if series.service != "other")
+    heard = (row.resource.service for row, _ in view.processes())
     return traces.first((name or traces.NO_SERVICE for part in (told, heard) for name in part), _NAMES)
 
 
-def operations(pipeline: Pipeline, service: str, kind: str = "") -> list[Operation]:
+def operations(view: View, service: str, kind: str = "") -> list[Operation]:
     """Return the names of a service's spans that are open now or were when their job ended."""
     found: dict[tuple[str, str], None] = {}
-    for job in islice(all_jobs(pipeline, None), SCANNED):
+    for job in islice(all_jobs(view, None), SCANNED):
         if not _is_of(job, service):
             continue
         for span in (job.span, *job.members()):
@@ -37,28 +37,28 @@ def operations(pipeline: Pipeline, service: str, kind: str = "") -> list[Operati
     return [Operation(*told) for told in sorted(found)]
 
 
-def one(pipeline: Pipeline, trace_id: bytes, wall: Wall) -> Trace | None:
+def one(view: View, trace_id: bytes, wall: Wall) -> Trace | None:
     """Return a trace; None: nothing of it is known."""
-    return next(iter(_traces(pipeline, [trace_id], wall)), None)
+    return next(iter(_traces(view, [trace_id], wall)), None)
 
 
-def search(pipeline: Pipeline, query: Query, wall: Wall) -> list[Trace]:
+def search(view: View, query: Query, wall: Wall) -> list[Trace]:
     """Return the traces that are meant, suspects first.
 
     Of a job that is open the whole time between its start and now counts: one that hangs since yesterday is found
     whatever the hour that a client looks back.
     """
     if query.trace_ids:
-        return list(_traces(pipeline, query.trace_ids, wall))
+        return list(_traces(view, query.trace_ids, wall))
     now = wall()
     meant = dict.fromkeys(
         job.span.key[:16]
-        for job in islice(all_jobs(pipeline, None), SCANNED)
+        for job in islice(all_jobs(view, None), SCANNED)
         if (not query.service or _is_of(job, query.service))
         and len(job.span.key) == 24
-        and _overlaps(pipeline, job, query, now)
+        and _overlaps(view, job, query, now)
     )
-    found = _traces(pipeline, islice(meant, _TOLD), wall)
+    found = _traces(view, islice(meant, _TOLD), wall)
     asked = {
         "operation": query.operation,
         "tags": dict(query.tags),
@@ -72,23 +72,17 @@ def _is_of(job: JobRow, service: str) -> bool:
     return (job.type.service or traces.NO_SERVICE) == service
 
 
-def _overlaps(pipeline: Pipeline, job: JobRow, query: Query, now: float) -> bool:
-    now_ns = pipeline.clock()
+def _overlaps(view: View, job: JobRow, query: Query, now: float) -> bool:
+    now_ns = view.clock()
     started = now - (now_ns - job.span.start_ns) / 1e9
     ended = now if job.end is None else now - (now_ns - job.end.at_ns) / 1e9
     return started <= query.end and ended >= query.start
 
 
-def _traces(pipeline: Pipeline, trace_ids: Iterable[bytes], wall: Wall) -> Iterator[Trace]:
+def _traces(view: View, trace_ids: Iterable[bytes], wall: Wall) -> Iterator[Trace]:
     """Yield those traces of which a job is known."""
-    jobs: dict[bytes, list[JobRow]] = {trace_id: [] for trace_id in trace_ids}
-    tracker = pipeline.tracker
-    for rows in (tracker.jobs, tracker.ended):
-        for key in rows:
-            if (together := jobs.get(key[:16])) is not None:
-                together.append(rows[key])
-    known = pipeline.known()
-    for trace_id, together in jobs.items():
+    known = view.known()
+    for trace_id, together in view.of_traces(trace_ids).items():
         if together:
-            told = (view(pipeline, job, wall=wall, known=known) for job in together[: traces.MAX_SPANS])
+            told = (job_view(view, job, wall=wall, known=known) for job in together[: traces.MAX_SPANS])
             yield traces.trace(trace_id.hex(), told)

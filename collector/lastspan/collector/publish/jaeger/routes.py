@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ...serve.pipeline import Pipeline
-from ..views import Wall
+from ..jobs import Wall
+from ..view import View
 from . import find, otlp, query
-from .shapes import Answer, Problem, Trace
+from .shapes import JaegerAnswer, Problem, Trace
 from .summaries import Summaries, summary
 
 _json = msgspec.json.Encoder()
@@ -23,37 +23,37 @@ _PREFIX = "/jaeger/api"
 Ask = Callable[[Request], Response]
 
 
-def routes(pipeline: Pipeline, wall: Wall) -> list[Route]:
-    """Return the routes over what a pipeline knows."""
-    return [*_classic(pipeline, wall), *_v3(pipeline, wall)]
+def routes(view: View, wall: Wall) -> list[Route]:
+    """Return the routes over what is known."""
+    return [*_classic(view, wall), *_v3(view, wall)]
 
 
-def _classic(pipeline: Pipeline, wall: Wall) -> list[Route]:
+def _classic(view: View, wall: Wall) -> list[Route]:
     def services(request: Request) -> Response:
-        found = find.services(pipeline)
-        return _answer(Answer(found, total=len(found)))
+        found = find.services(view)
+        return _answer(JaegerAnswer(found, total=len(found)))
 
     def names(request: Request) -> Response:
-        found = sorted({one.name for one in find.operations(pipeline, request.path_params["service"])})
-        return _answer(Answer(found, total=len(found)))
+        found = sorted({one.name for one in find.operations(view, request.path_params["service"])})
+        return _answer(JaegerAnswer(found, total=len(found)))
 
     def operations(request: Request) -> Response:
         service = _required(request, "service")
-        found = find.operations(pipeline, service, request.query_params.get("spanKind", ""))
-        return _answer(Answer(found, total=len(found)))
+        found = find.operations(view, service, request.query_params.get("spanKind", ""))
+        return _answer(JaegerAnswer(found, total=len(found)))
 
     def traces(request: Request) -> Response:
-        found = find.search(pipeline, query.search(request.query_params), wall)
-        return _answer(Answer(found))
+        found = find.search(view, query.search(request.query_params), wall)
+        return _answer(JaegerAnswer(found))
 
     def trace(request: Request) -> Response:
-        found = _find(request, pipeline, wall)
+        found = _find(request, view, wall)
         if found is None:
-            return _answer(Answer(None, errors=[Problem(404, _UNKNOWN)]), 404)
-        return _answer(Answer([found]))
+            return _answer(JaegerAnswer(None, errors=[Problem(404, _UNKNOWN)]), 404)
+        return _answer(JaegerAnswer([found]))
 
     def dependencies(request: Request) -> Response:
-        return _answer(Answer([]))
+        return _answer(JaegerAnswer([]))
 
     asks: dict[str, Ask] = {
         "/services": services,
@@ -66,23 +66,23 @@ def _classic(pipeline: Pipeline, wall: Wall) -> list[Route]:
     return [_route(path, ask, _refuse) for path, ask in asks.items()]
 
 
-def _v3(pipeline: Pipeline, wall: Wall) -> list[Route]:
+def _v3(view: View, wall: Wall) -> list[Route]:
     def services(request: Request) -> Response:
-        return _answer({"services": find.services(pipeline)})
+        return _answer({"services": find.services(view)})
 
     def operations(request: Request) -> Response:
         kind = request.query_params.get("spanKind") or request.query_params.get("span_kind", "")
-        return _answer({"operations": find.operations(pipeline, _required(request, "service"), kind)})
+        return _answer({"operations": find.operations(view, _required(request, "service"), kind)})
 
     def traces(request: Request) -> Response:
-        return _answer(otlp.result(find.search(pipeline, query.search_v3(request.query_params), wall)))
+        return _answer(otlp.result(find.search(view, query.search_v3(request.query_params), wall)))
 
     def trace(request: Request) -> Response:
-        found = _find(request, pipeline, wall)
+        found = _find(request, view, wall)
         return _refuse_v3(404, _UNKNOWN) if found is None else _answer(otlp.result([found]))
 
     def summaries(request: Request) -> Response:
-        found = find.search(pipeline, query.search_v3(request.query_params), wall)
+        found = find.search(view, query.search_v3(request.query_params), wall)
         return _answer(Summaries([summary(one) for one in found]))
 
     def dependencies(request: Request) -> Response:
@@ -99,8 +99,8 @@ def _v3(pipeline: Pipeline, wall: Wall) -> list[Route]:
     return [_route("/v3" + path, ask, _refuse_v3) for path, ask in asks.items()]
 
 
-def _find(request: Request, pipeline: Pipeline, wall: Wall) -> Trace | None:
-    return find.one(pipeline, query.trace_id(request.path_params["trace_id"]), wall)
+def _find(request: Request, view: View, wall: Wall) -> Trace | None:
+    return find.one(view, query.trace_id(request.path_params["trace_id"]), wall)
 
 
 def _required(request: Request, name: str) -> str:
@@ -121,7 +121,7 @@ def _route(path: str, ask: Ask, refuse: Callable[[int, str], Response]) -> Route
 
 
 def _refuse(status: int, message: str) -> Response:
-    return _answer(Answer(None, errors=[Problem(status, message)]), status)
+    return _answer(JaegerAnswer(None, errors=[Problem(status, message)]), status)
 
 
 def _refuse_v3(status: int, message: str) -> Response:

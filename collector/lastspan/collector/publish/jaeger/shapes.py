@@ -79,7 +79,7 @@ class Operation(msgspec.Struct, rename="camel"):
     span_kind: str
 
 
-class Answer(msgspec.Struct):
+class JaegerAnswer(msgspec.Struct):
     """What each request is answered with."""
 
     data: list[Trace] | list[str] | list[Operation] | None

@@ -9,16 +9,16 @@ from typing import Any, Final
 
 import msgspec
 
-from ...cli.check import wiring
 from ...judge.graph import Graph
 from ...model.records import State
-from ...serve.pipeline import Pipeline
 from ...track import JobRow
+from ..jobs import SCANNED, all_jobs
 from ..status import status
-from ..views import SCANNED, all_jobs, count_states
+from ..text.wiring import wiring
+from ..view import View
 from .filter import SORTS, Filter
 from .paths import job_path
-from .rows import Row, look
+from .rows import JobLine, look
 
 ROWS: Final = 200
 """Lines in all."""
@@ -44,7 +44,7 @@ class Group(msgspec.Struct, frozen=True):
     pages: bool
     """Somebody is woken for it."""
     count: int
-    rows: list[Row]
+    rows: list[JobLine]
     path: str
     """Of the page that shows all of them."""
 
@@ -63,42 +63,40 @@ class Branch(msgspec.Struct, frozen=True):
     waiting: list[Branch]
 
 
-def overview(pipeline: Pipeline, asked: Filter, url: str) -> dict[str, Any]:
+def overview(view: View, asked: Filter, url: str) -> dict[str, Any]:
     """Return what the page shows."""
-    known = pipeline.known()
-    groups, rest = _groups(pipeline, asked)
-    drawn = pipeline.graph(_CHOICES)
-    wired = wiring(msgspec.to_builtins(status(pipeline)), url)
+    known = view.known()
+    groups, rest = _groups(view, asked)
+    drawn = view.graph(_CHOICES)
+    wired = wiring(msgspec.to_builtins(status(view)), url)
     return {
         "asked": asked,
         "sorts": SORTS,
         "states": _ORDER,
-        "counts": count_states(pipeline),
-        "choices": _choices(pipeline),
+        "counts": view.states(),
+        "choices": _choices(view),
         "groups": groups,
         "hidden": rest,
-        "listed": _listed(pipeline, asked),
+        "listed": _listed(view, asked),
         "tree": _tree(drawn),
         "circles": [[_branch(drawn, id, 0, set()) for id in cycle[:_BRANCHES]] for cycle in drawn.cycles[:_ROOTS]],
-        "slowest": [look(pipeline, job, known)[0] for job in _slowest(pipeline, known.now_ns)]
-        if asked.is_empty
-        else [],
+        "slowest": [look(view, job, known)[0] for job in _slowest(view, known.now_ns)] if asked.is_empty else [],
         "wiring": wired,
         "is_wired": all(line.is_fine for line in wired),
-        "is_heard": any(True for _ in pipeline.tracker.processes.states()),
-        "findings": len(pipeline.findings()),
+        "is_heard": any(True for _ in view.processes()),
+        "findings": len(view.findings()),
     }
 
 
 # --- what is stuck ------------------------------------------------------------------------------------------------
 
 
-def _groups(pipeline: Pipeline, asked: Filter) -> tuple[list[Group], int]:
+def _groups(view: View, asked: Filter) -> tuple[list[Group], int]:
     """Return the incidents that are meant, and how many jobs are in those that have no room."""
     if asked.state in ("running", "overdue", "ended"):
         return [], 0
     by_incident: dict[str, list[JobRow]] = {}
-    for job in pipeline.tracker.suspects.values():
+    for job in view.suspects():
         if job.trouble is not None and asked.state in ("", job.state.value) and asked.means(job):
             by_incident.setdefault(job.trouble.incident, []).append(job)
     ordered = sorted(by_incident.items(), key=lambda pair: _rank(asked.sort, pair[1]))
@@ -106,7 +104,7 @@ def _groups(pipeline: Pipeline, asked: Filter) -> tuple[list[Group], int]:
     for incident, jobs in ordered[:_GROUPS]:
         if room <= 0:
             break
-        group = _group(pipeline, asked, incident, jobs, min(room, ROWS if asked.incident else IN_GROUP))
+        group = _group(view, asked, incident, jobs, min(room, ROWS if asked.incident else IN_GROUP))
         room -= len(group.rows)
         shown.append(group)
     if asked.sort == "jobs":
@@ -121,12 +119,12 @@ def _rank(sort: str, jobs: list[JobRow]) -> tuple[object, ...]:
     return (oldest,) if sort == "age" else (-len(jobs), oldest)
 
 
-def _group(pipeline: Pipeline, asked: Filter, incident: str, jobs: list[JobRow], room: int) -> Group:
-    known = pipeline.known()
+def _group(view: View, asked: Filter, incident: str, jobs: list[JobRow], room: int) -> Group:
+    known = view.known()
     chosen = heapq.nsmallest(
         room, jobs, key=lambda job: (job.type.name if asked.sort == "name" else "", job.span.start_ns)
     )
-    told = [look(pipeline, job, known) for job in chosen]
+    told = [look(view, job, known) for job in chosen]
     cause = next((cause for _, cause in told if cause is not None), None)
     return Group(
         incident=incident,
@@ -140,32 +138,32 @@ def _group(pipeline: Pipeline, asked: Filter, incident: str, jobs: list[JobRow],
     )
 
 
-def _listed(pipeline: Pipeline, asked: Filter) -> list[Row]:
+def _listed(view: View, asked: Filter) -> list[JobLine]:
     """Return jobs that nobody needs to look at: those that are asked for, else those that are overdue but move."""
     state = asked.state or State.OVERDUE.value
     if state not in ("running", "overdue", "ended"):
         return []
-    jobs = islice(all_jobs(pipeline, state), SCANNED)
-    known = pipeline.known()
+    jobs = islice(all_jobs(view, state), SCANNED)
+    known = view.known()
     meant = (job for job in jobs if job.state.value == state and asked.means(job))
-    rows = [look(pipeline, job, known)[0] for job in islice(meant, ROWS)]
+    rows = [look(view, job, known)[0] for job in islice(meant, ROWS)]
     keys = {"name": lambda row: row.job_name, "age": lambda row: -row.age}
     return rows if state == "ended" else sorted(rows, key=keys.get(asked.sort, lambda row: -row.times))
 
 
-def _slowest(pipeline: Pipeline, now_ns: int) -> list[JobRow]:
+def _slowest(view: View, now_ns: int) -> list[JobRow]:
     """Return the jobs that run and are nearest to what they may."""
 
     def share(job: JobRow) -> float:
-        allowance = pipeline.policy.job(job.type, job.span.name, job.span.expected_ns)
+        allowance = view.policy.job(job.type, job.span.name, job.span.expected_ns)
         return (now_ns - job.span.start_ns) / max(1, allowance.allowed_ns)
 
-    running = (job for job in islice(pipeline.tracker.jobs.values(), SCANNED) if job.state is State.RUNNING)
+    running = (job for job in islice(view.jobs(), SCANNED) if job.state is State.RUNNING)
     return heapq.nlargest(_SLOWEST, running, key=share)
 
 
-def _choices(pipeline: Pipeline) -> dict[str, list[str]]:
-    series = list(pipeline.tracker.counts.series.values())
+def _choices(view: View) -> dict[str, list[str]]:
+    series = list(view.series())
     return {
         "job": _names(one.job_name for one in series),
         "queue": _names(one.queue for one in series),

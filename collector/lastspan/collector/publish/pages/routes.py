@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ...cli.client import printable
-from ...serve.pipeline import Pipeline
-from ..metrics import own_version
+from ..jobs import Wall, find_job, iso, job_view
 from ..shapes import JobView
-from ..story import explanation
-from ..views import Wall, find_job, iso, view
+from ..text.printable import printable
+from ..text.story import explanation
+from ..text.version import own_version
+from ..view import View
 from . import engine
 from .elsewhere import Elsewhere
 from .filter import from_query
@@ -28,7 +28,7 @@ _TEXT = ".txt"
 _WIDTH = 120
 
 
-def routes(pipeline: Pipeline, wall: Wall, elsewhere: Elsewhere) -> list[Route]:
+def routes(view: View, wall: Wall, elsewhere: Elsewhere) -> list[Route]:
     """Return the routes of `/`, `/jobs/{ref}`, `/jobs/{ref}.txt`, `/runbooks/{alert}` and `/static/`."""
 
     def frame() -> dict[str, Any]:
@@ -36,22 +36,22 @@ def routes(pipeline: Pipeline, wall: Wall, elsewhere: Elsewhere) -> list[Route]:
         return {"now": iso(wall())[11:19], "version": own_version(), "grafana": grafana}
 
     async def stuck(request: Request) -> Response:
-        shown = overview(pipeline, from_query(request.query_params), f"{request.url.scheme}://{request.url.netloc}")
+        shown = overview(view, from_query(request.query_params), f"{request.url.scheme}://{request.url.netloc}")
         return engine.page("overview.html", frame() | shown)
 
     async def one_job(request: Request) -> Response:
         ref = request.path_params["ref"]
-        job = find_job(pipeline, ref)
-        if job is None and ref.endswith(_TEXT) and (job := find_job(pipeline, ref.removesuffix(_TEXT))) is not None:
-            return engine.text(story(view(pipeline, job, wall=wall)))
+        job = find_job(view, ref)
+        if job is None and ref.endswith(_TEXT) and (job := find_job(view, ref.removesuffix(_TEXT))) is not None:
+            return engine.text(story(job_view(view, job, wall=wall)))
         if job is None:
             return _unknown(ref, frame())
-        told = view(pipeline, job, wall=wall)
+        told = job_view(view, job, wall=wall)
         return engine.page("job.html", frame() | incident(told, elsewhere, alike=_alike(told)))
 
     def _alike(job: JobView) -> int:
         """Return how many others stopped at the same thing."""
-        found = pipeline.tracker.counts.incidents.get(job.incident or "")
+        found = view.incidents().get(job.incident or "")
         return 0 if found is None else len(found.jobs) - 1
 
     async def runbook(request: Request) -> Response:

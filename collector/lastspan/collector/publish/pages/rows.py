@@ -9,16 +9,16 @@ from ...judge.context import Known, evidence_of, server_of
 from ...judge.verdict import Leaf, Verdict
 from ...judge.words import file_line, short
 from ...model.records import Kind
-from ...serve.pipeline import Pipeline
 from ...track import JobRow
 from ..blocked import key_text
+from ..view import View
 from .paths import job_path
 
 _ID = 12
 _FULL = 100.0
 
 
-class Row(msgspec.Struct, frozen=True):
+class JobLine(msgspec.Struct, frozen=True):
     """What the line says. Seconds."""
 
     key: str
@@ -46,18 +46,18 @@ def id_start(id: str) -> str:
     return id if len(id) <= _ID else id[:8] + "…"
 
 
-def look(pipeline: Pipeline, job: JobRow, known: Known) -> tuple[Row, Explanation | None]:
+def look(view: View, job: JobRow, known: Known) -> tuple[JobLine, Explanation | None]:
     """Return a job's line, and why it is as it is."""
-    verdict, cause = pipeline.look(job, known)
+    verdict, cause = view.look(job, known)
     return _row(job, verdict, known.now_ns), cause
 
 
-def _row(job: JobRow, verdict: Verdict, now_ns: int) -> Row:
+def _row(job: JobRow, verdict: Verdict, now_ns: int) -> JobLine:
     last, evidence = verdict.last, evidence_of(job, verdict.last)
     age, allowed = verdict.decides.age_ns, verdict.allowance.allowed_ns
     times = age / max(1, allowed)
     where = file_line(evidence.file, evidence.line)
-    return Row(
+    return JobLine(
         key=key_text(job.span.key),
         path=job_path(key_text(job.span.key)),
         state=verdict.state.value,

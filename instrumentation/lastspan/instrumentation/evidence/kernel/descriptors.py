@@ -18,11 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ...guest import procfs
 from .syscalls import SystemCall, address_text
 
 _LISTED_MAX: Final = 1024
-_TABLE_MAX: Final = 1 << 20
-"""Bytes read of the kernel's table of connections: one that is being made has its peer nowhere else."""
 
 _STATES: Final = (
     *("", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT"),
@@ -57,17 +56,10 @@ class Descriptor:
     """Of TCP: ESTABLISHED, SYN_SENT, …; of a pipe, our end: read or write."""
     idle: float | None = None
     """s since the peer last sent a byte, or since the connection was made; TCP."""
-    unacked: int | None = None
-    """Segments that the peer has not acknowledged; of a listening socket: connections not yet accepted; TCP."""
-    retransmits: int | None = None
-    """How often the oldest of them was sent again; TCP."""
     receive_timeout: float | None = None
     """s, if SO_RCVTIMEO is set."""
     send_timeout: float | None = None
     """s, if SO_SNDTIMEO is set; it goes for connecting, too."""
-    has_keepalive: bool | None = None
-    """The kernel itself asks a silent peer from time to time; TCP."""
-    is_blocking: bool | None = None
     inode: int | None = None
     """Of sockets and pipes: equal at both ends of a pipe."""
     peer_pid: int | None = None
@@ -79,7 +71,7 @@ class Descriptor:
 def descriptor(number: int, proc: str = "/proc/self") -> Descriptor | None:
     """Return what a descriptor of this process leads to; None: it is closed, or cannot be looked at."""
     link = _link(number, proc)
-    if link is None:
+    if not link:
         return None
     seen = _socket(number, link, proc) if link.startswith("socket:") else _file(number, link, proc)
     if _link(number, proc) != link:  # closed meanwhile, and perhaps another in its place
@@ -93,7 +85,7 @@ def sockets(limit: int = 64, proc: str = "/proc/self") -> list[Descriptor]:
     for number in numbers(proc):
         if len(found) == limit:
             break
-        if not (_link(number, proc) or "").startswith("socket:"):
+        if not _link(number, proc).startswith("socket:"):
             continue
         seen = descriptor(number, proc)
         if seen is not None and seen.kind in {"tcp", "unix"} and _is_connected(seen):
@@ -103,11 +95,7 @@ def sockets(limit: int = 64, proc: str = "/proc/self") -> list[Descriptor]:
 
 def numbers(proc: str = "/proc/self") -> Iterator[int]:
     """The open descriptors of this process, in order; at most the first 1024."""
-    try:
-        names = os.listdir(f"{proc}/fd")
-    except OSError:
-        return iter(())
-    return iter(sorted(int(name) for name in names if name.isdigit())[:_LISTED_MAX])
+    return iter(sorted(procfs.numbers(f"{proc}/fd"))[:_LISTED_MAX])
 
 
 def is_unbounded(call: SystemCall, target: Descriptor | None) -> bool | None:
@@ -131,7 +119,7 @@ def is_unbounded(call: SystemCall, target: Descriptor | None) -> bool | None:
 def _socket(number: int, link: str, proc: str) -> Descriptor:
     local = _address(_libc.getsockname, number)
     family = int.from_bytes(local[:2], sys.byteorder)
-    inode, is_blocking = _inode(link), _is_blocking(number)
+    inode = _inode(link)
     if family == socket.AF_UNIX:
         return Descriptor(
             number,
@@ -141,15 +129,14 @@ def _socket(number: int, link: str, proc: str) -> Descriptor:
             "LISTEN" if _integer(number, _SOL_SOCKET, _SO_ACCEPTCONN) else "",
             receive_timeout=_seconds(number, _SO_RCVTIMEO),
             send_timeout=_seconds(number, _SO_SNDTIMEO),
-            is_blocking=is_blocking,
             inode=inode,
             peer_pid=_peer_pid(number),
         )
     if family not in {socket.AF_INET, socket.AF_INET6}:
-        return Descriptor(number, "other", is_blocking=is_blocking, inode=inode)
+        return Descriptor(number, "other", inode=inode)
     is_stream = _integer(number, _SOL_SOCKET, _SO_TYPE) == socket.SOCK_STREAM
     info = _option(number, socket.IPPROTO_TCP, _TCP_INFO, _TCP_INFO_SIZE) if is_stream else b""
-    state, idle, unacked, retransmits = tcp_info(info)
+    state, idle, sent = tcp_info(info)
     peer = address_text(_address(_libc.getpeername, number))
     if state == "SYN_SENT" and not peer:  # the kernel names no peer before there is one
         peer = _connecting_to(inode, proc)
@@ -160,47 +147,30 @@ def _socket(number: int, link: str, proc: str) -> Descriptor:
         address_text(local),
         state,
         idle,
-        unacked,
-        retransmits,
         _seconds(number, _SO_RCVTIMEO),
         _seconds(number, _SO_SNDTIMEO),
-        bool(_integer(number, _SOL_SOCKET, _SO_KEEPALIVE)) if is_stream else None,
-        is_blocking,
         inode,
-        sent=last_sent(info),
+        sent=sent,
     )
 
 
-def last_sent(info: bytes) -> float | None:
-    """Return for how long our end of a connection has sent nothing, s, by a `struct tcp_info`."""
-    if tcp_info(info)[1] is None:
-        return None
-    milliseconds: int = struct.unpack_from("13I", info, 8)[9]
-    return milliseconds / 1000
-
-
-def tcp_info(info: bytes) -> tuple[str, float | None, int | None, int | None]:
-    """Return state, idle, unacked and retransmits of a `struct tcp_info` (`linux/tcp.h`)."""
+def tcp_info(info: bytes) -> tuple[str, float | None, float | None]:
+    """Return the state in a `struct tcp_info` (`linux/tcp.h`), and for how long the peer, and we, sent nothing, s."""
     if len(info) < _TCP_INFO_SIZE:
-        return "", None, None, None
-    state, retransmits = info[0], info[2]
+        return "", None, None
     words = struct.unpack_from("13I", info, 8)
-    unacked, last_data_received = words[4], words[11]
-    name = _STATES[state] if state < len(_STATES) else ""
-    is_made = name not in {"", "SYN_SENT", "CLOSE", "LISTEN"}
-    return name, last_data_received / 1000 if is_made else None, unacked, retransmits
+    last_data_sent, last_data_received = words[9], words[11]
+    name = _STATES[info[0]] if info[0] < len(_STATES) else ""
+    if name in {"", "SYN_SENT", "CLOSE", "LISTEN"}:
+        return name, None, None
+    return name, last_data_received / 1000, last_data_sent / 1000
 
 
 @functools.lru_cache(maxsize=64)
 def _connecting_to(inode: int | None, proc: str) -> str:
     """The peer of a connection that is being made; asked once for each: the kernel walks all of its connections."""
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        try:
-            with open(f"{proc}/net/{table}", "rb") as file:
-                peer = remote_of(inode, file.read(_TABLE_MAX), family)
-        except OSError:
-            continue
-        if peer:
+        if peer := remote_of(inode, procfs.read_table(f"{proc}/net/{table}"), family):
             return peer
     return ""
 
@@ -248,17 +218,16 @@ def _seconds(number: int, option: int) -> float | None:
 
 
 def _file(number: int, link: str, proc: str) -> Descriptor:
-    is_blocking = _is_blocking(number)
     if link.startswith("pipe:"):
-        return Descriptor(number, "pipe", state=_end(number), is_blocking=is_blocking, inode=_inode(link))
+        return Descriptor(number, "pipe", state=_end(number), inode=_inode(link))
     if link.startswith(("/dev/pts/", "/dev/ptmx", "/dev/tty", "/dev/console")):
-        return Descriptor(number, "tty", path_text(link), is_blocking=is_blocking)
+        return Descriptor(number, "tty", path_text(link))
     if link.startswith("/"):
-        return Descriptor(number, "file", path_text(link), is_blocking=is_blocking)
+        return Descriptor(number, "file", path_text(link))
     kind = _ANONYMOUS.get(link, "other")
     if kind == "pidfd":
-        return Descriptor(number, kind, is_blocking=is_blocking, peer_pid=_pid_of(number, proc))
-    return Descriptor(number, kind, "" if kind != "other" else link, is_blocking=is_blocking)
+        return Descriptor(number, kind, peer_pid=_pid_of(number, proc))
+    return Descriptor(number, kind, "" if kind != "other" else link)
 
 
 def path_text(path: str) -> str:
@@ -267,41 +236,26 @@ def path_text(path: str) -> str:
 
 
 def _end(number: int) -> str:
-    flags = _flags(number)
-    return "" if flags is None else "read" if flags & os.O_ACCMODE == os.O_RDONLY else "write"
+    try:
+        flags = fcntl.fcntl(number, fcntl.F_GETFL)
+    except OSError:
+        return ""
+    return "read" if flags & os.O_ACCMODE == os.O_RDONLY else "write"
 
 
 def _pid_of(number: int, proc: str) -> int | None:
     """The process that a pidfd stands for."""
-    try:
-        with open(f"{proc}/fdinfo/{number}", "rb") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith(b"Pid:")), None)
-    except (OSError, ValueError, IndexError):
-        return None
+    lines = procfs.read(f"{proc}/fdinfo/{number}").splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(b"Pid:")), None)
 
 
-def _link(number: int, proc: str) -> str | None:
-    try:
-        return os.readlink(f"{proc}/fd/{number}")
-    except OSError:
-        return None
+def _link(number: int, proc: str) -> str:
+    return procfs.link(f"{proc}/fd/{number}")
 
 
 def _inode(link: str) -> int | None:
     digits = link.partition("[")[2].rstrip("]")
     return int(digits) if digits.isdecimal() else None
-
-
-def _is_blocking(number: int) -> bool | None:
-    flags = _flags(number)
-    return None if flags is None else not flags & os.O_NONBLOCK
-
-
-def _flags(number: int) -> int | None:
-    try:
-        return fcntl.fcntl(number, fcntl.F_GETFL)
-    except OSError:
-        return None
 
 
 # --- the calls themselves -------------------------------------------------------------------------------------------
@@ -313,7 +267,6 @@ _Length: Final = ctypes.c_uint32
 
 _SOL_SOCKET: Final = 1
 _SO_TYPE: Final = 3
-_SO_KEEPALIVE: Final = 9
 _SO_PEERCRED: Final = 17
 _SO_RCVTIMEO: Final = 20
 _SO_SNDTIMEO: Final = 21

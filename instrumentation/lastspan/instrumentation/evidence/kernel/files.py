@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from ...guest import procfs
 from .descriptors import numbers, path_text
 
-_TABLE_MAX: Final = 1 << 20
 _FILES_MAX: Final = 256
 _SQLITE: Final = b"SQLite format 3\0"
 _NOT_FILES: Final = ("/dev/", "/proc/", "/sys/", "/memfd:")
@@ -122,13 +122,13 @@ def file_name(file: int | os.stat_result, own: str = "/proc/self") -> str:
 
 def _facts(number: int, own: str) -> dict[str, str]:
     """What the kernel says of a descriptor, by name."""
-    lines = _read(f"{own}/fdinfo/{number}").decode("utf-8", "replace").splitlines()
+    lines = procfs.read(f"{own}/fdinfo/{number}").decode("utf-8", "replace").splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _device(mount: str, own: str) -> str:
     """The device of a mount (`man 5 proc_pid_mountinfo`), as the list of locks writes it."""
-    for line in _read(f"{own}/mountinfo").splitlines():
+    for line in procfs.read_table(f"{own}/mountinfo").splitlines():
         words = line.split(None, 3)
         if len(words) == 4 and words[0].decode("ascii", "replace") == mount:
             major, _, minor = words[2].decode("ascii", "replace").partition(":")
@@ -139,10 +139,7 @@ def _device(mount: str, own: str) -> str:
 def _open_files(proc: str) -> Iterator[tuple[str, int]]:
     count = 0
     for number in numbers(f"{proc}/self"):
-        try:
-            path = os.readlink(f"{proc}/self/fd/{number}")
-        except OSError:  # closed meanwhile
-            continue
+        path = procfs.link(f"{proc}/self/fd/{number}")
         if not path.startswith("/") or path.startswith(_NOT_FILES):
             continue
         yield path, number
@@ -183,13 +180,4 @@ def _row(words: list[str]) -> tuple[str, FileLock] | None:
 
 
 def _table(proc: str) -> dict[str, list[FileLock]]:
-    return parse_locks(_read(f"{proc}/locks"))
-
-
-def _read(path: str) -> bytes:
-    """Read a file of the kernel's; nothing where it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(_TABLE_MAX)
-    except OSError:
-        return b""
+    return parse_locks(procfs.read_table(f"{proc}/locks"))

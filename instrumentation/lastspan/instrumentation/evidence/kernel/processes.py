@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from ...registry.children import process_state
+from ...guest import procfs
 
 _LOOKED_AT_MAX: Final = 64
 """Processes; each costs a list of its descriptors."""
@@ -29,7 +29,8 @@ class Process:
 
 def process(pid: int, proc: str = "/proc") -> Process:
     """Return what a process is and does."""
-    return Process(pid, _read(f"{proc}/{pid}/comm").decode("utf-8", "replace").strip(), process_state(pid))
+    name = procfs.read(f"{proc}/{pid}/comm").decode("utf-8", "replace").strip()
+    return Process(pid, name, procfs.process_state(pid))
 
 
 def descendants(pid: int | None = None, proc: str = "/proc") -> list[int]:
@@ -50,38 +51,12 @@ def at_other_end(inode: int, proc: str = "/proc") -> list[int]:
 
 
 def _has(pid: int, wanted: str, proc: str) -> bool:
-    try:
-        names = os.listdir(f"{proc}/{pid}/fd")
-    except OSError:  # gone, or another user's
-        return False
-    return any(_link(f"{proc}/{pid}/fd/{name}") == wanted for name in names)
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
+    folder = f"{proc}/{pid}/fd"
+    return any(procfs.link(f"{folder}/{number}") == wanted for number in procfs.numbers(folder))
 
 
 def _children(pid: int, proc: str) -> list[int]:
     """The kernel lists them by the thread that started each (`man 5 proc_tid_children`)."""
-    try:
-        threads = os.listdir(f"{proc}/{pid}/task")
-    except OSError:
-        return []
-    lists = (_read(f"{proc}/{pid}/task/{thread}/children") for thread in threads)
+    folder = f"{proc}/{pid}/task"
+    lists = (procfs.read(f"{folder}/{thread}/children") for thread in procfs.numbers(folder))
     return [int(word) for words in lists for word in words.split() if word.isdigit()]
-
-
-def _read(path: str) -> bytes:
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(file, 4096)
-    except OSError:
-        return b""
-    finally:
-        os.close(file)

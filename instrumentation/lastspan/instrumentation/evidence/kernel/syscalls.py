@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from ...guest import procfs
+
 Read: TypeAlias = Callable[[int, int], bytes]
 """(address, size) → the bytes there; fewer, or none, where they cannot be read."""
 
@@ -82,28 +84,10 @@ def system_call(native_id: int | None, proc: str = "/proc/self") -> SystemCall:
         os.close(file)
 
 
-def raw_line(native_id: int | None, proc: str = "/proc/self") -> bytes:
-    """Return the kernel's line about a thread, to compare with `SystemCall.raw`; empty: nothing can be seen."""
-    try:
-        file = os.open(f"{proc}/task/{native_id}/syscall", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(file, _LINE_MAX)
-    except OSError:
-        return b""
-    finally:
-        os.close(file)
-
-
 def watched(epoll: int, proc: str = "/proc/self", limit: int = 64) -> list[int]:
     """Return the descriptors that an epoll descriptor watches, as the kernel lists them."""
-    try:
-        with open(f"{proc}/fdinfo/{epoll}", "rb") as file:
-            found = (line.split()[1] for line in file if line.startswith(b"tfd:"))
-            return [int(number) for number, _ in zip(found, range(limit), strict=False)]
-    except (OSError, ValueError, IndexError):
-        return []
+    lines = procfs.read_table(f"{proc}/fdinfo/{epoll}").splitlines()
+    return [int(line.split()[1]) for line in lines if line.startswith(b"tfd:")][:limit]
 
 
 # --- pure: from the kernel's line to what it means ------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
+
+from ...guest import procfs
 
 
 def cpu_time_ns(native_id: int | None) -> int | None:
@@ -28,20 +29,9 @@ def run_queue_ns(native_id: int | None) -> int | None:
 
 def thread_state(native_id: int | None) -> str | None:
     """Return the kernel's letter for a thread of this process, as R, S or D; None where it is not told."""
-    words = _task_file(native_id, "stat").rpartition(b")")[2].split(None, 1)  # its name may hold anything
+    words = procfs.after_name(_task_file(native_id, "stat"))
     return words[0].decode("ascii", "replace") if words else None
 
 
 def _task_file(native_id: int | None, name: str) -> bytes:
-    if native_id is None:
-        return b""
-    try:
-        file = os.open(f"/proc/self/task/{native_id}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(file, 1024)
-    except OSError:
-        return b""
-    finally:
-        os.close(file)
+    return b"" if native_id is None else procfs.read(f"/proc/self/task/{native_id}/{name}")

@@ -1,10 +1,12 @@
-"""What the innermost frames of a thread or task wait for: the lock itself, its name in the source, its timeout."""
+"""What the innermost frames of a thread or task wait for: the lock itself, and its name in the source.
+
+Which calls wait is said in `clients`, as for every wait; here it is asked which object they wait for.
+"""
 
 from __future__ import annotations
 
 import ast
 import asyncio
-import os
 import re
 import sys
 import threading
@@ -12,12 +14,15 @@ from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from .. import python
 from ..objects import futures, values
 from ..objects.reads import read
 from ..objects.values import MISSING
 from ..stack import source, tasks
-from ..stack.frames import _current_frames, line_of
+from ..stack.expressions import evaluate
+from ..stack.frames import line_of, short_place
 from ..stack.source import Expr
+from ..waits.known_calls import row_of
 
 Node: TypeAlias = "int | asyncio.Task[Any] | Any"
 """Who waits or holds: a thread by its ident, a task, a greenlet. A task that runs stands for its thread too."""
@@ -37,7 +42,7 @@ Entry: TypeAlias = "tuple[object, ...]"
 """A call, and its arguments: two frames with equal ones enter the same thing, though nobody can see what it is."""
 
 
-class Wait(NamedTuple):
+class BlockedOn(NamedTuple):
     """What somebody waits for."""
 
     identity: int
@@ -45,7 +50,6 @@ class Wait(NamedTuple):
     word: str
     short: str
     place: str
-    timeout: float | None
     owner: int | None = None
     """The thread that holds it, if the object itself knows; 0: it was just let go."""
     nodes: tuple[Node, ...] = ()
@@ -54,11 +58,11 @@ class Wait(NamedTuple):
     """What the `with` statement calls whose entry waits."""
 
     @classmethod
-    def of_task(cls, node: Node, stack: list[FrameType]) -> Wait:
+    def of_task(cls, node: Node, stack: list[FrameType]) -> BlockedOn:
         """Return the wait for another task, or for a thread that works for it, to end."""
         name = f"task {futures.name_of(node)}" if futures.is_task(node) else "a thread"
         caller = _caller(stack) or stack[0]
-        return cls(id(node), "asyncio.Task", "task", name, short_place(*_place(caller, None)), None, nodes=(node,))
+        return cls(id(node), "asyncio.Task", "task", name, short_place(*_place(caller, None)), nodes=(node,))
 
     @property
     def name(self) -> str:
@@ -99,42 +103,20 @@ _KINDS: Final[dict[str, tuple[str, str]]] = {
 }
 """What a `with` statement or a call of `acquire` may wait for, by class."""
 
-_PRIMITIVES: Final[dict[tuple[str, str], str]] = {
-    ("threading", "wait"): "",
-    ("threading", "wait_for"): "condition",
-    ("threading", "acquire"): "",
-    ("threading", "__enter__"): "",
-    ("threading", "join"): "thread",
-    ("gevent.thread", "acquire"): "",
-    ("gevent.lock", "acquire"): "",
-    ("contextlib", "enter_context"): "",
-    ("contextlib", "enter_async_context"): "",
-    ("queue", "get"): "queue",
-    ("queue", "put"): "queue",
-    ("queue", "join"): "queue",
-    ("asyncio.locks", "acquire"): "",
-    ("asyncio.locks", "__aenter__"): "",
-    ("asyncio.locks", "wait"): "",
-    ("asyncio.locks", "wait_for"): "condition",
-    ("asyncio.queues", "get"): "queue",
-    ("asyncio.queues", "put"): "queue",
-    ("asyncio.queues", "join"): "queue",
-    ("concurrent.futures._base", "result"): "future",
-    ("concurrent.futures._base", "exception"): "future",
-    ("multiprocessing.synchronize", "__enter__"): "",
-    ("multiprocessing.synchronize", "wait"): "",
-    ("multiprocessing.synchronize", "wait_for"): "condition",
-    ("multiprocessing.queues", "get"): "queue",
-    ("multiprocessing.queues", "put"): "queue",
-    ("billiard.synchronize", "__enter__"): "",
-    ("billiard.synchronize", "wait"): "",
-    ("billiard.queues", "get"): "queue",
-    ("importlib._bootstrap", "acquire"): "lock",
+MODULES: Final = frozenset(
+    {
+        *("threading", "gevent.thread", "gevent.lock", "queue", "asyncio.locks", "asyncio.queues"),
+        *("multiprocessing.synchronize", "multiprocessing.queues", "billiard.synchronize", "billiard.queues"),
+        *("concurrent.futures._base", "contextlib", "importlib._bootstrap"),
+    }
+)
+"""Where functions wait for the object whose methods they are."""
+_TAKERS: Final = {
+    ("contextlib", "enter_context"): "cm",
+    ("contextlib", "enter_async_context"): "cm",
+    ("importlib._bootstrap", "acquire"): "self",
 }
-"""Functions of the standard library that wait, by module and name: for what; empty: the class of `self` says it."""
-
-MODULES: Final = frozenset(module for module, _ in _PRIMITIVES)
-_WORDS: Final = {"Event": "event", "Barrier": "barrier", "Condition": "condition"}
+"""Functions that take a lock on behalf of others, by module and name: the variable that holds it."""
 _SHOWN: Final = {
     "asyncio.locks": "asyncio",
     "asyncio.queues": "asyncio",
@@ -143,44 +125,52 @@ _SHOWN: Final = {
 _METHODS: Final = frozenset({"acquire", "get", "put", "__enter__", "enter_context"})
 
 
-def wait_of(stack: list[FrameType]) -> Wait | None:
+def wait_of(stack: list[FrameType]) -> BlockedOn | None:
     """Say what the innermost frames of a stack wait for; the primitive nearest to the application counts."""
     found = -1
+    kind = ""
     for depth, frame in enumerate(stack):
-        module = module_of(frame)
-        if module not in MODULES:
+        if module_of(frame) not in MODULES:
             break
-        if (module, frame.f_code.co_name) in _PRIMITIVES:
-            found = depth
+        if waits_for := _waits_for(frame):
+            found, kind = depth, waits_for
     if found >= 0:
-        return _known_wait(stack, found)
+        return _known_wait(stack, found, kind)
     return _native_wait(stack) if stack else None
 
 
-def _known_wait(stack: list[FrameType], depth: int) -> Wait | None:
+def _waits_for(frame: FrameType) -> str:
+    """Return the kind of object that a function waits for; empty: it does not wait, or for no one object."""
+    if (module_of(frame), frame.f_code.co_name) in _TAKERS:
+        return "lock"
+    known = row_of(frame) if "self" in frame.f_code.co_varnames else None
+    return "" if known is None else known[1].kind
+
+
+def _known_wait(stack: list[FrameType], depth: int, word: str) -> BlockedOn | None:
     """A function of the standard library waits: its `self` is the object, its caller has the name."""
     frame = stack[depth]
     module = module_of(frame)
-    word = _PRIMITIVES[module, frame.f_code.co_name]
-    owner = values.variable(frame, "cm" if module == "contextlib" else "self")
+    owner = python.variable(frame, _TAKERS.get((module, frame.f_code.co_name), "self"))
     if owner is MISSING or (module == "contextlib" and kind_of(owner) is None):
         return None
     base = _class_in(owner, module)
     kind = f"{_SHOWN.get(module, module)}.{_name(base)}" if base is not None else "unknown"
-    if not word:
-        kind, word = _kind_in(frame, owner, kind, base)
+    if word in HELD:
+        kind, word = kind_of(owner) or (kind, "lock")
+    elif _takes_back(frame, owner):
+        word = "lock"
     blocking = core(owner) if word == "lock" else owner
     if word in HELD and is_free(blocking):
         return None
     caller = _caller(stack[depth + 1 :])
     expr = source.expression(caller) if caller is not None else None
-    return Wait(
+    return BlockedOn(
         id(blocking),
         kind,
         word,
         _import_name(owner) if module.startswith("importlib") else source_name(expr),
         short_place(*_place(caller or frame, expr)),
-        _timeout_of(stack, depth),
         _owner(blocking),
         _waited_nodes(owner, word),
         _entry_of(stack[depth + 1 :]),
@@ -193,43 +183,29 @@ def _import_name(lock: object) -> str:
     return f"import of {name}" if type(name) is str else ""
 
 
-def _kind_in(frame: FrameType, owner: object, kind: str, base: type | None) -> tuple[str, str]:
-    """Say what a function waits for that belongs to several classes."""
-    if frame.f_code.co_name != "wait":
-        return kind_of(owner) or (kind, "lock")
+def _takes_back(frame: FrameType, owner: object) -> bool:
+    """Say whether a condition's wait is at its end: it was notified, and wants its lock again."""
+    if frame.f_code.co_name != "wait" or kind_of(owner) is None:
+        return False
     expr = source.expression(frame)
-    if expr is not None and expr.text.startswith(_TAKES_BACK) and kind_of(owner) is not None:
-        return kind, "lock"
-    return kind, _WORDS.get(_name(base) if base is not None else "", "condition")
+    return expr is not None and expr.text.startswith(_TAKES_BACK)
 
 
 _TAKES_BACK: Final = ("self._acquire_restore(", "await self.acquire(", "self.acquire(")
-"""At the end of a condition's wait: it was notified, and wants its lock again."""
 
 
 def _place(frame: FrameType, expr: Expr | None) -> tuple[str, int]:
     return frame.f_code.co_filename, expr.line if expr is not None else line_of(frame)
 
 
-def _timeout_of(stack: list[FrameType], depth: int) -> float | None:
-    """Return the timeout that the function was given, or `asyncio.wait_for` around it."""
-    for frame in stack[depth : depth + 4]:
-        if frame is stack[depth] or frame.f_code is asyncio.wait_for.__code__:
-            timeout = _seconds(values.variable(frame, "timeout"))
-            if timeout is not None:
-                return timeout
-    return None
-
-
-def _native_wait(stack: list[FrameType]) -> Wait | None:
+def _native_wait(stack: list[FrameType]) -> BlockedOn | None:
     """The frame itself waits, in a function written in C."""
     frame = stack[0]
     expr = source.expression(frame)
     place = short_place(*_place(frame, expr))
     if expr is None:
-        return Wait(0, "unknown", "lock", "", place, None) if source.is_entering(frame) else None
+        return BlockedOn(0, "unknown", "lock", "", place) if source.is_entering(frame) else None
     node = expr.node.value if isinstance(expr.node, ast.Await) else expr.node
-    timeout: object = None
     method = "__enter__"
     if not expr.entering:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -237,25 +213,23 @@ def _native_wait(stack: list[FrameType]) -> Wait | None:
         method = node.func.attr
         if method not in _METHODS:
             return None
-        timeout = _timeout(node, frame)
         node = node.args[0] if method == "enter_context" and node.args else node.func.value
-    found = values.evaluate(node, frame)
+    found = evaluate(node, frame)
     known = kind_of(found)
     if known is None:
         if found is not MISSING or method not in ("__enter__", "acquire"):
             return None
         called = _entry_of(stack)
         identity = hash(called) & sys.maxsize if called is not None else 0
-        return Wait(identity, "unknown", "lock", source_name(expr), place, _seconds(timeout), entry=called)
+        return BlockedOn(identity, "unknown", "lock", source_name(expr), place, entry=called)
     blocking = core(found)
     if is_free(blocking):
         return None
-    return Wait(
+    return BlockedOn(
         id(blocking),
         *known,
         source_name(expr),
         place,
-        _seconds(timeout),
         _owner(blocking),
         entry=_entry_of(stack),
     )
@@ -280,11 +254,11 @@ def entry(node: ast.expr, frame: FrameType) -> Entry | None:
     if not isinstance(node, ast.Call) or any(keyword.arg is None for keyword in node.keywords):
         return None
     function = node.func
-    called = values.evaluate(function, frame)
+    called = evaluate(function, frame)
     name = ""
     if called is MISSING and isinstance(function, ast.Attribute):  # a method: it and its object stand for it
-        called, name = values.evaluate(function.value, frame), function.attr
-    given = [values.evaluate(one, frame) for one in (*node.args, *(keyword.value for keyword in node.keywords))]
+        called, name = evaluate(function.value, frame), function.attr
+    given = [evaluate(one, frame) for one in (*node.args, *(keyword.value for keyword in node.keywords))]
     if called is MISSING or any(value is MISSING for value in given):
         return None
     # Plain values are equal or not without anybody's code; of all others the identity counts.
@@ -347,7 +321,7 @@ def _class_in(value: object, module: str) -> type | None:
     return None
 
 
-def task_wait(task: asyncio.Task[Any], stack: list[FrameType]) -> Wait | None:
+def task_wait(task: asyncio.Task[Any], stack: list[FrameType]) -> BlockedOn | None:
     """Say for whom a task waits: for another task, or for a thread that works for it."""
     awaited = tasks._awaited_by(task, stack[1::-1])
     if awaited is not None and not futures.is_task(awaited) and not values.is_kind(awaited, threading.Thread):
@@ -356,8 +330,8 @@ def task_wait(task: asyncio.Task[Any], stack: list[FrameType]) -> Wait | None:
     if values.is_kind(awaited, threading.Thread):
         node = tasks._plain(awaited, "_ident")
     elif not futures.is_task(awaited):
-        node = tasks.executor_thread(awaited, _current_frames()) if awaited is not None else None
-    return None if node is None or not stack else Wait.of_task(node, stack)
+        node = tasks.executor_thread(awaited, python.current_frames()) if awaited is not None else None
+    return None if node is None or not stack else BlockedOn.of_task(node, stack)
 
 
 def _name(kind: type) -> str:
@@ -366,7 +340,7 @@ def _name(kind: type) -> str:
 
 def module_of(frame: FrameType) -> str:
     """Return the name of the module that a frame's function is of."""
-    return values.module_name(frame)
+    return python.module_name(frame)
 
 
 def _waited_nodes(owner: object, word: str) -> tuple[Node, ...]:
@@ -375,7 +349,7 @@ def _waited_nodes(owner: object, word: str) -> tuple[Node, ...]:
     if word == "thread":
         ident = values.attribute(owner, "_ident")
     elif word == "future":
-        ident = tasks.executor_thread(owner, _current_frames())  # type: ignore[arg-type]
+        ident = tasks.executor_thread(owner, python.current_frames())  # type: ignore[arg-type]
     return (ident,) if type(ident) is int else ()
 
 
@@ -404,19 +378,3 @@ def _unwrapped(node: ast.expr) -> str:
             return " ".join(ast.unparse(value).split())[:120]
         case _:
             return " ".join(ast.unparse(node).split())[:120]
-
-
-def short_place(filename: str, line: int) -> str:
-    """Return the last two parts of a path, and the line."""
-    return f"{'/'.join(filename.split(os.sep)[-2:])}:{line}"
-
-
-def _timeout(call: ast.Call, frame: FrameType) -> object:
-    for keyword in call.keywords:
-        if keyword.arg == "timeout":
-            return values.evaluate(keyword.value, frame)
-    return values.evaluate(call.args[1], frame) if len(call.args) > 1 else None
-
-
-def _seconds(value: object) -> float | None:
-    return float(value) if values.is_exactly(value, int, float) and value >= 0 else None  # type: ignore[operator, arg-type]

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final
 from weakref import ref
 
 from ...registry.spans import Where
+from .. import python
 from ..objects import futures
-from ..objects.reads import read
-from ..stack.frames import _can_read_frames, live
-from .blocked_on import HELD, Node, Wait, is_same, wait_of
+from ..stack.frames import live
+from ..stack.tasks import greenlet_frame
+from .blocked_on import HELD, BlockedOn, Node, is_same, wait_of
 from .graph import Graph, lasting_circle, learn, name_of
 
 
@@ -58,7 +58,6 @@ class WaitedLock:
     """Its class: `threading.Lock`; `unknown` where the object cannot be seen."""
     wait: str
     """One of `vocabulary.WAITS`."""
-    timeout: float | None
     identity: int
     """`id()` of the object that blocks: equal for all who wait for it."""
     holder: Holder | None
@@ -74,11 +73,11 @@ def find(
     *describe* names the job that a thread or a task runs, or returns an empty string. *greenlets*: others that may hold
     it; nobody else knows of them.
     """
-    if not _can_read_frames() or _wait_at(where) is None:
+    if python.unreadable() or _wait_at(where) is None:
         return None
     yield
     yield from learn()
-    start: Node = where.greenlet if _is_switched_out(where) else where.task or where.thread
+    start: Node = where.greenlet if greenlet_frame(where.greenlet) is not None else where.task or where.thread
     graph = Graph()
     yield
     yield from graph.look(start, greenlets)
@@ -98,22 +97,17 @@ def find(
         wait.name,
         wait.kind,
         wait.word,
-        wait.timeout,
         wait.identity,
         holder,
         tuple(_sentence(graph, circle, at, describe) for at in range(len(circle))),
     )
 
 
-def _wait_at(where: Where) -> Wait | None:
+def _wait_at(where: Where) -> BlockedOn | None:
     return wait_of(list(reversed(live(where))))
 
 
-def _is_switched_out(where: Where) -> bool:
-    return where.greenlet is not None and type(read(where.greenlet, "gr_frame")) is FrameType
-
-
-def _holder(graph: Graph, start: Node, wait: Wait) -> Holder | None:
+def _holder(graph: Graph, start: Node, wait: BlockedOn) -> Holder | None:
     """Return who holds what *start* waits for, or whose end it waits for."""
     if wait.nodes:
         return _who(graph, graph.actor(wait.nodes[0]), "certain")

@@ -14,10 +14,9 @@ from typing import Any, Final
 from .. import python
 from ..kernel.threads import cpu_time_ns
 from ..objects import futures, values
-from ..objects.reads import read
 from ..stack import source, tasks
-from ..stack.frames import _current_frames, _thread, is_application, line_of, qualname
-from .blocked_on import HELD, Node, Wait, is_same, key_of, short_place, task_wait, wait_of
+from ..stack.frames import _thread, is_application, line_of, qualname, short_place
+from .blocked_on import HELD, BlockedOn, Node, is_same, key_of, task_wait, wait_of
 from .holders import Hold, holds_of
 
 _SLICE_NS: Final = 2_000_000
@@ -42,7 +41,7 @@ def learn() -> Iterator[None]:
 def _unknown() -> list[tuple[CodeType, int]]:
     """Return where threads and tasks stand in code whose source was not read yet; by file: each is read once."""
     found = {}
-    for frame in [*_current_frames().values(), *(frame for task in all_tasks() for frame in _task_frames(task))]:
+    for frame in [*python.current_frames().values(), *(frame for task in all_tasks() for frame in _task_frames(task))]:
         for holding in source.holding(frame):
             if not source.is_known(holding.f_code, holding.f_lasti):
                 found[id(holding.f_code), holding.f_lasti] = holding.f_code
@@ -57,14 +56,14 @@ class Graph:
         """By thread: the task that runs there."""
         self.with_entries = with_entries
         self._holds: dict[object, list[tuple[Node, Hold]]] = {}
-        self._waits: dict[object, tuple[Node, Wait | None]] = {}
+        self._waits: dict[object, tuple[Node, BlockedOn | None]] = {}
         self._loops: dict[int, asyncio.Task[Any]] = {}
         """By identity of an event loop: the task that it runs."""
 
     def look(self, start: Node, greenlets: Iterable[Any] = ()) -> Iterator[None]:
         """Look at all threads and tasks, and at *greenlets* that wait, in slices."""
         began = time.thread_time_ns()
-        for ident in list(_current_frames()):
+        for ident in list(python.current_frames()):
             if time.thread_time_ns() - began > _SLICE_NS:
                 yield
                 began = time.thread_time_ns()
@@ -80,12 +79,12 @@ class Graph:
             if time.thread_time_ns() - began > _SLICE_NS:
                 yield
                 began = time.thread_time_ns()
-            if type(frame := read(greenlet, "gr_frame")) is FrameType:
+            if (frame := tasks.greenlet_frame(greenlet)) is not None:
                 self._add(greenlet, [frame])
             del frame
 
     def _add_thread(self, ident: int) -> None:
-        frame = _current_frames().get(ident)
+        frame = python.current_frames().get(ident)
         if frame is None:
             return
         task = python.running_task(frame)
@@ -116,21 +115,21 @@ class Graph:
         """Return the task that the event loop of a task runs now."""
         return self._loops.get(id(futures.loop_of(node))) if futures.is_task(node) else None
 
-    def wait(self, node: Node) -> Wait | None:
+    def wait(self, node: Node) -> BlockedOn | None:
         """Return what a thread or task waits for."""
         key = key_of(node)
         if key not in self._waits:
             self._waits[key] = node, self._look_for_wait(node)
         return self._waits[key][1]
 
-    def _look_for_wait(self, node: Node) -> Wait | None:
+    def _look_for_wait(self, node: Node) -> BlockedOn | None:
         stack = self._stack(node)
         if (wait := wait_of(stack)) is not None:
             return wait
         if futures.is_task(node):
             return task_wait(node, stack)
         task = tasks.main_task(stack[::-1])
-        return None if task is None else Wait.of_task(task, stack)
+        return None if task is None else BlockedOn.of_task(task, stack)
 
     def stand(self, node: Node) -> str:
         """Say where a thread or task stands now: function, file:line."""
@@ -146,7 +145,7 @@ class Graph:
             return True  # gevent's, or somebody else's: greenlets that wait are not seen
         if python.unknown():
             return True
-        nodes: list[Node] = [self.actor(ident) for ident in _current_frames() if ident != get_ident()]
+        nodes: list[Node] = [self.actor(ident) for ident in python.current_frames() if ident != get_ident()]
         return any(
             is_application(frame.f_code.co_filename)
             for node in [*nodes, *all_tasks()]
@@ -157,19 +156,18 @@ class Graph:
     def _stack(self, node: Node) -> list[FrameType]:
         """Return the frames of a thread, task or greenlet, innermost first."""
         if (thread := self.thread(node)) is not None:
-            return _frames(_current_frames().get(thread))
+            return _frames(python.current_frames().get(thread))
         if futures.is_task(node):
             return _task_frames(node)
-        frame = read(node, "gr_frame")
-        return _frames(frame if type(frame) is FrameType else None)
+        return _frames(tasks.greenlet_frame(node))
 
-    def holders(self, wait: Wait) -> list[tuple[Node, Hold | None]]:
+    def holders(self, wait: BlockedOn) -> list[tuple[Node, Hold | None]]:
         """Return who holds what is waited for, the most certain first; without the place if only the lock knows."""
         if wait.word not in HELD:
             return []
         found = self._holds.get(wait.identity, [])
         if wait.owner:
-            if wait.owner not in _current_frames():
+            if wait.owner not in python.current_frames():
                 return []
             owner = self.actor(wait.owner)
             return [(owner, next((hold for node, hold in found if is_same(node, owner)), None))]
@@ -261,7 +259,7 @@ def name_of(node: Node) -> str:
 
 def all_tasks() -> list[asyncio.Task[Any]]:
     """Return the tasks of all loops that run, those that are not done."""
-    return python.all_tasks(_current_frames().values())[:_TASKS_MAX]
+    return python.all_tasks(python.current_frames().values())[:_TASKS_MAX]
 
 
 def _task_frames(task: asyncio.Task[Any]) -> list[FrameType]:

@@ -13,9 +13,10 @@ from .. import python
 from ..objects import values
 from ..objects.values import MISSING
 from ..stack import source
-from ..stack.frames import qualname
+from ..stack.expressions import evaluate
+from ..stack.frames import qualname, short_place
 from ..stack.source import Expr
-from .blocked_on import MODULES, Entry, core, entry, is_free, kind_of, module_of, short_place
+from .blocked_on import MODULES, Entry, core, entry, is_free, kind_of, module_of
 
 _NOTHING: Final[Mapping[FrameType, object]] = types.MappingProxyType({})
 
@@ -47,7 +48,7 @@ def holds_of(
     given_back: set[int] = set()
     for holding in (one for frame in frames for one in source.holding(frame)):
         if holding.f_code.co_name == "wait" and module_of(holding) in ("threading", "asyncio.locks"):
-            waited = values.variable(holding, "self")
+            waited = python.variable(holding, "self")
             if waited is not MISSING and core(waited) is not waited:
                 given_back.add(id(core(waited)))  # wait() lets go of the condition's lock meanwhile
         inside = source.entered(holding)
@@ -72,9 +73,9 @@ def _managed(expr: Expr, frame: FrameType, manager: object, *, with_entries: boo
     if manager is MISSING:
         if expr.rebound:
             return  # what it is called now is not what was entered
-        manager = values.evaluate(expr.node, frame)
+        manager = evaluate(expr.node, frame)
         if manager is MISSING and expr.alias:
-            manager = values.variable(frame, expr.alias)
+            manager = python.variable(frame, expr.alias)
     is_seen = False
     for lock, certainty in _locks_in(manager, 0):
         is_seen = True
@@ -125,7 +126,7 @@ def _acquired(frame: FrameType) -> Iterator[Hold]:
     for end, method, expr in source.calls(frame.f_code):
         if end > here:
             break
-        lock = values.evaluate(expr.node, frame)
+        lock = evaluate(expr.node, frame)
         if kind_of(lock) is not None:
             hold = Hold(id(core(lock)), "likely", expr, frame.f_code)
             last[hold.identity] = hold if method == "acquire" and not is_free(core(lock)) else None

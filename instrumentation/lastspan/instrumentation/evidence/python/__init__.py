@@ -1,8 +1,8 @@
 """What differs between versions of the interpreter, behind names that say what is asked.
 
 `bytecode`: which `with` blocks a place in code is inside. `running`: tasks, executors, suspended code, threads that may
-be read. `known`: whether this interpreter is one whose answers are to be trusted: of a part that is not understood,
-nothing is told here.
+be read. `variables`: of a frame. `known`: whether this interpreter is one whose answers are to be trusted: of a part
+that is not understood, nothing is told here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from ..objects import futures
 from . import bytecode, running
 from .bytecode import Span, gets_next, has_columns, line_at, method_called, span_of, stored
 from .known import EXECUTORS, TASKS, WITH, understands, unknown
-from .running import exited_by, is_executor, unreadable
+from .running import HAS_QUALNAMES, current_frames, exited_by, is_executor, unreadable
+from .variables import in_reach, module_name, read, variable
 
 __all__ = [
+    "HAS_QUALNAMES",
     "Span",
     "all_tasks",
     "blocks",
+    "current_frames",
     "current_task",
     "entering",
     "enters",
@@ -30,18 +33,22 @@ __all__ = [
     "gets_next",
     "has_blocks",
     "has_columns",
+    "in_reach",
     "is_executor",
     "is_running",
     "is_work_item",
     "line_at",
     "managers_of",
     "method_called",
+    "module_name",
+    "read",
     "running_task",
     "span_of",
     "stored",
     "understands",
     "unknown",
     "unreadable",
+    "variable",
 ]
 
 ast.unparse(ast.Pass())

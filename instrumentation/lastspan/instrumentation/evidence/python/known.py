@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ..objects import values
 from . import bytecode, running
+from .variables import variable
 
 WITH: Final = "with blocks"
 TASKS: Final = "asyncio tasks"
@@ -217,7 +218,7 @@ def _reads_executors() -> bool:
 def _works_for(frame: FrameType | None, future: object) -> bool:
     while frame is not None and not running.is_work_item(frame.f_code):
         frame = frame.f_back if running.is_executor(frame.f_code) else None
-    return frame is not None and values.attribute(values.variable(frame, "self"), "future") is future
+    return frame is not None and values.attribute(variable(frame, "self"), "future") is future
 
 
 _CHECKS: Final[dict[str, Callable[[], bool]]] = {WITH: _reads_with, TASKS: _reads_tasks, EXECUTORS: _reads_executors}

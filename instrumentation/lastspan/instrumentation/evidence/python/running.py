@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from ...guest.native import native_ident
 from ..objects import futures, values
+from .variables import in_reach, variable
 
 _DEPTH_MAX: Final = 4096
 _LOOPS_MAX: Final = 64
@@ -95,7 +97,7 @@ def loops(frames: Iterable[FrameType]) -> list[asyncio.AbstractEventLoop]:
 
 def _at_hand(frame: FrameType) -> list[object]:
     is_function = frame.f_code.co_flags & inspect.CO_OPTIMIZED
-    return values.in_reach(frame) if is_function else [values.variable(frame, name) for name in frame.f_code.co_names]
+    return in_reach(frame) if is_function else [variable(frame, name) for name in frame.f_code.co_names]
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:
@@ -157,7 +159,7 @@ def managers_of(suspended: object) -> Iterator[object]:
     names = ("gi_frame", "cr_frame", "ag_frame")
     frame = next((one for name in names if (one := getattr(suspended, name, None)) is not None), None)
     before: object = values.MISSING
-    for held in gc.get_referents(suspended if _HAS_STACK else frame):
+    for held in gc.get_referents(suspended if HAS_QUALNAMES else frame):
         if (manager := exited_by(held)) is not values.MISSING:
             yield manager
         elif before is not values.MISSING and _is_exit_of(before, held):
@@ -171,8 +173,8 @@ def _is_exit_of(function: object, manager: object) -> bool:
     return values.class_attribute(type(manager), name) is function
 
 
-_HAS_STACK: Final = hasattr(CodeType, "co_qualname")
-"""Since 3.11 a generator has the stack of its frame itself."""
+HAS_QUALNAMES: Final = hasattr(CodeType, "co_qualname")
+"""Since 3.11 code knows the class that it is of; and a generator has the stack of its frame itself."""
 
 
 # --- threads ----------------------------------------------------------------------------------------------------------
@@ -185,6 +187,35 @@ def unreadable() -> str:
     if _has_parallel_interpreters():
         return "other interpreters run in this process at the same time: frames cannot be read safely"
     return ""
+
+
+_COLLECTS_ANYWHERE: Final = sys.version_info < (3, 12)
+"""A collection may run wherever an object is made."""
+
+
+def current_frames() -> dict[int, FrameType]:
+    """Return the frames of all other threads, before Python 3.12 with the garbage collector held off meanwhile.
+
+    Our own is taken out at once: it would hold the dictionary that holds it, and with it every frame of the host, until
+    the garbage collector comes by; on CPython 3.12.1 some of these (with a view of a `BytesIO`) crash it then.
+
+    The call holds an interpreter-wide lock while it makes objects. A collection then may end a `threading.local`, which
+    wants the same lock: the whole process stands still for ever (python/cpython#106883). From 3.12 on no collection
+    runs within a call in C, so there the host's collector is not touched: it may be switched by the host meanwhile.
+    """
+    found = _guarded_frames() if _COLLECTS_ANYWHERE else sys._current_frames()
+    found.pop(native_ident(), None)
+    return found
+
+
+def _guarded_frames() -> dict[int, FrameType]:
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _yes() -> bool:

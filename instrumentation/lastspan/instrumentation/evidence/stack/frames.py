@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import gc
 import os
 import sys
 import threading
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, Final, TypeAlias
 
-from ...guest.native import native_ident
 from ...registry.spans import Where
 from .. import python
 from ..objects import futures, values
@@ -105,9 +103,8 @@ def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
     if where.greenlet is not None:
         if read(where.greenlet, "dead") is not False:
             return [], where.thread, "its greenlet has ended"
-        frame = read(where.greenlet, "gr_frame")  # None: it is the one that runs on its thread now
-        frame = None if frame is values.MISSING else frame
-    current = _current_frames()
+        frame = tasks.greenlet_frame(where.greenlet)  # None: it is the one that runs on its thread now
+    current = python.current_frames()
     frame = frame or current.get(where.thread)
     if frame is None:
         return [], where.thread, "its thread has ended"
@@ -140,11 +137,9 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
     """Return the frames of a task that waits; and the thread that runs what it waits for, if one does."""
     frames, work = tasks.chain(task)
     if work is None:
-        thread = tasks.thread_of_library(frames)
-        running = _thread_frames(_current_frames().get(thread)) if thread is not None else []
-        return _both_ends([*frames, *tasks.within(running, None)]), thread if running else None
-    current = _current_frames()
-    thread = loop_thread
+        return _both_ends(frames), None
+    current = python.current_frames()
+    thread: int | None = loop_thread
     if values.is_kind(work, threading.Thread):
         ident = values.attribute(work, "_ident")
         thread = ident if type(ident) is int else None
@@ -163,7 +158,7 @@ def has_ended(where: Where) -> bool:
     if where.greenlet is not None:
         return read(where.greenlet, "dead") is not False
     is_known = where.thread in threading._active  # type: ignore[attr-defined]  # native ones are not
-    return not is_known and _can_read_frames() and where.thread not in _current_frames()
+    return not is_known and not python.unreadable() and where.thread not in python.current_frames()
 
 
 def application_index(steps: tuple[Step, ...], package: str = "") -> int | None:
@@ -207,37 +202,9 @@ def qualname(code: CodeType) -> str:
     return getattr(code, "co_qualname", code.co_name)
 
 
-def _can_read_frames() -> bool:
-    return not python.unreadable()
-
-
-_COLLECTS_ANYWHERE: Final = sys.version_info < (3, 12)
-"""A collection may run wherever an object is made."""
-
-
-def _current_frames() -> dict[int, FrameType]:
-    """Return the frames of all other threads, before Python 3.12 with the garbage collector held off meanwhile.
-
-    Our own is taken out at once: it would hold the dictionary that holds it, and with it every frame of the host, until
-    the garbage collector comes by; on CPython 3.12.1 some of these (with a view of a `BytesIO`) crash it then.
-
-    The call holds an interpreter-wide lock while it makes objects. A collection then may end a `threading.local`, which
-    wants the same lock: the whole process stands still for ever (python/cpython#106883). From 3.12 on no collection
-    runs within a call in C, so there the host's collector is not touched: it may be switched by the host meanwhile.
-    """
-    found = _guarded_frames() if _COLLECTS_ANYWHERE else sys._current_frames()
-    found.pop(native_ident(), None)
-    return found
-
-
-def _guarded_frames() -> dict[int, FrameType]:
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return sys._current_frames()
-    finally:
-        if was_enabled:
-            gc.enable()
+def short_place(filename: str, line: int) -> str:
+    """Return the last two parts of a path, and the line."""
+    return f"{'/'.join(filename.split(os.sep)[-2:])}:{line}"
 
 
 def _thread(ident: int) -> tuple[int | None, str]:

@@ -18,8 +18,9 @@ from types import CodeType, FrameType
 from typing import Final, Generic, TypeVar
 
 from .. import python
-from ..objects.values import MISSING, attribute, evaluate, mangled, variable
-from ..python import Span
+from ..objects.values import MISSING, attribute
+from ..python import Span, variable
+from .expressions import evaluate, mangled
 from .frames import line_of
 
 __all__ = [

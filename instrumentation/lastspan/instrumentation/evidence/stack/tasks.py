@@ -28,6 +28,7 @@ from types import (
 from typing import Any, Final, TypeAlias
 
 from .. import python
+from ..clients.table import THREADS
 from ..objects import futures, values
 from ..objects.reads import read
 
@@ -125,30 +126,15 @@ def _bridged(frame: FrameType) -> list[FrameType]:
     """
     if frame.f_code.co_name != "greenlet_spawn" or "context" not in frame.f_code.co_varnames:
         return []
-    context = values.variable(frame, "context")
+    context = python.variable(frame, "context")
     if not any(values.class_name(kind) == "greenlet.greenlet" for kind in values.kinds(context)):
         return []
     found: list[FrameType] = []
-    inner = read(context, "gr_frame")
-    while type(inner) is FrameType and len(found) < _FRAMES_MAX:
+    inner = greenlet_frame(context)
+    while inner is not None and len(found) < _FRAMES_MAX:
         found.append(inner)
         inner = inner.f_back
     return found[::-1]
-
-
-def thread_of_library(frames: list[FrameType]) -> int | None:
-    """Return the thread of a library's own that works for a task with these frames: aiosqlite has one a connection."""
-    for frame in frames[:-_WAITING_MAX:-1]:
-        if (where := _OWN_THREADS.get(frame.f_code.co_name)) is not None and values.module_name(frame) == where:
-            owner = variable(frame, "self")
-            thread = _plain(owner, "_thread") or owner  # until 0.21 a connection was a thread
-            ident = _plain(thread, "_ident")
-            return ident if type(ident) is int else None
-    return None
-
-
-_OWN_THREADS: Final = {"_execute": "aiosqlite.core"}
-"""By function that hands work to a thread: its module."""
 
 
 def executor_thread(future: concurrent.futures.Future[Any], frames: dict[int, FrameType]) -> int | None:
@@ -227,8 +213,8 @@ def within(frames: list[FrameType], work: Work) -> list[FrameType]:
 
 def _awaited_by(task: asyncio.Task[Any], frames: list[FrameType]) -> Any:
     """Return the child, or the future, that a task with these frames waits for."""
-    if frames and (worker := _worker_thread(frames[-1])) is not None:
-        return worker
+    if frames and (thread := _thread_of_library(frames[-1])) is not None:
+        return thread
     for frame in reversed(frames[-2:]):  # `as_completed` itself waits in a queue's function
         if (children := _children(frame, task)) is not None:
             return first(children)
@@ -257,15 +243,17 @@ def _children(frame: FrameType, task: asyncio.Task[Any]) -> Iterable[Any] | None
             return None
 
 
-def _worker_thread(frame: FrameType) -> threading.Thread | None:
-    """Return the thread to which anyio has given work; it has an executor of its own."""
-    if frame.f_code.co_name != "run_sync_in_worker_thread" or values.module_name(frame) != _ANYIO:
-        return None
-    worker = variable(frame, "worker")
-    return worker if values.is_kind(worker, threading.Thread) else None
+def greenlet_frame(greenlet: object) -> FrameType | None:
+    """Return the frame where a greenlet waits; None: it runs now, or has ended."""
+    found = read(greenlet, "gr_frame")
+    return found if type(found) is FrameType else None
 
 
-_ANYIO: Final = "anyio._backends._asyncio"
+def _thread_of_library(frame: FrameType) -> threading.Thread | None:
+    """Return the thread of a library's own that a coroutine has given work."""
+    names = THREADS.get((python.module_name(frame), frame.f_code.co_name), "")
+    found = (python.read(frame, path) for path in names.split("|"))
+    return next((one for one in found if values.is_kind(one, threading.Thread)), None)  # type: ignore[return-value]
 
 
 def _is_group(group: object) -> bool:
@@ -394,5 +382,5 @@ def variable(frame: FrameType, name: str) -> Any:
     code = frame.f_code
     if name not in code.co_varnames and name not in code.co_freevars and name not in code.co_cellvars:
         return None
-    value = values.variable(frame, name)
+    value = python.variable(frame, name)
     return None if value is values.MISSING else value

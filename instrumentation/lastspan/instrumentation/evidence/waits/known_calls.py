@@ -1,6 +1,6 @@
 """What a late job waits for, read from its frames: the known call nearest to the application, and what that awaits.
 
-Which calls are known is said in `waiters`. Nothing of the host runs here: variables and attributes are read where they
+Which calls are known is said in `clients`. Nothing of the host runs here: variables and attributes are read where they
 are stored, and only text and numbers are taken.
 """
 
@@ -15,12 +15,11 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import (
     BuiltinFunctionType,
     BuiltinMethodType,
-    CodeType,
     FrameType,
     GetSetDescriptorType,
     MemberDescriptorType,
@@ -29,21 +28,25 @@ from types import (
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ...guest import redact
+from ...guest.failures import or_none
+from .. import python
+from ..clients import table
+from ..clients.page import NONE, KnownCall
 from ..objects import values
+from ..objects.paths import number, plain
 from ..stack import source, tasks
-from ..stack.frames import _current_frames, _thread, is_application
-from .call_table import NATIVE, NONE, PACKAGES, TABLE, Waiter
+from ..stack.expressions import evaluate
+from ..stack.frames import _thread, is_application, qualname
 
-_Row: TypeAlias = "tuple[str, Waiter, str]"
+_Row: TypeAlias = "tuple[str, KnownCall, str]"
 """Qualified name, what it waits for, how it is called."""
 
-_ITEMS_MAX: Final = 4
 _PENDING_MAX: Final = 8
 _PIECE: Final = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class WaitingCall:
     """What a thread or task waits for."""
 
     kind: str
@@ -63,15 +66,9 @@ class Wait:
     """host:port or path."""
 
 
-def wait(frames: tuple[FrameType, ...], package: str = "") -> Wait | None:
+@or_none
+def wait(frames: tuple[FrameType, ...], package: str = "") -> WaitingCall | None:
     """Return what the innermost known call on a stack waits for; None: no known call waits."""
-    try:
-        return _wait(frames, package)
-    except Exception:  # a guest never raises; what others keep in their objects is theirs
-        return None
-
-
-def _wait(frames: tuple[FrameType, ...], package: str) -> Wait | None:
     found: _Found | None = None
     inside: _Found | None = None
     for index in range(len(frames) - 1, -1, -1):
@@ -80,12 +77,12 @@ def _wait(frames: tuple[FrameType, ...], package: str) -> Wait | None:
         known = _known(frames[index])
         if known is None or (found is not None and not _goes_before(known, found, frames[:index])):
             continue
-        if known.waiter.kind == "pool" and inside is not None and inside.waiter.kind not in _QUEUES:
+        if known.row.kind == "pool" and inside is not None and inside.row.kind not in _QUEUES:
             continue  # it makes a new connection, and waits for the server
         found = known
         if known.is_row or inside is None:  # a package's name does not say how it waits
             inside = known
-        if known.waiter.is_final:
+        if known.row.is_final:
             break
     if found is None:
         return _native(frames[-1]) if frames else None
@@ -98,7 +95,7 @@ def waiting_frame(frames: tuple[FrameType, ...], kind: str, package: str = "") -
     for frame in reversed(frames):
         if is_application(frame.f_code.co_filename, package):
             break
-        if (known := _known(frame)) is not None and known.waiter.kind == kind:
+        if (known := _known(frame)) is not None and known.row.kind == kind:
             found = frame
     return found
 
@@ -112,7 +109,7 @@ class _Found(NamedTuple):
 
     frame: FrameType
     call: str
-    waiter: Waiter
+    row: KnownCall
     package: str
     is_row: bool
     """A row of the table knows it; False: its package alone."""
@@ -122,10 +119,10 @@ class _Found(NamedTuple):
 
 def _goes_before(outer: _Found, inner: _Found, around: tuple[FrameType, ...]) -> bool:
     """Say whether a call is what the application means, rather than the one inside of it."""
-    if outer.waiter.is_weak:
+    if outer.row.is_weak:
         return False
     if outer.is_guess:
-        return inner.waiter.kind in _MEANS
+        return inner.row.kind in _MEANS
     if inner.package == outer.package and not outer.is_row:  # a row says more, and a name more than `__call__`
         return not (inner.is_row or outer.frame.f_code.co_name.startswith("__"))
     # A queue may be but the one that `asyncio.as_completed` takes its results from.
@@ -134,35 +131,32 @@ def _goes_before(outer: _Found, inner: _Found, around: tuple[FrameType, ...]) ->
 
 def _known(frame: FrameType) -> _Found | None:
     """Return how a call is named, and what it waits for."""
-    if not (module := values.module_name(frame)):
+    if not (module := python.module_name(frame)):
         return None
-    code = frame.f_code
-    if (rows := _BY_NAME.get(module)) is not None and (candidates := rows.get(code.co_name)) is not None:
-        row = _row(candidates, code) if sys.version_info >= (3, 11) else _row_of_self(candidates, frame)
-        if row is not None:
-            return _Found(frame, row[0], row[1], module.partition(".")[0], is_row=True)
+    if (row := row_of(frame)) is not None:
+        return _Found(frame, *row, module.partition(".")[0], is_row=True)
     if (lock := _lock_of_others(frame)) is not None:
         return lock
     if not (kind := _package_kind(module)):
         return None
     package = module.partition(".")[0]
-    return _Found(frame, f"{package}.{code.co_name.lstrip('_')}", _of_package(kind), package, is_row=False)
+    return _Found(frame, f"{package}.{frame.f_code.co_name.lstrip('_')}", _of_package(kind), package, is_row=False)
 
 
 def _lock_of_others(frame: FrameType) -> _Found | None:
     """A library's lock that no row knows, whatever it does to get it: mostly it tries again and sleeps."""
     if frame.f_code.co_name not in _ACQUIRES or "self" not in frame.f_code.co_varnames:
         return None
-    owner = values.variable(frame, "self")
+    owner = python.variable(frame, "self")
     name = next((name for kind in values.kinds(owner) if _LOCK_LIKE.search(name := _type_name(kind)[1])), "")
-    module = values.module_name(frame)
+    module = python.module_name(frame)
     if not name or module.startswith(_OWN_ROWS):
         return None
     path = next((f"{{self.{one}}}" for one in _PATHS if os.sep in plain(values.attribute(owner, one))), "")
     kind = "file_lock" if path else "semaphore" if "emaphore" in name else "lock"
-    waiter = Waiter(kind, "timeout" if "timeout" in frame.f_code.co_varnames else "", path, path)
+    row = KnownCall(kind, "timeout" if "timeout" in frame.f_code.co_varnames else "", path, path)
     call = f"{name}.{frame.f_code.co_name}"
-    return _Found(frame, call, waiter, module.partition(".")[0], is_row=True, is_guess=True)
+    return _Found(frame, call, row, module.partition(".")[0], is_row=True, is_guess=True)
 
 
 _MEANS: Final = frozenset({"sleep", "event", "condition", "db", "socket", "http", "future"})
@@ -184,30 +178,36 @@ def _called(module: str, qualname: str) -> str:
 
 def _by_name() -> dict[str, dict[str, list[_Row]]]:
     found: dict[str, dict[str, list[_Row]]] = {}
-    for module, rows in TABLE.items():
+    for module, rows in table.CALLS.items():
         names = found[module] = {}
-        for qualname, waiter in rows.items():
-            names.setdefault(qualname.rpartition(".")[2], []).append((qualname, waiter, _called(module, qualname)))
+        for name, row in rows.items():
+            names.setdefault(name.rpartition(".")[2], []).append((name, row, _called(module, name)))
     return found
 
 
 _BY_NAME: Final = _by_name()
 
 
-def _row(candidates: list[_Row], code: CodeType) -> tuple[str, Waiter] | None:
-    qualname = code.co_qualname  # type: ignore[attr-defined,unused-ignore]  # from 3.11 on
-    return next(((called, waiter) for name, waiter, called in candidates if name == qualname), None)
+def row_of(frame: FrameType) -> tuple[str, KnownCall] | None:
+    """Return how a function that is known to wait is called, and its row."""
+    code = frame.f_code
+    candidates = _BY_NAME.get(python.module_name(frame), {}).get(code.co_name)
+    if candidates is None:
+        return None
+    if not python.HAS_QUALNAMES:
+        return _row_of_self(candidates, frame)
+    return next(((called, row) for name, row, called in candidates if name == qualname(code)), None)
 
 
-def _row_of_self(candidates: list[_Row], frame: FrameType) -> tuple[str, Waiter] | None:
+def _row_of_self(candidates: list[_Row], frame: FrameType) -> tuple[str, KnownCall] | None:
     """The same before 3.11, where code does not know of its class: by the class of `self`."""
-    owner = values.variable(frame, "self") if "self" in frame.f_code.co_varnames else values.MISSING
+    owner = python.variable(frame, "self") if "self" in frame.f_code.co_varnames else values.MISSING
     classes = {_type_name(kind)[1] for kind in values.kinds(owner)}
-    for name, waiter, called in candidates:
+    for name, row, called in candidates:
         of_class = name.rpartition(".")[0]
         is_alone = len(candidates) == 1 or not of_class or of_class.endswith("<locals>")
         if of_class in classes or (owner is values.MISSING and is_alone):
-            return called, waiter
+            return called, row
     return None
 
 
@@ -216,63 +216,59 @@ def _package_kind(module: str) -> str:
     """Return what functions of a package wait for; empty: anything."""
     parts = module.split(".")
     for length in range(len(parts), 0, -1):
-        if (kind := PACKAGES.get(".".join(parts[:length]))) is not None:
+        if (kind := table.PACKAGES.get(".".join(parts[:length]))) is not None:
             return kind
     return ""
 
 
 @functools.cache
-def _of_package(kind: str) -> Waiter:
-    return Waiter(kind)
+def _of_package(kind: str) -> KnownCall:
+    return KnownCall(kind)
 
 
 # --- what it awaits ---------------------------------------------------------------------------------------------------
 
 
-def _described(found: _Found) -> Wait:
-    frame, waiter = found.frame, found.waiter
-    timeout, is_unbounded = _timeout(frame, waiter)
-    return Wait(
-        kind=waiter.kind,
+def _described(found: _Found) -> WaitingCall:
+    frame, row = found.frame, found.row
+    timeout, is_unbounded = _timeout(frame, row)
+    return WaitingCall(
+        kind=row.kind,
         call=found.call,
         timeout=timeout,
         is_unbounded=is_unbounded,
-        target=fill(frame, waiter.target),
-        job_id=fill(frame, waiter.job),
-        job_system=waiter.system,
-        peer=fill(frame, waiter.peer),
+        target=fill(frame, row.target),
+        job_id=fill(frame, row.job),
+        job_system=row.system,
+        peer=fill(frame, row.peer),
     )
 
 
-def _timeout(frame: FrameType, waiter: Waiter) -> tuple[float | None, bool | None]:
-    if waiter.timeout in ("", NONE):
-        return None, (True if waiter.timeout else None)
-    value = read(frame, waiter.timeout)
+def _timeout(frame: FrameType, row: KnownCall) -> tuple[float | None, bool | None]:
+    if row.timeout in ("", NONE):
+        return None, (True if row.timeout else None)
+    value = python.read(frame, row.timeout)
     if value is None or value is values.MISSING:
         return None, True
     seconds = number(value)
     if seconds is None:
         return None, None
-    if seconds < 0 or (seconds == 0 and waiter.is_zero_never) or math.isinf(seconds):
+    if seconds < 0 or (seconds == 0 and row.is_zero_never) or math.isinf(seconds):
         return None, True
-    return seconds * waiter.unit, False
+    return seconds * row.unit, False
 
 
-def _bounded(found: Wait, frames: tuple[FrameType, ...]) -> Wait:
+def _bounded(found: WaitingCall, frames: tuple[FrameType, ...]) -> WaitingCall:
     """Let a wait without a limit of its own have that of an `asyncio.wait_for` around it."""
     if found.timeout is not None or not any(frame.f_code.co_name == "wait_for" for frame in frames):
         return found
-    limits = [number(read(frame, "timeout")) for frame in frames if _is_wait_for(frame)]
+    limits = [number(python.read(frame, "timeout")) for frame in frames if _is_wait_for(frame)]
     least = min((limit for limit in limits if limit is not None), default=None)
-    return found if least is None else _replaced(found, timeout=least, is_unbounded=False)
+    return found if least is None else replace(found, timeout=least, is_unbounded=False)
 
 
 def _is_wait_for(frame: FrameType) -> bool:
-    return frame.f_code.co_name == "wait_for" and values.module_name(frame) == "asyncio.tasks"
-
-
-def _replaced(found: Wait, *, timeout: float | None, is_unbounded: bool | None) -> Wait:
-    return Wait(found.kind, found.call, timeout, is_unbounded, found.target, found.job_id, found.job_system, found.peer)
+    return frame.f_code.co_name == "wait_for" and python.module_name(frame) == "asyncio.tasks"
 
 
 def fill(frame: FrameType, template: str) -> str:
@@ -288,53 +284,15 @@ def fill(frame: FrameType, template: str) -> str:
 def _piece(frame: FrameType, piece: str) -> str:
     word, of, path = piece.partition(" of ")
     if of:
-        return WORDS[word](read(frame, path))
-    return next((found for one in piece.split("|") if (found := plain(read(frame, one)))), "")
-
-
-def read(frame: FrameType, path: str) -> object:
-    """Read a variable of a function, and from there on what is stored: `self.name`, `address.0`; else `MISSING`."""
-    name, *rest = path.split(".")
-    if name not in frame.f_code.co_varnames and name not in frame.f_code.co_freevars + frame.f_code.co_cellvars:
-        return values.MISSING
-    value = values.variable(frame, name)
-    for part in rest:
-        if value is values.MISSING:
-            break
-        value = _part(value, part)
-    return value
-
-
-def _part(value: object, part: str) -> object:
-    if type(value) is dict:
-        return values.element(value, part)
-    return values.element(value, int(part)) if part.lstrip("-").isdecimal() else values.attribute(value, part)
-
-
-def plain(value: object) -> str:
-    """Return text for text, numbers, a list of texts, or a dictionary's keys; of anything else nothing."""
-    if type(value) is str:
-        return value
-    if type(value) is bytes:
-        return value[: redact.TEXT_MAX].decode("utf-8", "replace")
-    if type(value) in (int, float):
-        return str(value)
-    if type(value) in (list, tuple, dict, set, frozenset):
-        items = list(islice(list(value), _ITEMS_MAX))  # type: ignore[call-overload]
-        return ", ".join(plain(item) for item in items if type(item) in (str, bytes))
-    return ""
-
-
-def number(value: object) -> float | None:
-    """Return a number of seconds."""
-    return float(value) if type(value) in (int, float) else None  # type: ignore[arg-type]
+        return WORDS[word](python.read(frame, path))
+    return next((found for one in piece.split("|") if (found := plain(python.read(frame, one)))), "")
 
 
 def _thread_of(future: object) -> str:
     """The thread that runs the work of a future."""
     if not any(kind is Future for kind in values.kinds(future)):
         return ""
-    ident = tasks.executor_thread(future, _current_frames())  # type: ignore[arg-type]
+    ident = tasks.executor_thread(future, python.current_frames())  # type: ignore[arg-type]
     return _thread(ident)[1] if ident is not None else ""
 
 
@@ -365,7 +323,7 @@ WORDS: Final[dict[str, Callable[[object], str]]] = {
 # --- calls whose frames are not seen ----------------------------------------------------------------------------------
 
 
-def _native(frame: FrameType) -> Wait | None:
+def _native(frame: FrameType) -> WaitingCall | None:
     """Return what a call without a frame waits for, by the line that makes it.
 
     It is native or compiled, or a coroutine awaits the bare future that it has returned.
@@ -374,22 +332,20 @@ def _native(frame: FrameType) -> Wait | None:
     calls = () if expression is None else _calls(expression.node, frame, is_entering=expression.entering)
     for call in calls:
         if (known := _native_row(call)) is not None:
-            return Wait(known.kind, _native_name(call))
+            return WaitingCall(known.kind, _native_name(call))
     is_suspended = frame.f_code.co_flags & _SUSPENDABLE and frame.f_back is None
-    return Wait("future", "await") if is_suspended else None
+    return WaitingCall("future", "await") if is_suspended else None
 
 
-def named(frame: FrameType) -> Wait | None:
+@or_none
+def named(frame: FrameType) -> WaitingCall | None:
     """Return what a call waits for by its name alone: of a frame that is known to wait, as that of a greenlet."""
-    try:
-        expression = source.expression(frame)
-    except Exception:  # a guest never raises
-        return None
+    expression = source.expression(frame)
     node = expression.node if expression is not None else None
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return None
     kind = _BY_METHOD.get(node.func.attr)
-    return None if kind is None else Wait(kind, node.func.attr)
+    return None if kind is None else WaitingCall(kind, node.func.attr)
 
 
 _BY_METHOD: Final[Mapping[str, str]] = {
@@ -413,12 +369,12 @@ def _native_name(call: str) -> str:
 _SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-def _native_row(call: str) -> Waiter | None:
-    if (row := NATIVE.get(call)) is not None:
+def _native_row(call: str) -> KnownCall | None:
+    if (row := table.NATIVE.get(call)) is not None:
         return row
     module, _, name = call.rpartition(".")
     while module:
-        if (row := TABLE.get(_public(module), {}).get(name)) is not None:
+        if (row := table.CALLS.get(_public(module), {}).get(name)) is not None:
             return row
         module, _, outer = module.rpartition(".")
         name = f"{outer}.{name}"
@@ -436,14 +392,14 @@ def _calls(node: ast.expr, frame: FrameType, *, is_entering: bool) -> Iterator[s
     if isinstance(node, ast.Await):
         node = node.value
     if is_entering:
-        entered = values.evaluate(node, frame)
+        entered = evaluate(node, frame)
         yield from _methods(entered, "__enter__")
         yield from _methods(entered, "acquire")  # which is what it does, where it is not said
         return
     if not isinstance(node, ast.Call):  # what a `for` statement goes over
-        yield from _methods(values.evaluate(node, frame), "__next__")
+        yield from _methods(evaluate(node, frame), "__next__")
         return
-    function = values.evaluate(node.func, frame)
+    function = evaluate(node.func, frame)
     if type(function) in (BuiltinFunctionType, BuiltinMethodType):
         yield _function_name(function)
     elif _type_name(type(function))[1] == "cython_function_or_method":
@@ -466,13 +422,13 @@ def _classes(node: ast.expr, frame: FrameType) -> tuple[type, ...]:
 
     Of `Client().fetch` the class that is called stands for it, of `connection.cursor().execute` the connection.
     """
-    value = values.evaluate(node, frame)
+    value = evaluate(node, frame)
     if value is values.MISSING and isinstance(node, ast.Call):
-        made = values.evaluate(node.func, frame)
+        made = evaluate(node.func, frame)
         if values.is_kind(made, type):
             return values.bases(made)  # type: ignore[arg-type]
         if isinstance(node.func, ast.Attribute):
-            value = values.evaluate(node.func.value, frame)
+            value = evaluate(node.func.value, frame)
     return () if value is values.MISSING or type(value) is ModuleType else values.kinds(value)
 
 

@@ -7,24 +7,16 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
-from ..objects import values
+from .. import python
+from ..clients.table import POOLED
+from ..objects import paths, values
 from ..stack import source
+from ..stack.expressions import evaluate
 from ..stack.frames import is_application
 from .known_calls import waiting_frame
 
 _FRAMES_MAX: Final = 40
 
-_PATHS: Final[dict[str, tuple[str, ...]]] = {
-    "psycopg.Connection": ("_pool",),
-    "psycopg.AsyncConnection": ("_pool",),
-    "psycopg.Cursor": ("_conn._pool",),
-    "psycopg.AsyncCursor": ("_conn._pool",),
-    "asyncpg.PoolConnectionProxy": ("_holder._pool",),
-    "sqlalchemy.Connection": ("_dbapi_connection._pool",),
-    "sqlalchemy.AsyncConnection": ("sync_connection._dbapi_connection._pool",),
-    "redis.PubSub": ("connection_pool",),
-}
-"""By package and class of what has a connection: where it keeps the pool that this one is of."""
 _LENT: Final = ("_used",)
 """Where a pool keeps the connections that it has lent: aiomysql, aiopg."""
 
@@ -34,7 +26,7 @@ def waited_pool(frames: tuple[FrameType, ...], package: str = "") -> tuple[objec
     waiting = waiting_frame(frames, "pool", package)
     if waiting is None:
         return ()
-    pool = values.variable(waiting, "self")
+    pool = python.variable(waiting, "self")
     ours = next((one for one in reversed(frames) if is_application(one.f_code.co_filename, package)), None)
     called = None if ours is None else _receiver(ours)
     return tuple(one for one in (pool, called) if one is not None and one is not values.MISSING)
@@ -45,7 +37,7 @@ def keeps(frames: tuple[FrameType, ...], pools: tuple[object, ...], package: str
     for frame in frames[-_FRAMES_MAX:]:
         if not is_application(frame.f_code.co_filename, package):
             continue
-        for thing in values.in_reach(frame):
+        for thing in python.in_reach(frame):
             if any(_is_of(thing, pool) for pool in pools):
                 return True
         if any(_is_inside(expr.node, frame, pools) for expr in source.entered(frame) if expr is not None):
@@ -55,25 +47,19 @@ def keeps(frames: tuple[FrameType, ...], pools: tuple[object, ...], package: str
 
 def _is_of(thing: object, pool: object) -> bool:
     for kind in values.kinds(thing):
-        module, _, name = values.class_name(kind).rpartition(".")
-        for path in _PATHS.get(f"{module.partition('.')[0]}.{name}", ()):
-            if _at(thing, path) is pool:
-                return True
+        name = values.class_name(kind).rpartition(".")[2]
+        path = POOLED.get(f"{values.package(kind)}.{name}")
+        if path is not None and paths.follow(thing, path) is pool:
+            return True
     lent = (values.attribute(pool, name) for name in _LENT)
     return any(type(some) is set and any(one is thing for one in list(some)) for some in lent)
-
-
-def _at(thing: object, path: str) -> object:
-    for name in path.split("."):
-        thing = values.attribute(thing, name)
-    return thing
 
 
 def _is_inside(node: ast.expr, frame: FrameType, pools: tuple[object, ...]) -> bool:
     """Say whether a `with` block is one of a call of the pool's: `with pool.connection():`."""
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
-    owner = values.evaluate(node.func.value, frame)
+    owner = evaluate(node.func.value, frame)
     return any(owner is pool for pool in pools)
 
 
@@ -83,4 +69,4 @@ def _receiver(frame: FrameType) -> object:
     call = next((node for node in nodes if isinstance(node, ast.Call)), None)
     if call is None or not isinstance(call.func, ast.Attribute):
         return values.MISSING
-    return values.evaluate(call.func.value, frame)
+    return evaluate(call.func.value, frame)

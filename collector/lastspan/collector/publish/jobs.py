@@ -1,4 +1,4 @@
-"""A job in full, as the API returns it. Every field is always present; null: not known.
+"""The whole truth about a job, as the API tells it, and lists of jobs. Every field is always there; null: not known.
 
 All is derived from the tracker's rows at the moment of asking.
 """
@@ -15,10 +15,10 @@ from ..judge.context import Known, evidence_of
 from ..judge.verdict import Leaf, Verdict
 from ..model.evidence import Evidence
 from ..model.records import Call, Resource, State
-from ..serve.pipeline import Pipeline
 from ..track import JobRow, SpanRow
 from .blocked import blocked_by, key_text
 from .shapes import Code, JobList, JobView, LastSpan, OpenSpan, Other, Progress, Wait
+from .view import View
 
 SCANNED = 50_000
 """Jobs that one list looks at; suspects come first, so none of them is missed."""
@@ -30,59 +30,47 @@ Wall = Callable[[], float]
 
 
 def list_jobs(
-    pipeline: Pipeline, *, state: str | None, job_name: str | None, service: str | None, limit: int, wall: Wall
+    view: View, *, state: str | None, job_name: str | None, service: str | None, limit: int, wall: Wall
 ) -> JobList:
     """Return jobs: suspects first, then those that are open, then those that ended lately."""
-    tracker, known = pipeline.tracker, pipeline.known()
+    known = view.known()
     found: list[JobView] = []
     truncated = False
-    for index, job in enumerate(all_jobs(pipeline, state)):
-        if index >= SCANNED + len(tracker.suspects):
+    for index, job in enumerate(all_jobs(view, state)):
+        if index >= SCANNED + len(view.suspects()):
             truncated = True
             break
         if job_name not in (None, job.type.name) or service not in (None, job.type.service):
             continue
-        if state is not None and pipeline.verdict(job).state.value != state:
+        if state is not None and view.verdict(job).state.value != state:
             continue
         if len(found) >= limit:
             truncated = True
             break
-        found.append(view(pipeline, job, wall=wall, known=known))
-    return JobList(found, truncated, count_states(pipeline), iso(wall()))
+        found.append(job_view(view, job, wall=wall, known=known))
+    return JobList(found, truncated, view.states(), iso(wall()))
 
 
-def find_job(pipeline: Pipeline, ref: str) -> JobRow | None:
+def find_job(view: View, ref: str) -> JobRow | None:
     """Return the job of a key, or the newest attempt of a job id."""
     if _KEY.fullmatch(ref):
-        key = bytes.fromhex(ref.replace("-", ""))
-        job = pipeline.tracker.jobs.get(key) or pipeline.tracker.ended.get(key)
+        job = view.job(bytes.fromhex(ref.replace("-", "")))
         if job is not None:
             return job
-    attempts = pipeline.tracker.with_id(ref)
-    return max(attempts, key=lambda job: (job.attempt or 0, job.end is None, job.span.start_ns), default=None)
+    return max(view.attempts(ref), key=lambda job: (job.attempt or 0, job.end is None, job.span.start_ns), default=None)
 
 
-def count_states(pipeline: Pipeline) -> dict[str, int]:
-    """Return how many jobs are in each state."""
-    counts = {state.value: 0 for state in State}
-    for series in pipeline.tracker.counts.series.values():
-        for state, count in series.open.items():
-            counts[state.value] += count
-    counts[State.ENDED.value] = len(pipeline.tracker.ended)
-    return counts
-
-
-def view(pipeline: Pipeline, job: JobRow, *, wall: Wall, known: Known | None = None) -> JobView:
+def job_view(view: View, job: JobRow, *, wall: Wall, known: Known | None = None) -> JobView:
     """Return one job as the API tells it; *known*: what others may be asked, if several jobs are told at once."""
-    now_ns = pipeline.clock() if job.end is None else min(pipeline.clock(), job.end.at_ns)
-    known = known or pipeline.known()
-    verdict, cause = pipeline.look(job, known)
+    now_ns = view.clock() if job.end is None else min(view.clock(), job.end.at_ns)
+    known = known or view.known()
+    verdict, cause = view.look(job, known)
     process = job.span.process
     resource = _NOWHERE if process is None else process.resource
     evidence = evidence_of(job, verdict.last)
     age_s = max(0, now_ns - job.span.start_ns) / 1e9
     still_s = age_s if job.moved_ns is None else max(0, now_ns - job.moved_ns) / 1e9
-    ended_ago_s = (pipeline.clock() - now_ns) / 1e9
+    ended_ago_s = (view.clock() - now_ns) / 1e9
     key, type, end = job.span.key, job.type, job.end
     return JobView(
         job_key=key_text(key),
@@ -123,7 +111,7 @@ def view(pipeline: Pipeline, job: JobRow, *, wall: Wall, known: Known | None = N
         job_basis=verdict.itself.allowance.basis.value,
         job_basis_rule=verdict.itself.allowance.rule,
         timeout_s=_seconds(type.timeout_ns),
-        silent_s=None if process is None else pipeline.tracker.processes.silent_ns(process, now_ns) / 1e9,
+        silent_s=None if process is None else view.silent_ns(process, now_ns) / 1e9,
         heartbeat_age_s=None if process is None else max(0, now_ns - process.heard_ns) / 1e9,
         movement_age_s=None if job.moved_ns is None else max(0, now_ns - job.moved_ns) / 1e9,
         progress=_progress(job),
@@ -142,22 +130,21 @@ def view(pipeline: Pipeline, job: JobRow, *, wall: Wall, known: Known | None = N
         holds=[] if job.owned is None else list(job.owned.locks),
         open_spans=[_open_span(span, verdict, now_ns) for span in _open_spans(job)],
         blocked_by=blocked_by(job, known) if job.end is None else None,
-        lint=pipeline.lint.of(job, known),
-        others=[_other(other) for other in pipeline.tracker.others(job)],
+        lint=view.findings_of(job, known),
+        others=[_other(other) for other in view.other_attempts(job)],
     )
 
 
-def all_jobs(pipeline: Pipeline, state: str | None) -> Iterator[JobRow]:
+def all_jobs(view: View, state: str | None) -> Iterator[JobRow]:
     """Yield jobs that may be in *state*: suspects first, then those that are open, then those that ended lately."""
-    tracker = pipeline.tracker
-    suspects = list(islice(tracker.suspects.values(), SCANNED))
     if state == State.ENDED.value:
-        return reversed(tracker.ended.values())
+        return view.ended()
+    suspects = list(islice(view.suspects(), SCANNED))
     known = {job.span.key for job in suspects}  # a job that is looked at may cease to be one of them
-    open_jobs: Iterable[JobRow] = (job for job in tracker.jobs.values() if job.span.key not in known)
+    open_jobs: Iterable[JobRow] = (job for job in view.jobs() if job.span.key not in known)
     if state is not None:
         return chain(suspects, open_jobs)
-    return chain(suspects, open_jobs, reversed(tracker.ended.values()))
+    return chain(suspects, open_jobs, view.ended())
 
 
 def _open_spans(job: JobRow) -> list[SpanRow]:

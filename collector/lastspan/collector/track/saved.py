@@ -28,11 +28,11 @@ from ..model.records import (
     Status,
 )
 from ..model.sketch import Histogram
-from ..track.counts import Series
-from ..track.jobs import all_inside
-from ..track.learn import NO_RUN, Key, Row
-from ..track.rows import UNSEEN, DurationRow, End, JobRow, ProcessRow, Silence, SpanRow, Trouble
-from ..track.tracker import Tracker
+from .counts import Series
+from .jobs import all_inside
+from .learn import NO_RUN, Key, Row
+from .rows import UNSEEN, DurationRow, End, JobRow, ProcessRow, Silence, SpanRow, Trouble
+from .tracker import Tracker
 
 CHUNK = 250
 """Rows between two pauses of a snapshot: a few milliseconds."""
@@ -79,22 +79,33 @@ class SavedLearned(msgspec.Struct, frozen=True):
     """What was learned by one key; also the form in which it is exported."""
 
     environment: str
+    """`deployment.environment.name` of the workers."""
     service: str
+    """`service.name` of the workers."""
     job_name: str
+    """The task's or function's name."""
     span_name: str | None
+    """The call in it; null: the job as a whole."""
     runs: tuple[tuple[int, float], ...]
     """(bucket, weight)."""
     aside: tuple[tuple[int, float], ...] = ()
+    """The same of runs that are put aside: they took far longer than allowed."""
     versions: tuple[str, ...] = ()
+    """Versions of the service that have spoken, the newest first."""
     age_ns: int = 0
     """Since its weights were faded."""
     aside_age_ns: int = 0
+    """Since the first of the runs that are put aside."""
     slow: float = 0.0
+    """Share of the recent runs that took far longer than allowed."""
     trusted: float = 0.0
+    """So many runs to come count though they are slow."""
     longest: float = NO_RUN
-    """The buckets of the longest run and of the longest but one."""
+    """The bucket of the longest run; it fades, so it is not whole."""
     second: float = NO_RUN
+    """Of the longest but one."""
     peer: str = ""
+    """Whom the span calls; empty: nobody, or told by a worker that did not say."""
 
     @property
     def key(self) -> Key:

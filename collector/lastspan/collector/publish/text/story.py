@@ -11,9 +11,16 @@ from rich.tree import Tree
 
 from lastspan.semconv import duration
 
-from ..cli.client import Json
-from ..cli.table import STYLES, process
+from .printable import Json
 
+STYLES = {
+    "running": "green",
+    "overdue": "yellow",
+    "stuck": "bold red",
+    "lost": "bold magenta",
+    "frozen": "bold cyan",
+    "ended": "dim",
+}
 _OVERDUE = "It is still active. If it may take this long, declare it (expected=…) or add a rule."
 _SURE = 0.75
 """Below it, a cause is said to be likely."""
@@ -181,3 +188,9 @@ def _span(span: Json) -> Text:
     if span["is_last"]:
         text.append("  ← last span", "bold red")
     return text
+
+
+def process(job: Json) -> str:
+    """Name a job's process."""
+    host = job["pod"] or job["host"] or "–"
+    return f"{host}:{job['pid']}" if job["pid"] is not None else str(host)

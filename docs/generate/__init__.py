@@ -1,0 +1,1 @@
+"""Writes those pages of the docs that follow from types (`make docs`)."""
