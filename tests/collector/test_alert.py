@@ -79,13 +79,13 @@ def test_a_stuck_job_has_the_labels_and_texts_of_the_rules(held: Held) -> None:
         "job_name": "tasks.charge", "queue": "celery", "job_id": "id-1",
     }  # fmt: skip
     assert alert.annotations["summary"] == (
-        "tasks.charge is stuck. The HTTP call GET api.example:443 does not end and has no timeout."
+        "tasks.charge is stuck. The HTTP call GET api.example:443 has not returned and has no timeout."
     )
     assert alert.annotations["description"].splitlines() == [
         "tasks.charge id-1, queue celery, service billing, test",
-        "why: The HTTP call GET api.example:443 does not end and has no timeout.",
-        "without movement for: 1m 10s, since 2023-11-14 22:12:10 UTC",
-        "what to do first: See whether api.example:443 is well; then give the call a timeout.",
+        "why: The HTTP call GET api.example:443 has not returned and has no timeout.",
+        "no activity for: 1m 10s, since 2023-11-14 22:12:10 UTC",
+        "what to do first: Check whether api.example:443 is healthy; then give the call a timeout.",
         "stopped at: GET api.example:443",
         "host: host-1",
         "pid: 100",
@@ -106,9 +106,9 @@ def test_many_jobs_are_an_alert_of_their_own_which_comes_first(held: Held, count
         assert found[MANY][0].annotations["summary"].startswith("5 jobs stopped at GET api.example:443: ")
         first, oldest, why, still, *_, among, names = found[MANY][0].annotations["description"].splitlines()
         assert (first, oldest) == ("5 jobs in test", "the oldest: tasks.charge id-1")
-        assert why == "why: The HTTP call GET api.example:443 does not end and has no timeout."
-        assert still.startswith("without movement for: 1m ")
-        assert (among, names) == ("among them:", "tasks.charge: 5")
+        assert why == "why: The HTTP call GET api.example:443 has not returned and has no timeout."
+        assert still.startswith("no activity for: 1m ")
+        assert (among, names) == ("jobs by name:", "tasks.charge: 5")
 
 
 def test_an_incident_pages_if_one_of_its_jobs_does(held: Held) -> None:
@@ -148,7 +148,7 @@ def test_a_deadlock(held: Held) -> None:
         lock: dict[str, Any] = {"wait_kind": "lock", "lock_name": f"l{number}", "lock_cycle": ["a", "b"]}
         held.tell(worker, worker.job(number, age=70.0), worker.span(number + 1, number, age=65.0, **lock))
     (alert,) = alerts(held)[DEADLOCK]
-    assert alert.annotations["summary"] == "2 jobs wait in a circle of locks: a deadlock"
+    assert alert.annotations["summary"] == "2 jobs are in a deadlock"
 
 
 def test_it_doubts_itself(held: Held) -> None:
@@ -314,7 +314,7 @@ URLS = {"urls": ["http://am:9093"]}
         ({"urls": ["http://u:pw@am"]}, "urls[0]: holds a user or password; write username, and password_env or pa"),
         ({"urls": ["http://u:pw@am:x"]}, 'urls[0]: "am:x" is not the URL of an Alertmanager; write http://host:9093'),
         ({"urls": ["http://am/api/v2/alerts"]}, "urls[0]: write it without /api/v2/alerts"),
-        ({"urls": ["http://am", "http://am"]}, "urls: one is there twice"),
+        ({"urls": ["http://am", "http://am"]}, "urls: one is listed twice"),
         (URLS | {"username": "u"}, "username: needs password_env or password_file"),
         (URLS | {"password_file": "/x"}, "password_file: a password needs a username"),
         (URLS | {"token_env": "A", "token_file": "/x"}, "token_env: token_file is set too; write one of password_env,"),
@@ -324,7 +324,7 @@ URLS = {"urls": ["http://am:9093"]}
         (URLS | {"resend": "0s"}, "resend: 0s is too short; write 1s or more"),
         (URLS | {"alerts": {"many": 0}}, "alerts.many: 0 is not above 0"),
         (URLS | {"alerts": {"hold": "1h"}}, "alerts.hold: is not a setting of direct mode; there are many, "),
-        (URLS | {"alerts": {"severity": {"X": "page"}}}, "alerts.severity.X: 'X' is none of "),
+        (URLS | {"alerts": {"severity": {"X": "page"}}}, "alerts.severity.X: 'X' is not one of "),
         (URLS | {"nothing": 1}, "nothing: is not a setting"),
     ],
 )

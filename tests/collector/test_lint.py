@@ -41,7 +41,7 @@ def test_a_call_without_timeout(held: Held) -> None:
     first, second = of_rule(held, "call_without_timeout")
     assert (first.job_name, first.where, first.peer) == ("tasks.charge", "pay/api.py:7", "api:443")
     assert first.text == (
-        "the call GET to api:443 at pay/api.py:7 has no timeout: if the peer does not answer, the job hangs for ever"
+        "the call GET to api:443 at pay/api.py:7 has no timeout: if the peer does not answer, the job hangs forever"
     )
     assert second.peer == "other:443"
     held.tell(worker, seen(worker, **{a.CALL_UNBOUNDED: False, a.CALL_TIMEOUT: 30.0}))

@@ -88,7 +88,7 @@ def test_a_password_in_a_url_is_no_label(url: str) -> None:
     held, worker = Held(), Process()
     held.tell(worker, worker.job(1, age=500.0))
     held.tell(worker, worker.span(2, 1, age=400.0, http_request_method="GET", url_full=url))
-    assert "The HTTP call GET api does not end" in held.metrics()
+    assert "The HTTP call GET api has not returned" in held.metrics()
     assert SECRET not in held.metrics()
 
 

@@ -145,10 +145,10 @@ def test_what_check_says() -> None:
     """What it is, and what to do first; a web server that speaks OTLP is none of its business."""
     assert problems(lambda held: held.spans(spans("web"))) == []
     [forgotten] = problems(lambda held: held.spans(spans(scope="opentelemetry.instrumentation.celery")))
-    assert forgotten.found == "shop: its spans are celery's, but no job is told of"
+    assert forgotten.found == "shop: it sends spans of celery, but reports no job"
     assert "LastspanInstrumentor().instrument()" in forgotten.advice
     [unseen] = problems(lambda held: held.spans(spans(scope="docket.worker")))
-    assert unseen.found == "shop: docket is there, whose jobs lastspan does not see"
+    assert unseen.found == "shop: it uses docket, whose jobs lastspan does not see"
     assert "@job" in unseen.advice
 
 

@@ -131,7 +131,7 @@ def test_a_pool_that_all_want_more_of_is_no_deadlock(yard: Yard) -> None:
     yard.job(2, **pool, lock_holder_job_id="id-1")
     told = yard.held.job("id-1")
     assert told.cause == "waiting"
-    assert "A connection of it is held by job id-2" in (told.cause_text or "")
+    assert "One of its connections is held by job id-2" in (told.cause_text or "")
     assert told.blocked_by is not None
     assert told.blocked_by.holder_job_id == "id-2"
 
@@ -140,7 +140,7 @@ def test_a_holder_that_has_ended_holds_nothing(yard: Yard) -> None:
     yard.job(2, job_holds=["a"])
     yard.job(1, **lock("a"))
     yard.closed(2)
-    assert "who holds it is not known" in (yard.held.job("id-1").cause_text or "")
+    assert "its holder is not known" in (yard.held.job("id-1").cause_text or "")
 
 
 # --- databases ----------------------------------------------------------------------------------------------------

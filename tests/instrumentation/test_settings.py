@@ -60,7 +60,7 @@ def test_bad_choice(name: str, said: Callable[[], list[logging.LogRecord]]) -> N
     """The default is taken, and the log names the choices."""
     assert Settings.from_environ({f"OTEL_LASTSPAN_{name}": "everything"}) == Settings()
     [warning] = said()
-    assert "is none of" in warning.getMessage()
+    assert "is not one of" in warning.getMessage()
 
 
 @pytest.mark.parametrize("name", SECONDS)

@@ -122,7 +122,7 @@ def test_failures_are_said_once_and_end_it_at_last(watcher: Watchers, caplog: py
     failing = watcher(looks, tick=0.001)
     failing.start()
     deadline = time.monotonic() + 20
-    while "is off in this process" not in caplog.text:
+    while "lastspan is disabled in this process" not in caplog.text:
         assert time.monotonic() < deadline
     assert looks.count == 20
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]

@@ -98,7 +98,7 @@ def _labels(**titles: str) -> str:
 
 
 _STILL: Final = (
-    "{{ with $still }}\nwithout movement for: {{ . | first | value | humanizeDuration }}{{ end }}"
+    "{{ with $still }}\nno activity for: {{ . | first | value | humanizeDuration }}{{ end }}"
     '{{ with $since }}, since {{ . | first | value | humanizeTimestamp | reReplaceAll " [+]0000" "" }}{{ end }}'
 )
 _STORY: Final = (
@@ -177,7 +177,7 @@ def of_incident(settings: Settings) -> dict[str, str]:
                 "the oldest", "{{ with . | first }}{{ .Labels.job_name }} {{ .Labels.job_id }}{{ end }}", given="$info"
             )
             + _STORY
-            + "\namong them:"
+            + "\njobs by name:"
             '{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value | printf "%.0f" }}{{ end }}'
         ),
         **_said(one_of()),

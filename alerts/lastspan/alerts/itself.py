@@ -1,4 +1,4 @@
-"""The alerts about lastspan: whoever watches has to be watched."""
+"""The alerts about lastspan itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def group(settings: Settings) -> Group:
 def _alerts(settings: Settings) -> Iterator[Alert]:
     up = f'up{{job="{settings.scrape_job}"}}'
     where = f"{{{{ with $labels.instance }}}} at {facts.cut('.')}{{{{ end }}}}"
-    blind = f"lastspan hears nothing{where}: no stuck job can be found there"
+    blind = f"lastspan{where} receives no data: it cannot find stuck jobs"
     yield Alert(
         name="LastspanBlind",
         expr=f"{up} == 0 or absent({up}) or {m.COLLECTOR_BLIND} == 1",
@@ -46,15 +46,15 @@ def _alerts(settings: Settings) -> Iterator[Alert]:
     yield Alert(
         name="LastspanJobSeriesTruncated",
         expr=f"{m.JOB_SERIES_TRUNCATED} > 0",
-        summary=facts.counted("suspect has no series of its own", "suspects have no series of their own")
-        + "; the first are shown, and the counts are of all",
-        plain="some suspects have no series of their own; the first are shown, and the counts are of all",
+        summary=facts.counted("stuck job has no series of its own", "stuck jobs have no series of their own")
+        + "; the counts include all jobs",
+        plain="some stuck jobs have no series of their own; the counts include all jobs",
         severity="info",
         wait="1m",
     )
     yield Alert(
         name="LastspanWatchdog",
         expr="vector(1)",
-        summary="always fires: a dead man's switch outside alarms when it stops",
+        summary="always fires: an external dead man's switch alerts when it stops",
         severity="none",
     )

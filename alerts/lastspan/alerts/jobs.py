@@ -17,7 +17,7 @@ from .hold import held, recordings
 from .model import Alert, Group
 from .settings import Settings
 
-_IN_A_CIRCLE: Final = ("job waits in a circle of locks: a deadlock", "jobs wait in a circle of locks: a deadlock")
+_IN_A_CIRCLE: Final = ("job is in a deadlock", "jobs are in a deadlock")
 _WAIT: Final = ("job waits for", "jobs wait for")
 _TYPE: Final = ("environment", "service", "job_name", "queue")
 
@@ -123,10 +123,10 @@ def _by_type(settings: Settings) -> Iterator[Alert]:
         name="LastspanJobOverdue",
         expr=f'sum {by} ({m.JOBS}{{state="overdue"}}) > 0',
         summary=facts.counted(
-            f"job of {what} runs longer than it may, but it moves",
-            f"jobs of {what} run longer than they may, but they move",
+            f"job of {what} runs longer than allowed but is still active",
+            f"jobs of {what} run longer than allowed but are still active",
         ),
-        plain=f"jobs of {what} run longer than they may, but they move",
+        plain=f"jobs of {what} run longer than allowed but are still active",
         severity="warning",
         wait="10m",
         annotations={"description": facts.OF_TYPE},
@@ -138,9 +138,9 @@ def _by_type(settings: Settings) -> Iterator[Alert]:
         expr=f"sum {_by(settings, 'environment', 'service', 'job_name', 'rule')} "
         f'({m.LINT_FINDINGS}{{rule="call_without_timeout"}}) > 0',
         summary=facts.cut("$labels.job_name")
-        + " will hang one day: "
+        + " can hang: "
         + facts.counted("call in it has no timeout", "calls in it have no timeout"),
-        plain="{{ $labels.job_name }} will hang one day: calls in it have no timeout",
+        plain="{{ $labels.job_name }} can hang: calls in it have no timeout",
         severity="info",
         wait="1h",
         annotations={"description": facts.OF_TYPE},
@@ -156,8 +156,8 @@ def _again(settings: Settings, what: str) -> Alert:
         expr=f"sum {by} ((increase({total}[{within}]) and {total} offset {within}) or {total})"
         f" >= {settings.again_times} unless on ({', '.join(_TYPE)}) {held(m.JOB_STUCK)}",
         summary=f"{what} got stuck {facts.counted('time', 'times')} in {within}: {facts.heading('$labels.cause')}",
-        annotations={"description": f"{facts.OF_TYPE}\nIt went on each time: a retry hides it."},
-        plain=f"{what} got stuck again and again, and went on each time: a retry hides it",
+        annotations={"description": f"{facts.OF_TYPE}\nIt recovered each time: a retry or a timeout hides the cause."},
+        plain=f"{what} got stuck again and again and recovered each time: a retry or a timeout hides the cause",
         severity="warning",
     )
 

@@ -195,7 +195,7 @@ def _entry(key: str, part: str, value: str, old: Any, alerts: frozenset[str]) ->
 
 def _among(key: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
-        raise SettingError(f"{key}: {value!r} is none of {', '.join(known)}")
+        raise SettingError(f"{key}: {value!r} is not one of {', '.join(known)}")
 
 
 _FIELDS: Final = tuple(entry.name for entry in fields(Settings))

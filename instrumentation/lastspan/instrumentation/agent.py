@@ -1,4 +1,4 @@
-"""lastspan in one process: registry, providers, identity and watcher, joined; the one place that knows them all.
+"""lastspan in one process: joins registry, providers, identity and watcher.
 
 job hooks ──┐
 OTel spans ─┴→ registry → announcer → exporter → OTLP/HTTP
@@ -66,7 +66,7 @@ class Agent:
     def install(self) -> bool:
         """Hook into the process; False, with a line in the log, where this SDK is not one that we know."""
         if not _can_read(self.spans):
-            _log.warning("lastspan is off: it does not know the spans of this opentelemetry-sdk")
+            _log.warning("lastspan is disabled: unsupported opentelemetry-sdk version")
             return False
         worker_id()  # before any child is started: children inherit it
         log.hush()
@@ -132,7 +132,7 @@ class Agent:
     def _could_not_start(self, error: Exception, now: float) -> None:
         if not self._backoff.has_failed:
             _log.warning(
-                "lastspan cannot start its thread (%s); stuck jobs stay unseen; it tries again at later jobs",
+                "lastspan cannot start its thread (%s); it does not report stuck jobs until a later attempt succeeds",
                 error if type(error) is RuntimeError else type(error).__name__,
             )
         self._backoff.fail(now)
@@ -237,7 +237,7 @@ def _load() -> Agent | None:
     try:
         file = config_file.read(os.environ)
         if file is not None and file.is_disabled:
-            _log.info("lastspan is off: %s says disabled", config_file.OTEL_CONFIG_FILE)
+            _log.info("lastspan is disabled by %s", config_file.OTEL_CONFIG_FILE)
             _is_off = True
             return None
         candidate = Agent(Settings.from_environ(os.environ), file)
@@ -245,7 +245,7 @@ def _load() -> Agent | None:
             _hook_into_process()
             _agent = current.process = candidate
     except Exception as error:  # whatever goes wrong, the host starts without it
-        _log.warning("lastspan is off: it could not start: %s", told_of(error))
+        _log.warning("lastspan is disabled: it could not start: %s", told_of(error))
     _is_off = _agent is None
     return _agent
 

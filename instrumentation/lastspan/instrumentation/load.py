@@ -59,7 +59,7 @@ class LastspanInstrumentor(BaseInstrumentor):
                 if instrumentor.is_instrumented_by_opentelemetry:
                     instrumentor.uninstrument()
             except Exception as error:  # one that cannot be taken out leaves the others to be
-                _log.warning("lastspan: %s was not taken out: %s", type(instrumentor).__name__, told_of(error))
+                _log.warning("lastspan: %s was not uninstrumented: %s", type(instrumentor).__name__, told_of(error))
         agent.stop()
 
 
@@ -79,10 +79,10 @@ def _bring(found: Iterable[EntryPoint]) -> Iterable[BaseInstrumentor]:
         except DependencyConflictError as error:
             if error.conflict.found:  # in a version that we do not know
                 _log.warning(
-                    "lastspan: %s is off: it wants %s, and %s is installed",
+                    "lastspan: %s is disabled: it requires %s, but %s is installed",
                     entry_point.name,
                     error.conflict.required,
                     error.conflict.found,
                 )
         except Exception as error:  # the host starts, whatever one of them thinks of its library
-            _log.warning("lastspan: %s is off: %s", entry_point.name, told_of(error))
+            _log.warning("lastspan: %s is disabled: %s", entry_point.name, told_of(error))

@@ -1,4 +1,4 @@
-"""What is written for people, on any terminal: a character that it cannot show is told in those that it can.
+"""Output for people, on any terminal: a character that the terminal cannot show is escaped.
 
 One door: the command line puts it before its output once, and everybody writes as if the terminal could show it all.
 """

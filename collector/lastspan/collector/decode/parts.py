@@ -1,4 +1,4 @@
-"""Parts of signals, made of a row of values or of bytes that stand for themselves."""
+"""Parts of signals, made of a row of values or of raw bytes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def status(text: str) -> Status:
         return Status(text)
     except ValueError:
         raise RecordError(
-            "wrong_kind", f"{a.PROCESS_STATUS}: {text[:40]!r} is none of running, stopping, stopped"
+            "wrong_kind", f"{a.PROCESS_STATUS}: {text[:40]!r} is not one of running, stopping, stopped"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Whose OTLP arrives, beside the records of jobs: a worker that lastspan does not see is among them."""
+"""Services that send OTLP without records of jobs: a worker that lastspan does not see is among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom a job waits for: a lock's holder, a database session, another job, a peer; and whom that one waits for. Pure."""
+"""What a job waits for: a lock's holder, a database session, another job, a peer; and what those wait for. Pure."""
 
 from __future__ import annotations
 

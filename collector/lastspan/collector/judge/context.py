@@ -1,4 +1,4 @@
-"""What a judgement of cause may look at beside the job itself: other jobs, what they have, what probes saw. Pure."""
+"""What a judgement of cause may use beside the job itself: other jobs, what they own, what probes saw. Pure."""
 
 from __future__ import annotations
 

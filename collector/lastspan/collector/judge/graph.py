@@ -1,4 +1,4 @@
-"""Who waits for whom, among all that is suspect: jobs, locks, sessions, peers, processes. Pure; made when asked.
+"""The wait graph of all suspects: jobs, locks, sessions, peers, processes. Pure; built on request.
 
 An edge goes from the one that waits to what it waits for, and from a thing to the job that has it.
 """

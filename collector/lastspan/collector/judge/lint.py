@@ -1,4 +1,4 @@
-"""What will hang one day: calls without a timeout, jobs without a limit, transactions left open, unsafe redelivery.
+"""What can hang one day: calls without a timeout, jobs without a limit, transactions left open, unsafe redelivery.
 
 Findings are no alarms: nobody is woken by one. Pure; the calls that were seen are its only memory.
 """
@@ -140,16 +140,16 @@ class Lint:
             yield _finding(
                 "job_without_limit",
                 type,
-                "nothing ends this job if it hangs: it has no time limit",
-                f"Give it one beyond the {allowed} that it may take (Celery: time_limit, RQ: job_timeout).",
+                "the job has no time limit: if it hangs, nothing ends it",
+                f"Set a time limit above the allowed {allowed} (Celery: time_limit, RQ: job_timeout).",
             )
         if type.acks_late and type.on_lost in _NOT_GIVEN_BACK:
             yield _finding(
                 "not_given_back",
                 type,
-                f"it is acked late, but where its process is killed the worker {type.on_lost}s it all the same: "
-                "it does not run again",
-                "If it may run twice, set reject_on_worker_lost (Celery); if it may not, acks_late is of little use.",
+                f"it is acked late, but if its process is killed the worker {type.on_lost}s it anyway: it does not run "
+                "again",
+                "If it may run twice, set reject_on_worker_lost (Celery); if it may not, acks_late does not help.",
             )
         if type.redelivery_ns is None or type.acks_late is False:
             return
@@ -158,15 +158,15 @@ class Lint:
             yield _finding(
                 "redelivery_too_early",
                 type,
-                f"the queue gives it out again after {after}, while it may take {allowed}: it may run twice at once",
-                f"Set the visibility (or consumer) timeout above {allowed}, or allow it less.",
+                f"the queue delivers it again after {after}, but it may take {allowed}: it may run twice at once",
+                f"Set the visibility (or consumer) timeout above {allowed}, or lower the allowed duration.",
             )
         elif type.redelivery_ns > _LATE * allowed_ns:
             yield _finding(
                 "redelivery_too_late",
                 type,
-                f"after a crash the queue waits {after} to give it out again, while it may take {allowed} only",
-                f"Set the visibility (or consumer) timeout nearer to {allowed}.",
+                f"after a crash the queue waits {after} before it delivers the job again; the job may take {allowed}",
+                f"Set the visibility (or consumer) timeout closer to {allowed}.",
             )
 
 
@@ -186,7 +186,7 @@ def _call(call: _Call) -> Finding:
     return _finding(
         "call_without_timeout",
         call.type,
-        f"the call {call.span_name}{peer}{at} has no timeout: if the peer does not answer, the job hangs for ever",
+        f"the call {call.span_name}{peer}{at} has no timeout: if the peer does not answer, the job hangs forever",
         f"Give the call{at} a timeout.",
         where=call.where,
         peer=call.peer,
@@ -199,7 +199,7 @@ def _transaction(session: Session, job: JobRow) -> Finding:
         "long_transaction",
         job.type,
         f"session {session.id} at {session.server} of job {job.job_id} has been {session.state} for {since}: "
-        "what it has locked stays locked",
+        "its locks stay held",
         "Commit before slow work (calls, sleeps), and set idle_in_transaction_session_timeout.",
         where=session.server,
     )

@@ -1,4 +1,4 @@
-"""Words for what people read. Whoever reads them was woken up: the thing by name, since when, who, where."""
+"""Phrases of the sentences on pages. The reader was woken up: name the thing, since when, who, where."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _there(step: Blocker, job: JobRow, known: Known, *, stable: bool) -> str:
         return ""
     where = f"at {step.code}" if step.code else stands(job, known, stable=stable)
     running = "is" if step.code else "has been"
-    return f", which {join(f'is itself {known.verdict(job).state.value}' if is_stuck else running, where)}"
+    return f", which {join(f'is {known.verdict(job).state.value}' if is_stuck else running, where)}"
 
 
 def _of_session(step: Blocker, one: Session, known: Known, *, stable: bool) -> str:
@@ -137,4 +137,8 @@ def look_at(job: JobRow, known: Known, *, stable: bool = False) -> str:
 
 def certain(step: Blocker | None) -> str:
     """Write a doubt, if there is one."""
-    return " (likely: it was not seen to take it)" if step is not None and step.certainty is Certainty.LIKELY else ""
+    return (
+        " (likely: lastspan did not see it take the lock)"
+        if step is not None and step.certainty is Certainty.LIKELY
+        else ""
+    )

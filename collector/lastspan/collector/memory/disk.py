@@ -1,4 +1,4 @@
-"""The memory on disk: what the collector knows survives its end, its death, and the end of its disk.
+"""The state on disk: what the collector knows survives a stop, a kill and a full disk.
 
 In the folder: `lock`, held by the one collector that uses it; `snapshot-N`, the whole state at the beginning of
 `log-N`; and the logs since, to which all that changes the state is appended. It is handed to the operating system ten
@@ -160,11 +160,11 @@ class Memory:
             logger.warning("data_dir: %s", cut)
         tracker = self._pipeline.tracker
         if not found.entries:
-            logger.info("data_dir: %s is new; the state is kept there from now on", self._folder)
+            logger.info("data_dir: %s is new; the collector saves its state there from now on", self._folder)
             return
         age_s = max(0, self._wall() - found.newest_wall_ns) / 1e9
         logger.info(
-            "data_dir: %d open spans, %d open jobs, %d processes, %d learned durations are known again, as of %s ago "
+            "data_dir: %d open spans, %d open jobs, %d processes, %d learned durations were restored, saved %s ago "
             "(%d entries in %.1f s)",
             len(tracker.spans),
             len(tracker.jobs),
@@ -196,7 +196,7 @@ class Memory:
             if time.monotonic() >= self._retry_at and _is_idle(self._anew):
                 self._anew = asyncio.create_task(self._recover())
         elif self._waiting_bytes > _BACKLOG:
-            self._fail("the disk does not keep up")
+            self._fail("the disk is too slow")
         else:
             self._flush()
             if self._log_bytes > max(self._log_max, _LOG_TIMES * self._snapshot_bytes) and _is_idle(self._anew):
@@ -270,7 +270,7 @@ class Memory:
         log, self._log = self._log, None
         if log is not None:
             self._beside.submit(log.abandon)  # behind a sync that is under way
-        logger.error("data_dir: %s cannot be written (%s); going on without memory until it can", self._folder, why)
+        logger.error("data_dir: %s cannot be written (%s); the state is not saved until it can", self._folder, why)
 
     async def _recover(self) -> None:
         why, self.facts.failed = self.facts.failed, ""
@@ -283,7 +283,7 @@ class Memory:
         if self.facts.failed:  # what was begun is good for nothing
             self._path("log", self._number).unlink(missing_ok=True)
         else:
-            logger.info("data_dir: %s can be written again; the state is kept (it was: %s)", self._folder, why)
+            logger.info("data_dir: %s can be written again; the state is saved (the error was: %s)", self._folder, why)
 
     # --- the snapshot -----------------------------------------------------------------------------------------------
 

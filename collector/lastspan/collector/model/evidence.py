@@ -1,4 +1,4 @@
-"""What a worker saw of the code that runs a span: where it stands, what it waits for, who holds that.
+"""What a worker saw of the code that runs a span: where it is, what it waits for, who holds that.
 
 Most records say little, so what is rare lies in structures of its own. All texts are a worker's: shown, never obeyed.
 """

@@ -1,4 +1,4 @@
-"""The nouns: what a record says (signals), and the few words for what we conclude.
+"""The data types: what a record says (signals), and the states and severities that we conclude.
 
 Times are `int` nanoseconds (`_ns`). Signals carry ages, never timestamps: clocks of two machines are not compared.
 """

@@ -1,4 +1,4 @@
-"""Asks the databases themselves who blocks whom, while a span that waits for one is late (`lastspan[probes]`)."""
+"""Asks databases who blocks whom, while a span that waits for one is late (`lastspan[probes]`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a probe looks at, and the few words that all probes share."""
+"""The database server that a probe queries, and what all probes share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a server is asked: only while a span that waits for it is late, within a timeout, ever more seldom if it fails.
+"""When a server is queried: only while a span that waits for it is late, within a timeout, with backoff on failure.
 
 A look runs beside the collector's tick, never in it; what it costs when it goes wrong is a counter.
 """

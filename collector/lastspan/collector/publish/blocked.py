@@ -1,4 +1,4 @@
-"""Whom a job waits for, as the API tells it."""
+"""What blocks a job, as the API returns it."""
 
 from __future__ import annotations
 

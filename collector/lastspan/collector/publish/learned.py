@@ -1,4 +1,4 @@
-"""What was learned, as the API tells it and takes it back."""
+"""Learned durations, as the API exports and imports them."""
 
 from __future__ import annotations
 

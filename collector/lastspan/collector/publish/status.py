@@ -1,4 +1,4 @@
-"""What the collector hears and knows, in short: for `lastspan check`."""
+"""A summary of what the collector receives and knows, for `lastspan check`."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class OtlpHttp:
         """Return the route, and whether the body is JSON and gzip."""
         route = self._routes.get(scope["path"])
         if route is None:
-            raise _RefusedError(404, "unknown_path", f"{scope['path'][:200]} is none of {', '.join(self._routes)}")
+            raise _RefusedError(404, "unknown_path", f"{scope['path'][:200]} is not one of {', '.join(self._routes)}")
         if scope["method"] != "POST":
             raise _RefusedError(405, "wrong_method", "OTLP is sent by POST")
         headers = dict(scope["headers"])
@@ -130,7 +130,7 @@ class _Body:
             except asyncio.TimeoutError:
                 raise _RefusedError(408, "body_timeout", "the body did not arrive in time") from None
         if self._inflate is not None and not self._inflate.eof and self._parts:
-            raise RequestError("the gzip body is cut off")
+            raise RequestError("the gzip body is truncated")
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start, in their writer's words.
+"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start; errors name the user's key.
 
 What means something to one room only (`learning`, a rule's `match`, `alertmanager`) is declared there, and joined here.
 """
@@ -318,7 +318,7 @@ def _check_values(settings: Settings) -> None:
     if not 1 <= settings.silent_after <= 1000:
         raise ConfigError(f"silent_after: {settings.silent_after:g} is not between 1 and 1000 report intervals")
     if settings.log_level not in LOG_LEVELS:
-        raise ConfigError(f'log_level: "{settings.log_level}" is none of {", ".join(LOG_LEVELS)}')
+        raise ConfigError(f'log_level: "{settings.log_level}" is not one of {", ".join(LOG_LEVELS)}')
     _check_trace_url(settings.trace_url)
     _check_url("grafana_url", settings.grafana_url, "https://grafana.example")
     for name in sorted(_INTEGERS):
@@ -331,14 +331,14 @@ def _check_values(settings: Settings) -> None:
 def _check_trace_url(url: str | None) -> None:
     _check_url("trace_url", url, "https://…/{trace_id}")
     if url is not None and "{trace_id}" not in url:
-        raise ConfigError(f'trace_url: "{url}" says nowhere where the id goes; write {{trace_id}} in its place')
+        raise ConfigError(f'trace_url: "{url}" has no place for the id; write {{trace_id}} in its place')
 
 
 def _check_url(key: str, url: str | None, example: str) -> None:
     if url is not None and not url.startswith(("https://", "http://")):
         raise ConfigError(f'{key}: "{url}" is not a URL; write {example}')
     if url is not None and "@" in urlsplit(url).netloc:
-        raise ConfigError(f"{key}: holds a user or password, and everybody who sees a page would read it; leave it out")
+        raise ConfigError(f"{key}: contains a user or password that everybody who sees a page could read; leave it out")
 
 
 def _target(system: str, key: str, setting: ProbeSetting) -> probe.Target:

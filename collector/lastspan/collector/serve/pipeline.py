@@ -1,4 +1,4 @@
-"""Joins the pure rooms: bytes in, verdicts out. Nothing here reads a socket or a file.
+"""Joins the pure stages: bytes in, verdicts out. Nothing here reads a socket or a file.
 
     receive ──bytes──▶ decode ──signals──▶ track ──jobs that are due──▶ judge ──verdicts──▶ counts, suspects ──▶ publish
 
@@ -145,7 +145,9 @@ class Pipeline:
             self.facts.dropped[transport, reason] += count
         if batch.received["ignored"] and not self._ignored_said:
             self._ignored_said = True
-            logger.info("some of what arrives over %s is not for lastspan; it is accepted, counted, ignored", transport)
+            logger.info(
+                "some records received over %s are not for lastspan: they are accepted, counted and ignored", transport
+            )
         return Answer(sum(batch.rejected.values()), batch.complaint)
 
     # --- what was learned ---------------------------------------------------------------------------------------
@@ -201,7 +203,7 @@ class Pipeline:
                 started = self._stopwatch()
         self.tracker.forget(now_ns)
         if self._changes > _TOLD:
-            logger.warning("and %d more jobs changed their state", self._changes - _TOLD)
+            logger.warning("%d more jobs changed their state", self._changes - _TOLD)
         self._changes = 0
         self.facts.longest_stop_ns = max(longest, self._stopwatch() - started)
         self.facts.judged_ns = now_ns

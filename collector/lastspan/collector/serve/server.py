@@ -81,7 +81,7 @@ class Collector:
     def _memory(self) -> Memory | None:
         settings = self._settings
         if settings.data_dir is None:
-            logger.warning("no data_dir: all that is known here is forgotten when this collector ends")
+            logger.warning("no data_dir: this collector forgets its state when it stops")
             return None
         return Memory(Path(settings.data_dir), self.pipeline, sync_s=settings.sync_s(), log_max=settings.data_log_max)
 
@@ -237,7 +237,9 @@ def _say(key: str, host: str, port: int) -> None:
     logger.info("%s listens on %s:%d", key, host, port)
     if not _is_loopback(host):
         logger.warning(
-            "%s listens beyond this machine (%s): whoever reaches it may use it, there is no token yet", key, host
+            "%s listens beyond localhost (%s): there is no authentication yet, so anyone who reaches it can use it",
+            key,
+            host,
         )
 
 

@@ -1,4 +1,4 @@
-"""State: what is open, by what was told. One thread owns it; nothing in it is locked."""
+"""State: what is open, according to the records. One thread owns it; nothing in it is locked."""
 
 from .counts import OPEN_STATES, Counts, Incident, Series
 from .limits import Limits

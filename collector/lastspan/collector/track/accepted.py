@@ -1,4 +1,4 @@
-"""Jobs that a child took, as its parent says, and of which the child has not spoken.
+"""Jobs that a child accepted, as its parent reports, and that the child has not reported itself.
 
 Each stands for what the child would announce if it could, and belongs to the child's process: to its row, or to one
 that is made for it, whose silence begins when it took the job. The child's own word takes its place.

@@ -1,4 +1,4 @@
-"""What probes beside the databases saw last: sessions, by server, until they are too old to be true."""
+"""What database probes saw last: sessions by server, until they are outdated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds jobs by what their framework calls them: the id, and the attempt in a process."""
+"""Finds jobs by the names that their framework uses: the id, and the attempt in a process."""
 
 from __future__ import annotations
 

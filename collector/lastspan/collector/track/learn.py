@@ -1,4 +1,4 @@
-"""What finished runs teach: how long a job, or a call in it, takes, and so how long it may take.
+"""Learns from finished runs how long a job, or a call in it, takes, and so how long it may take.
 
 Per (environment, service, job, span) one histogram of the runs that ended well, and the longest but one of them.
 Allowed is a high quantile × a factor, and not less than the longest run but one × another: where one call in 10,000

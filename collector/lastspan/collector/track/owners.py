@@ -1,4 +1,4 @@
-"""Finds the job that has something: a lock by its key, a database session by its id or by the worker's end of it."""
+"""Finds the job that owns something: a lock by its key, a database session by its id or its client address."""
 
 from __future__ import annotations
 

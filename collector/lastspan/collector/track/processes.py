@@ -1,4 +1,4 @@
-"""Who reports, who has fallen silent, and what the silence means."""
+"""Which processes report, which are silent, and what their silence means."""
 
 from __future__ import annotations
 

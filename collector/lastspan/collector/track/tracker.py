@@ -1,4 +1,4 @@
-"""Remembers what is open. Records come late, twice, out of order or not at all; see DESIGN, "Order, loss, duplication".
+"""Tracks what is open. Records come late, twice, out of order or not at all; see DESIGN, "Order, loss, duplication".
 
 No clock and no I/O: the caller says what time it is.
 """

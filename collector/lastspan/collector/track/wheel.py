@@ -1,4 +1,4 @@
-"""A timer wheel: what is to be looked at, by the quarter of a second in which it is due."""
+"""A timer wheel: items by the quarter of a second in which they are due."""
 
 from __future__ import annotations
 

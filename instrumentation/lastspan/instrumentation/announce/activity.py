@@ -1,4 +1,4 @@
-"""Does a job still do something new? Judged from its stack over time, its spans and its own word.
+"""Is a job still active? Judged from its stack over time, its spans and its calls of `progress`.
 
 A loop that repeats the same lines, or the same span names, does not move (DESIGN §4.3).
 """

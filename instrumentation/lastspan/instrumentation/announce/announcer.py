@@ -162,7 +162,7 @@ class Announcer:
             if oldest is not None and oldest[RUN] is not None:
                 place = code_at(self._spans.where(oldest), oldest[RUN].package)
         except Exception as error:  # what one job's code looks like must not silence what is told of all others
-            _log.fault("lastspan: where the oldest job stands cannot be read", error)
+            _log.fault("lastspan: the stack of the oldest job cannot be read", error)
         self._stall = Stall(self.lag, place, now)
         self._state_due, self.lag = True, 0.0
 

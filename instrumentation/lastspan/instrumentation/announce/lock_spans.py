@@ -1,4 +1,4 @@
-"""Waits for locks as spans of the trace: made by the watcher once a wait lasts, ended when it is seen to be over.
+"""Waits for locks as spans of the trace: started by the watcher once a wait lasts, ended when the wait is over.
 
 Nothing happens on the job's thread. Such a span is one of the user's provider, so that traces show it, where every
 processor of that provider batches: ours is not the thread to wait for an exporter. Else it is one of a provider of our

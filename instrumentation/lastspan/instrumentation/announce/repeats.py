@@ -1,4 +1,4 @@
-"""The call that a late job makes again and again: how often, since when, how it ends, and at which line.
+"""The call that a late job repeats: how often, since when, how it ends, and at which line.
 
 A loop of many short calls has no span that lasts and no place where it stands. So its spans are counted as they end, by
 name; of one now and then the registry keeps an example, which says whom it calls and how it fails. Where no client is

@@ -1,4 +1,4 @@
-"""Looks at the code of spans that are late: how often, what is kept from look to look, and when to look harder.
+"""Samples the code of late spans: how often, what is kept between samples, and when to search deeper.
 
 A sample is cheap and proves nothing. From two that agree, at least 50 ms apart, a diagnosis is made; it is made again
 only when something has changed. The locks are searched once for each place where a job stops, then ever less often.
@@ -239,7 +239,7 @@ class Sampling:
             told = told_of(error)
             if not self._has_warned:
                 self._has_warned = True
-                _log.warning("lastspan: where a job stands cannot be read; it is told without (%s)", told)
+                _log.warning("lastspan: the stack of a job cannot be read; the job is reported without it (%s)", told)
             return None
 
     def _sample(
@@ -320,7 +320,7 @@ class Sampling:
         try:
             yield from self._search(sampled, where, run, now)
         except Exception as error:  # it looks at all other jobs, threads and tasks: an odd one is not this job's fault
-            _log.fault("lastspan: who holds a lock cannot be found", error)
+            _log.fault("lastspan: the search for the holder of a lock failed", error)
 
     def _search(self, sampled: Sampled, where: Where, run: Run, now: float) -> Iterator[None]:
         """Find who holds what it waits for; next time after twice as long."""

@@ -1,4 +1,4 @@
-"""Calls without a timeout, before one hangs: the watcher looks at a few calls that are not late.
+"""Finds calls without a timeout before one hangs: the watcher samples a few calls that are not late.
 
 One call a look, each kind of call (job, span name) until its timeout is known; a few looks at most.
 """

@@ -1,4 +1,4 @@
-"""The watcher: one native daemon thread a process, which looks at the registry and sends what is to be said.
+"""The watcher: one native daemon thread per process, which samples the registry and sends records.
 
 Started by the first job, never by an import; its errors are its own: said once, then it is quiet. A line of the log is
 another thread's to say: no handler of the host's stops the watch.
@@ -153,7 +153,7 @@ class Watcher:
     def _failed(self, told: str) -> None:
         if not self._has_warned:
             self._has_warned = True
-            _log.warning("lastspan: the watcher failed; the job runs on (%s)", told)
+            _log.warning("lastspan: the watcher failed; jobs are not affected (%s)", told)
         self._failures += 1
         if self._failures == _FAILURES_MAX:
-            _log.error("lastspan: the watcher failed %d times and is off in this process", _FAILURES_MAX)
+            _log.error("lastspan: the watcher failed %d times; lastspan is disabled in this process", _FAILURES_MAX)

@@ -79,7 +79,7 @@ def _fault(error: Exception) -> str:
 
 
 def _ignored(path: str, why: str) -> None:
-    _log.warning("lastspan ignores %s=%s (%s); it goes by the other variables", OTEL_CONFIG_FILE, path, why)
+    _log.warning("lastspan ignores %s=%s (%s) and uses the other variables", OTEL_CONFIG_FILE, path, why)
 
 
 def _of(config: Any) -> ConfigFile:

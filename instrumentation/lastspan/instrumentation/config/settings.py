@@ -75,5 +75,5 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
 def _choice(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     text = environ.get(name, "").strip().lower()
     if text and text not in choices:
-        _log.warning("%s=%r is none of %s; using %s", name, text, ", ".join(choices), choices[0])
+        _log.warning("%s=%r is not one of %s; using %s", name, text, ", ".join(choices), choices[0])
     return text if text in choices else choices[0]

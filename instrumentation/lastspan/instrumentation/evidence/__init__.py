@@ -1,4 +1,4 @@
-"""What can be seen of a span that is late, from outside: frames, thread, system call, locks, sessions.
+"""What can be seen of a late span from outside: frames, thread, system call, locks, sessions.
 
 Nothing here runs on the job's thread, and nothing runs before a span is late. Facts only: what they mean is the
 collector's to say.

@@ -1,4 +1,4 @@
-"""What is said of an error of our own: never the error itself, whose traceback holds the frames that it went through.
+"""Describes errors of our own, without keeping the error: its traceback holds the frames that it went through.
 
 A handler of the host's may keep a record for as long as it likes (an `exc_info` with it), and with a frame of ours what
 that was looking at: frames, locks and tasks of the host.

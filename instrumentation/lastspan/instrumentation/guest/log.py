@@ -1,4 +1,4 @@
-"""What lastspan says in the host's log: queued by whoever has something to say, said by a thread of its own.
+"""lastspan's lines in the host's log: queued by any thread, written by a thread of their own.
 
 A handler of the host's may wait for ever (a full pipe, a lock that nobody holds any more after a fork): neither a job
 nor the watcher may wait with it. Where nothing gets through, old lines give way to new ones.

@@ -41,7 +41,7 @@ class Patches:
             try:
                 patch(imported)
             except Exception as error:  # a guest never raises, least of all out of somebody's import
-                _log.fault(f"lastspan: {module} stays as it is", error)
+                _log.fault(f"lastspan: {module} is not instrumented", error)
 
         self._awaited.add(module)
         wrapt.register_post_import_hook(on_import, module)

@@ -59,7 +59,7 @@ class Jobs:
                 self._keep(key, attempt)
             return attempt
         except Exception as error:  # a guest never raises
-            _log.fault("lastspan: a job was not marked", error)
+            _log.fault("lastspan: a job was not recorded", error)
             return Attempt()
 
     def end(self, key: Hashable, outcome: Outcome | None = None, error: BaseException | None = None) -> None:
@@ -218,7 +218,7 @@ class Attempt:
             else:
                 self._end_span(self._span, outcome, error)
         except Exception as fault:  # a guest never raises
-            _log.fault("lastspan: a job's end was not noted", fault)
+            _log.fault("lastspan: the end of a job was not recorded", fault)
 
     def leave(self) -> None:
         """The process is being ended in the middle of it: it stays open, for the parent to tell its end."""

@@ -123,7 +123,7 @@ def _wait(acquire: Any, lock: Any, args: Any, kwargs: Any) -> Wait | None:
         run = current_run()
         return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(acquire, lock, args, kwargs))
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a wait for a lock was not noted", error)
+        _log.fault("lastspan: a wait for a lock was not recorded", error)
         return None
 
 
@@ -150,7 +150,7 @@ def _failed(wait: Wait, lock: Any) -> None:
         else:
             wait.failed()
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a wait for a lock was not noted", error)
+        _log.fault("lastspan: a wait for a lock was not recorded", error)
 
 
 def _took(wait: Wait, lock: Any) -> None:
@@ -164,7 +164,7 @@ def _took(wait: Wait, lock: Any) -> None:
         # Its own descriptor is asked when somebody looks: that costs more than all else here.
         held.take(wait.run, key, time.monotonic(), expires_after=lifetime, name=partial(_name, number, kind))
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a lock was not noted", error)
+        _log.fault("lastspan: a lock was not recorded", error)
 
 
 def _name(number: int, kind: str) -> str | None:

@@ -57,7 +57,7 @@ class Wait:
             if self._token is not None:
                 _current.reset(self._token)
         except Exception as fault:  # a guest never raises
-            _log.fault("lastspan: the end of a wait was not noted", fault)
+            _log.fault("lastspan: the end of a wait for a lock was not recorded", fault)
         finally:
             # A context that was copied meanwhile, as by a connection that was opened, keeps us for as long as it lives.
             self.subject, self._describe, self._span, self._token = None, _nothing, None, None

@@ -198,7 +198,7 @@ def _wait(lock: Any, args: Any, kwargs: Any, order: tuple[str, ...]) -> Wait | N
         run = current_run()
         return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(lock, args, kwargs, order))
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a wait for a lock was not noted", error)
+        _log.fault("lastspan: a wait for a lock was not recorded", error)
         return None
 
 
@@ -232,7 +232,7 @@ def _tried(lock: Any, token: object, got: object) -> None:
         if run is not None:
             held.take(run, key(lock), time.monotonic(), owner=token, expires_after=lock.timeout or None)
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a lock was not noted", error)
+        _log.fault("lastspan: a lock was not recorded", error)
 
 
 def _released(lock: Any, token: object) -> None:
@@ -240,7 +240,7 @@ def _released(lock: Any, token: object) -> None:
         if held:
             held.drop(key(lock), owner=token)
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a lock's release was not noted", error)
+        _log.fault("lastspan: the release of a lock was not recorded", error)
 
 
 def _refused(lock: Any, token: object, error: Exception) -> None:
@@ -257,7 +257,7 @@ def _extended(lock: Any, additional_time: float, replace_ttl: bool = False) -> N
             begins = now if replace_ttl or hold.expires is None else hold.expires
             held.keep(name, begins + float(additional_time), owner=token)
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a lock's extension was not noted", error)
+        _log.fault("lastspan: the extension of a lock was not recorded", error)
 
 
 def key(lock: Any) -> str:

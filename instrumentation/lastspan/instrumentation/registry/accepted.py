@@ -1,4 +1,4 @@
-"""Jobs that children of this process took: told by the parent, for the case that the child cannot speak.
+"""Jobs that children of this process accepted: reported by the parent, in case the child cannot report them.
 
 Native code that keeps the interpreter from a job's first moment on keeps the child's watcher from ever telling of it.
 The child's own word, once it comes, goes before ours: whoever hears both knows them for one attempt of one process.

@@ -1,4 +1,4 @@
-"""What the control group of a process says of it: whether it is frozen, and who was killed for lack of memory.
+"""What the control group of a process reports: whether it is frozen, and its out-of-memory kills.
 
 Both versions of control groups, from within a container or beside it (`man 7 cgroups`; Linux's `cgroup-v2.rst`, and
 `memory.rst` and `freezer-subsystem.rst` of `cgroup-v1`).

@@ -1,4 +1,4 @@
-"""What a parent process sees of the children that run its jobs: alive, busy, waiting, and which job died with one.
+"""What a parent process sees of the children that run its jobs: alive, busy, waiting, and the jobs that ended with one.
 
 The framework's module says which children run which jobs; this one asks the kernel about them. It is the observer that
 a process which is stopped, or whose interpreter is held by native code, cannot be itself.
@@ -124,7 +124,7 @@ class Family:
         try:
             return self.facts(job)
         except Exception as error:
-            _log.fault("lastspan: a job of a child cannot be read", error)
+            _log.fault("lastspan: the job of a child process cannot be read", error)
             return None
 
     @property
@@ -147,7 +147,7 @@ class Family:
         except (
             Exception
         ) as error:  # what a framework keeps may be anything: the jobs of this process are told all the same
-            _log.fault("lastspan: which jobs the children run cannot be read", error)
+            _log.fault("lastspan: the jobs of the child processes cannot be read", error)
         children = self._look_at({job.pid for job in self._running}, now)
         for job in self._running:
             if children[job.pid].state in {"Z", GONE} and (death := _killed(job)) is not None:

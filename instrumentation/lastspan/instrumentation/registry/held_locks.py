@@ -1,4 +1,4 @@
-"""What a job holds: locks that others may wait for, by the names that everybody knows them by.
+"""The locks that jobs hold and others may wait for, by keys that all processes share.
 
 Noted by the wrappers of lock libraries on the job's thread, read by the watcher. Each write is one operation on a
 dictionary: nothing here is locked.

@@ -1,4 +1,4 @@
-"""Puts our span processor and sampler into every SDK tracer provider: the one that is there, and any made later.
+"""Puts our span processor and sampler into every SDK tracer provider: the current one, and any made later.
 
 What a job needs of a provider is made when we attach to it. The SDK's `get_tracer` takes a lock and moves the filters
 of `warnings`, its resource reads entry points: nothing for a job's thread.

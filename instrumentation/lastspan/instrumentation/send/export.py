@@ -1,4 +1,4 @@
-"""Sends records to the collector: one attempt, at most 2 s, then a pause that grows while nobody answers.
+"""Sends records to the collector: one attempt of at most 2 s, then a backoff while it does not answer.
 
 Runs on the watcher's thread only. What fails is said once in the log, then counted.
 """
@@ -153,7 +153,7 @@ class Exporter:
     def _fail(self, problem: str, now: float) -> None:
         if not self._backoff.has_failed:
             _log.warning(
-                "lastspan cannot reach %s (%s; address from %s); jobs run on, stuck ones stay unseen until it answers",
+                "lastspan cannot reach %s (%s; address from %s); jobs run on; stuck ones are not reported until then",
                 self._destination.address,
                 problem,
                 self._destination.why,

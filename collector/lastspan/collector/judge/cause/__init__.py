@@ -1,4 +1,4 @@
-"""Why a job stopped: from evidence to a cause, how sure it is, a sentence and a first thing to do.
+"""Why a job stopped: from evidence to a cause, its confidence, a sentence and a first step.
 
 To add a cause: declare its name in `lastspan.semconv.vocabulary.CAUSES`; write a module of the form of the others, with
 a `find(case)` that returns a `Cause` or None, its words and its advice; put it into `FINDERS` where it belongs; add its

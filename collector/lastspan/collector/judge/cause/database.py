@@ -83,14 +83,14 @@ _BLOCKING = frozenset(
 def _idle_words(case: Case) -> str:
     at = f"at {case.peer}" if case.peer else ""
     return join(
-        join("It waits for its database session", at) + ",",
-        "which the server says is idle: no query of it runs.",
+        join("It waits on its database session", at) + ",",
+        "but the server reports that session as idle: no query runs.",
         stopped(case, case.stood_ns),
     )
 
 
 def _idle_advice(case: Case) -> str:
-    return "See who should notify it (NOTIFY), and whether that still runs; give the wait a timeout."
+    return "Check whether the sender of the NOTIFY still runs; give the wait a timeout."
 
 
 def _blocking_words(case: Case) -> str:
@@ -100,7 +100,7 @@ def _blocking_words(case: Case) -> str:
 
 
 def _blocking_advice(case: Case) -> str:
-    return "See who should put something in; give the command a timeout."
+    return "Find the code that should add an item, and check that it still runs; give the command a timeout."
 
 
 def _sure(case: Case) -> float:
@@ -137,23 +137,25 @@ def _root(case: Case, step: Blocker) -> str:
     owner = case.known.owner(root)
     told = session(root, stable=case.stable)
     doing = f" ({told})" if told else ""
-    return f"; that one waits too, and at the head of them is {who(owner) if owner else f'session {root.id}'}{doing}"
+    return f"; that session waits too: the root blocker is {who(owner) if owner else f'session {root.id}'}{doing}"
 
 
 def _seen_advice(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
     if step is None or step.session is None:
-        return "Ask the database who blocks (pg_blocking_pids, sys.innodb_lock_waits)."
+        return "Ask the database who blocks it (pg_blocking_pids, sys.innodb_lock_waits)."
     one = case.known.root(step.session)
     owner = case.known.owner(one)
-    subject = f"See why {who(owner)}" if owner is not None else f"See why session {one.id}"
+    subject = f"Check why {who(owner)}" if owner is not None else f"Check why session {one.id}"
     if "idle in transaction" in one.state:
         end = (
-            f"`select pg_terminate_backend({one.id})` ends it" if one.id.isdecimal() else "ending its session frees it"
+            f"`select pg_terminate_backend({one.id})` ends it"
+            if one.id.isdecimal()
+            else "ending its session frees the lock"
         )
         return f"{subject} does not commit; {end}."
     doing = session(one, stable=case.stable) or "state not known"
-    return f"{subject} takes so long ({doing}); ending session {one.id} frees this one."
+    return f"{subject} takes so long ({doing}); ending session {one.id} frees the lock."
 
 
 def _asked_words(case: Case) -> str:
@@ -161,7 +163,7 @@ def _asked_words(case: Case) -> str:
     thing = f"the database lock {short(name)}" if name else "a lock in the database"
     step = blocker(case.job, case.last, case.known)
     by = "" if step is None else holder(step, case.known, stable=case.stable)
-    rest = f", {by}" if by else "; who holds it is not known here"
+    rest = f", {by}" if by else "; its holder is not known"
     at = f"at {case.peer}" if case.peer else ""
     return join(f"{join('It waits for', thing, at)}{rest}.", stopped(case, case.last.age_ns))
 
@@ -170,26 +172,33 @@ def _asked_advice(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
     if step is not None and step.job is not None:
         return look_at(step.job, case.known, stable=case.stable)
-    return "Ask the database who blocks (pg_blocking_pids, sys.innodb_lock_waits); a probe in the collector would know."
+    return (
+        "Ask the database who holds it (pg_blocking_pids, sys.innodb_lock_waits); a database probe in the collector "
+        "would show it here."
+    )
 
 
 def _file_words(case: Case) -> str:
     step = blocker(case.job, case.last, case.known)
     by = "" if step is None else holder(step, case.known, stable=case.stable)
-    rest = f", {by}" if by else "; who holds it is not known"
+    rest = f", {by}" if by else "; its holder is not known"
     return join(f"It waits for the SQLite file {_namespace(case)}{rest}.", stopped(case, case.last.age_ns))
 
 
 def _file_advice(case: Case) -> str:
-    return "Find the process that keeps a transaction open on that file (/proc/locks); commit earlier, or use WAL."
+    return "Find the process that keeps a transaction open on that file (/proc/locks); commit earlier, or use WAL mode."
 
 
 def _query_words(case: Case) -> str:
     seen = case.known.session(case.job, case.last)
     told = "" if seen is None else session(seen, stable=case.stable)
-    server = f"The server says: {told}." if told else ""
+    server = f"The server reports: {told}." if told else ""
     has_locks = case.wait.session or case.call.attribute("db.system.name")
-    may = "It may wait for a lock there: no probe has seen its session." if has_locks and _may_be_a_lock(case) else ""
+    may = (
+        "It may be waiting for a lock: no database probe has seen its session."
+        if has_locks and _may_be_a_lock(case)
+        else ""
+    )
     since_ns = case.last.age_ns if case.is_database else case.stood_ns
     where = stopped(case, since_ns, more=allowed(case.last) if case.is_database else "")
     return join(_query(case), where, server or may)
@@ -199,21 +208,21 @@ def _query(case: Case) -> str:
     call, at = case.call, f"at {case.peer}" if case.peer else ""
     unbounded = " and has no timeout" if case.is_unbounded else ""
     if not case.is_database:  # no span tells of the query
-        return join("It waits for the database's answer", at) + f"{unbounded}."
+        return join("It waits for the database", at, "to answer") + f"{unbounded}."
     if case.wait.kind in _CONNECTS:
-        return join("The connection to the database", at, "is not made") + f"{unbounded}."
+        return join("The connection to the database", at, "is not open yet") + f"{unbounded}."
     statement = call.attribute("db.query.summary") or call.attribute("db.operation.name") or case.last.span.name
     system = call.attribute("db.system.name")
-    return join("The", system, "query", short(str(statement)), at, "does not end") + f"{unbounded}."
+    return join("The", system, "query", short(str(statement)), at, "has not returned") + f"{unbounded}."
 
 
 def _query_advice(case: Case) -> str:
     at = case.peer or "the database"
     system = str(case.call.attribute("db.system.name") or "")
     if system and system not in _WITH_LOCKS:
-        look_at = _LOOK_AT.get(system, "its own list of commands")
-        return f"See whether {at} is well and what it does ({look_at}); give the call a timeout."
-    return f"See at {at} whether the query still runs (pg_stat_activity, SHOW PROCESSLIST); set a statement timeout."
+        look_at = _LOOK_AT.get(system, "its list of running commands")
+        return f"Check whether {at} is healthy and what it does ({look_at}); give the call a timeout."
+    return f"Check at {at} whether the query still runs (pg_stat_activity, SHOW PROCESSLIST); set a statement timeout."
 
 
 _LOOK_AT = {"redis": "SLOWLOG, CLIENT LIST", "mongodb": "db.currentOp()", "sqlite": "EXPLAIN QUERY PLAN"}

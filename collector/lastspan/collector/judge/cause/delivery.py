@@ -37,15 +37,15 @@ class Death(str, Enum):
 class Fate(str, Enum):
     """What becomes of the message."""
 
-    ACKED_EARLY = "acked before it ran: never given out again"
-    ACKED = "acked by the worker: never given out again"
+    ACKED_EARLY = "acked before it ran: never delivered again"
+    ACKED = "acked by the worker: never delivered again"
     REJECTED = "rejected by the worker: gone, or in a dead-letter queue"
-    REQUEUED = "given back by the worker: given out again at once"
+    REQUEUED = "returned by the worker: delivered again at once"
     RETRIED = "acked by the worker, and enqueued again as the next attempt"
-    RETURNED = "given back when the worker stops: given out again at once"
-    AFTER_TIMEOUT = "given out again when the visibility timeout has passed"
-    AFTER_CONNECTION = "given out again when the broker sees that the connection is gone"
-    AFTER_CONSUMER = "given out again, beside the one that runs, when the broker's consumer_timeout has passed"
+    RETURNED = "returned when the worker stops: delivered again at once"
+    AFTER_TIMEOUT = "delivered again when the visibility timeout has passed"
+    AFTER_CONNECTION = "delivered again when the broker sees that the connection is gone"
+    AFTER_CONSUMER = "delivered again, beside the one that runs, when the broker's consumer_timeout has passed"
     UNKNOWN = "not known"
 
 
@@ -103,7 +103,7 @@ def outlook(job: JobRow, death: Death, now_ns: int, *, is_sure: bool = True, sta
     without the time that is left.
     """
     type = job.type
-    by_hand = "; enqueue it by hand" + ("" if is_sure else " once its process is known to be gone")
+    by_hand = "; enqueue it by hand" + ("" if is_sure else " once you know that its process is gone")
     match fate(terms(type), death):
         case Fate.ACKED_EARLY if death is Death.NONE:
             if type.on_lost is OnLost.RETRY:
@@ -116,29 +116,29 @@ def outlook(job: JobRow, death: Death, now_ns: int, *, is_sure: bool = True, sta
         case Fate.ACKED if death is Death.REVOKED:
             return _REVOKED
         case Fate.ACKED if death is Death.TIME_LIMIT:
-            return f"The worker acks a job that is beyond its limit: it will NOT run again{by_hand}."
+            return f"The worker acks a job that exceeds its time limit: it will NOT run again{by_hand}."
         case Fate.ACKED:
             return (
                 "The worker acks a job whose process was killed (no reject_on_worker_lost): it will NOT run again"
                 f"{by_hand}."
             )
         case Fate.REJECTED:
-            return f"The worker rejects the message: unless a dead-letter queue has it, it is gone{by_hand}."
+            return f"The worker rejects the message: it is gone unless a dead-letter queue has it{by_hand}."
         case Fate.REQUEUED:
-            return "The worker gives the message back: it runs again at once."
+            return "The worker returns the message to the queue: the job runs again at once."
         case Fate.RETRIED:
-            return "The worker enqueues it again: the next attempt follows by itself."
+            return "The worker enqueues it again: the next attempt starts by itself."
         case Fate.RETURNED:
-            return "The worker gives the message back when it stops: it runs again at once."
+            return "The worker returns the message to the queue when it stops: the job runs again at once."
         case Fate.AFTER_CONNECTION:
             return (
-                "The message is not acked: RabbitMQ gives it out again when the connection drops (at once if the "
-                "worker ended, after missed heartbeats if its machine did)."
+                "The message is not acked: RabbitMQ delivers it again when the connection drops (at once if the worker "
+                "ended, after missed heartbeats if its machine did)."
             )
         case Fate.AFTER_CONSUMER:
             return (
-                "The message is not acked: RabbitMQ gives it out again after its consumer_timeout (30 min unless set), "
-                "even if it still runs, and closes the channel: a Celery worker ends by that."
+                "The message is not acked: RabbitMQ delivers it again after its consumer_timeout (30 min by default), "
+                "even if the job still runs, and closes the channel, which ends a Celery worker."
             )
         case Fate.AFTER_TIMEOUT:
             return _after_timeout(job, now_ns, still_runs=death is Death.NONE, stable=stable)
@@ -151,12 +151,12 @@ _REVOKED: Final = "It was revoked: the message is acked, and it will not run aga
 def _after_timeout(job: JobRow, now_ns: int, *, still_runs: bool, stable: bool) -> str:
     assert job.type.redelivery_ns is not None  # its terms have a timeout
     left_ns = job.span.start_ns + job.type.redelivery_ns - now_ns
-    limit, though = took(job.type.redelivery_ns), ", even if it still runs" if still_runs else ""
+    limit, though = took(job.type.redelivery_ns), ", even if the job still runs" if still_runs else ""
     if left_ns > 0:
         left = "" if stable else f" in {took(left_ns)}"
-        return f"The queue gives it out again{left} (visibility timeout {limit}){though}."
+        return f"The queue delivers it again{left} (visibility timeout {limit}){though}."
     ago = "" if stable else f" {took(-left_ns)} ago"
-    return f"The visibility timeout ({limit}) passed{ago}: the queue has given it out again, or will."
+    return f"The visibility timeout ({limit}) passed{ago}: the queue has delivered it again, or will."
 
 
 def is_overdue(job: JobRow, now_ns: int) -> bool:

@@ -93,23 +93,25 @@ def _cycle_words(case: Case) -> str:
         step = blocker(case.job, case.last, case.known)
         by = "" if step is None else holder(step, case.known, stable=True)
         thing = "a lock" if step is None else _thing(step)
-        circle = f"in a circle of {len(case.lock.cycle)} holders"
-        return f"Deadlock: this job waits for {thing}, {f'{by}, ' if by else ''}{circle}. None of them can ever go on."
-    return f"Deadlock: {'; '.join(short(part, 180) for part in case.lock.cycle)}. None of them can ever go on."
+        circle = f"in a cycle of {len(case.lock.cycle)} holders"
+        return (
+            f"Deadlock: this job waits for {thing}, {f'{by}, ' if by else ''}{circle}. None of them can ever continue."
+        )
+    return f"Deadlock: {'; '.join(short(part, 180) for part in case.lock.cycle)}. None of them can ever continue."
 
 
 def _circle_words(case: Case) -> str:
     steps, _ = chain(case.job, case.known)
     if len(steps) == 1:
         what = "its own result" if steps[0].kind is WaitKind.JOB else f"{_thing(steps[0])}, which it holds itself"
-        return f"Deadlock: this job waits for {what}. It can never go on."
+        return f"Deadlock: this job waits for {what}. It can never continue."
     parts = [f"this job waits for {_thing(steps[0])}"]
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         if following is None:
             break
         parts.append(f"{_has(step)} {_holder(step)}, which waits for {_thing(following)}")
     parts.append(f"{_has(steps[-1])} this job")
-    return f"Deadlock: {', '.join(parts)}. None of them can ever go on."
+    return f"Deadlock: {', '.join(parts)}. None of them can ever continue."
 
 
 def _holder(step: Blocker) -> str:
@@ -130,8 +132,8 @@ def _thing(step: Blocker) -> str:
 def _deadlock_advice(case: Case) -> str:
     parties = len(case.lock.cycle) or len(chain(case.job, case.known)[0])
     if parties == 1:
-        return "Kill it; then do not take the lock, or wait for the job, that one already has or is."
-    return "Kill one of them to let the others go on; then take these locks in the same order everywhere."
+        return "Kill it; then fix the code: a job must not wait for itself or for a lock that it already holds."
+    return "Kill one of them so that the others can continue; then take these locks in the same order everywhere."
 
 
 def _lock_words(case: Case) -> str:
@@ -140,7 +142,7 @@ def _lock_words(case: Case) -> str:
     noun = _NOUNS.get(case.wait.kind or WaitKind.LOCK, "the lock")
     thing = f"{noun} {short(name)}" if name else noun
     by = "" if step is None else holder(step, case.known, stable=case.stable)
-    rest = f", {by}{certain(step)}" if by else "; who holds it is not known"
+    rest = f", {by}{certain(step)}" if by else "; its holder is not known"
     return join(f"It waits for {thing}{rest}.", stopped(case, case.last.age_ns))
 
 
@@ -149,11 +151,11 @@ def _lock_advice(case: Case) -> str:
     if step is not None and step.pid is not None and step.job is None:
         return f"Look at process {step.pid} (py-spy dump --pid {step.pid}): it holds the lock."
     if step is None or (step.job is None and not step.thread and step.certainty is not Certainty.NOBODY):
-        return "Look for the code that takes this lock and does not release it on every path (`with`, `finally`)."
+        return "Find the code that takes this lock and does not release it on every path (`with`, `finally`)."
     if step.certainty is Certainty.NOBODY:
         if case.wait.kind is WaitKind.REDIS_LOCK:
-            return "Delete the key in Redis once you are sure that its holder is gone; give such locks a timeout."
+            return "Make sure that the holder is gone, then delete the key in Redis; give such locks a timeout."
         return "Restart the process; then release the lock on every path (`with lock:`), also when the code fails."
     if step.job is not None:
         return look_at(step.job, case.known, stable=case.stable)
-    return f"Look at thread {step.thread}, at {step.code}." if step.code else f"Look at what thread {step.thread} does."
+    return f"Look at thread {step.thread}, at {step.code}." if step.code else f"Look at thread {step.thread}."

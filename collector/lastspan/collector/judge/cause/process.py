@@ -1,4 +1,4 @@
-"""The process: gone, stopped, or kept from running by native code that does not let go of the interpreter's lock."""
+"""The process: gone, stopped, or blocked by native code that holds the GIL."""
 
 from __future__ import annotations
 
@@ -67,40 +67,42 @@ def _gone_words(case: Case) -> str:
 
 
 def _gone_advice(case: Case) -> str:
-    return "See who killed it (kernel log: out of memory; pod: eviction; a deploy), then whether the job runs again."
+    return (
+        "Find out what killed it (kernel log: out of memory; pod: eviction; a deploy); check that the job runs again."
+    )
 
 
 def _lost_words(case: Case) -> str:
     seen = (
-        "is gone: its parent reports, but does not list it any more."
+        "is gone: its parent process reports but no longer lists it."
         if _is_watched(case)
-        else "is silent and nobody reports it alive. Whether it was killed, stopped, cut off or kept busy is not known."
+        else "is silent, and no parent process sees it. It may be killed, stopped, cut off or too busy to report."
     )
     return join(_name(case), seen, _outlook(case), _stood(case), _silent(case))
 
 
 def _lost_advice(case: Case) -> str:
     return (
-        "See whether the worker was killed (kernel log: out of memory; pod: eviction), then whether the job runs again."
+        "Check whether the worker was killed (kernel log: out of memory; pod: eviction) and whether the job runs again."
     )
 
 
 def _stopped_words(case: Case) -> str:
     child = _child(case)
-    how = "is frozen with its control group" if child.wait in _FROZEN_IN else "is stopped (T)"
-    return join(f"{_name(case)} {how}, as its parent sees.", _outlook(case), _stood(case), _silent(case))
+    how = "is frozen with its control group" if child.wait in _FROZEN_IN else "is stopped (state T)"
+    return join(f"{_name(case)} {how}, its parent process reports.", _outlook(case), _stood(case), _silent(case))
 
 
 def _stopped_advice(case: Case) -> str:
     if _child(case).wait in _FROZEN_IN:
-        return "Find who froze the container (docker pause, a checkpoint), and thaw it."
-    return f"Find who stopped it (SIGSTOP, a debugger, Ctrl-Z); `kill -CONT {_pid(case)}` lets it go on."
+        return "Find out what froze the container (docker pause, a checkpoint), and unfreeze it."
+    return f"Find out what stopped it (SIGSTOP, a debugger, Ctrl-Z); `kill -CONT {_pid(case)}` resumes it."
 
 
 def _disk_words(case: Case) -> str:
-    where = f" in {_child(case).wait}" if _child(case).wait else ""
+    where = f" at {_child(case).wait}" if _child(case).wait else ""
     return join(
-        f"{_name(case)} waits in the kernel{where} (D), as for a disk or a network file system that does not answer.",
+        f"{_name(case)} is blocked in the kernel{where} (state D): a disk or network file system may not answer.",
         _outlook(case),
         _stood(case),
         _silent(case),
@@ -109,23 +111,25 @@ def _disk_words(case: Case) -> str:
 
 def _disk_advice(case: Case) -> str:
     host = _host(case) or "its host"
-    return f"Look at the mounts and disks of {host} (dmesg, /proc/{_pid(case)}/stack); no signal helps."
+    return f"Look at the mounts and disks of {host} (dmesg, /proc/{_pid(case)}/stack); no signal can end it."
 
 
 def _held_words(case: Case) -> str:
     child = _child(case)
     if child.state == _RUNS:
         busy = live(case, f" at {child.cpu_ratio:.0%} of a core") if child.cpu_ratio is not None else ""
-        what = f"Native code keeps the interpreter's lock in {process(case.job)}. Its parent sees it compute{busy}."
+        what = (
+            f"Native code holds the GIL in {process(case.job)}, which uses the CPU{busy}, its parent process reports."
+        )
     else:
-        what = f"Native code likely keeps the interpreter's lock in {process(case.job)}. It waits in {child.wait}."
+        what = f"Native code likely holds the GIL in {process(case.job)}. It waits in {child.wait}."
     return join(what, _outlook(case), _stood(case), _silent(case))
 
 
 def _held_advice(case: Case) -> str:
     return (
         f"`py-spy dump --native --pid {_pid(case)}` shows the native code (a regular expression that backtracks, a big "
-        "number, an extension); kill the process if it must go on."
+        "number, an extension); kill the process to free the worker."
     )
 
 
@@ -134,15 +138,15 @@ def _overslept_words(case: Case) -> str:
     assert row is not None  # it said so
     assert row.overslept is not None
     return join(
-        f"Native code keeps the interpreter's lock at {code_line(row.overslept.place)}, in {process(case.job)}.",
-        live(case, f"It could not run for {took(row.overslept.for_ns)}, and is still there."),
+        f"Native code holds the GIL at {code_line(row.overslept.place)}, in {process(case.job)}.",
+        live(case, f"No Python code could run there for {took(row.overslept.for_ns)}; it is still at that line."),
     )
 
 
 def _frozen_words(case: Case) -> str:
     return join(
-        f"{_name(case)} is silent, but its parent still sees it. It is stopped, waits in the kernel or keeps the "
-        "interpreter's lock; which of them is not known.",
+        f"{_name(case)} is silent, but its parent process still sees it. It is stopped, blocked in the kernel, or its "
+        "native code holds the GIL.",
         _outlook(case),
         _stood(case),
         _silent(case),
@@ -150,7 +154,8 @@ def _frozen_words(case: Case) -> str:
 
 
 def _frozen_advice(case: Case) -> str:
-    return f"Look at it on its host: `cat /proc/{_pid(case)}/status /proc/{_pid(case)}/wchan`, then `py-spy dump`."
+    folder = f"/proc/{_pid(case)}"
+    return f"Look at the process on its host: `cat {folder}/status {folder}/wchan`, then `py-spy dump`."
 
 
 def _child(case: Case) -> Child:
@@ -169,7 +174,7 @@ def _silent(case: Case) -> str:
 def _stood(case: Case) -> str:
     where = place(case)
     if case.job.parent is not None:
-        return "Where it stands is not known."
+        return "Where it stopped is not known."
     return f"It was last seen at {where}." if where else ""
 
 

@@ -1,4 +1,4 @@
-"""The queue gave a job out again while it runs."""
+"""The queue delivered a job again while it runs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ def _twin_words(case: Case) -> str:
     other = twins[0]
     more = live(case, f" (and {len(twins) - 1} more)") if len(twins) > 1 else ""
     where, there = place(case), stands(other, case.known, stable=case.stable)
+    run, be = ("runs", "is") if case.stable else ("has been running", "has been")
     return join(
-        "It runs twice: the queue gave it out again.",
-        f"It is open in {join(process(case.job), _open_for(case, case.job))}"
+        "It runs twice: the queue delivered it again.",
+        f"It {run} in {join(process(case.job), _open_for(case, case.job))}"
         f" and in {join(_beside(case, other), _open_for(case, other))}{more}.",
-        f"This one is at {where}" + (f", the other one is {there}." if there else ".") if where else "",
+        f"This one is at {where}" + (f", the other one {be} {there}." if there else ".") if where else "",
     )
 
 
@@ -44,13 +45,13 @@ def _open_for(case: Case, job: JobRow) -> str:
 
 def _beside(case: Case, other: JobRow) -> str:
     is_same = other.span.process is case.job.span.process
-    return "another thread or task of it" if is_same else process(other)
+    return "another thread or task of that process" if is_same else process(other)
 
 
 def _overdue_words(case: Case) -> str:
     job = case.job
     return join(
-        "It has run for longer than its queue waits for an ack.",
+        "It has run longer than its queue waits for an ack.",
         stopped(case, case.known.now_ns - job.span.start_ns) if case.verdict.state is not State.OVERDUE else "",
         delivery.outlook(job, delivery.Death.NONE, case.known.now_ns, stable=case.stable),
     )
@@ -58,6 +59,6 @@ def _overdue_words(case: Case) -> str:
 
 def _advice(case: Case) -> str:
     return (
-        "Kill one of them if it must not run twice; then set the visibility (or consumer) timeout above the longest "
-        "time that the job may take."
+        "Kill one of the two if the job must not run twice; then set the visibility (or consumer) timeout above the "
+        "longest time that the job may take."
     )

@@ -1,4 +1,4 @@
-"""Words about the job whose cause is asked for; the general ones come along."""
+"""Phrases about the job whose cause is explained, beside the general ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nouns: what is seen, what is wrong, what is posted of it."""
+"""The data types of direct mode: suspects and incidents, the alerts made of them, and what is posted."""
 
 from __future__ import annotations
 

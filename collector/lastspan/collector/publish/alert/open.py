@@ -1,4 +1,4 @@
-"""Which alerts are on, what of them is to be said again, and what is over. Pure: the time is an argument.
+"""Which alerts are active, which are due to be posted again, and which have ended. Pure: the time is an argument.
 
 An alert is told when it comes, again every `resend`, at once (but not more often than every few seconds) when its line
 has changed, and when it is over: it has been right for `keep`, so that a job that recovers and hangs again is one page.

@@ -1,4 +1,4 @@
-"""What one Alertmanager was not told yet: the last word on each alert, in batches, ever more slowly if it fails."""
+"""Alerts that one Alertmanager has not received yet: the newest state of each, in batches, with backoff."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs direct mode beside the tick: looks once a second, posts to each Alertmanager on its own. Never in the way.
+"""Runs direct mode beside the tick: checks once a second, posts to each Alertmanager independently. Never blocks.
 
 What goes wrong is a counter and, once, a line in the log; the collector goes on, and so does what is posted to others.
 """
@@ -75,7 +75,7 @@ class Pager:
                 await self._look()
             except Exception:
                 if not self._failed:
-                    logger.exception("alerts cannot be made; this is said once")
+                    logger.exception("alerts cannot be made; this is logged once")
                 self._failed = True
                 for server in self._servers:
                     server.facts.failures["defect"] += 1
@@ -167,6 +167,6 @@ class _Alertmanager:
         self.facts.failures[reason] += 1
         if reason == "refused":  # it took those that it could read; the same would be refused again
             self._outbox.done(batch)
-            logger.warning("Alertmanager %s refuses alerts: %s", self.name, message)
+            logger.warning("Alertmanager %s rejects alerts: %s", self.name, message)
         elif self._outbox.failed(self._clock()):
-            logger.warning("Alertmanager %s cannot be told: %s; it is tried again", self.name, message)
+            logger.warning("alerts cannot be posted to Alertmanager %s: %s; retrying", self.name, message)

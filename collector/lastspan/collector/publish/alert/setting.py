@@ -70,7 +70,7 @@ def target(setting: AlertmanagerSetting, *, grafana_url: str = "") -> Alertmanag
     for index, url in enumerate(setting.urls):
         _check_url(f"urls[{index}]", url)
     if len(set(setting.urls)) < len(setting.urls):
-        raise SettingError("urls: one is there twice")
+        raise SettingError("urls: one is listed twice")
     try:
         known = Settings(grafana_url=grafana_url.rstrip("/"))
         settings = with_pairs(_pairs(setting.alerts), alert_names(), known)

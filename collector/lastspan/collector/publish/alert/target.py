@@ -1,4 +1,4 @@
-"""To whom alerts are posted, and how."""
+"""The Alertmanagers that alerts are posted to, and how."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _of_several(count: int, suspects: Sequence[Suspect], oldest: JobView | None)
         yield f"the oldest: {cut(oldest.job_name)} {cut(oldest.job_id)}"
         first = max((one.job for one in suspects), key=_still)
         yield from _story(oldest, first)
-    yield "among them:"
+    yield "jobs by name:"
     yield from (f"{name}: {n}" for name, n in Counter(cut(one.job.job_name) for one in suspects).most_common(_NAMED))
 
 
@@ -111,7 +111,7 @@ def _story(job: JobView, first: JobView) -> Iterator[str]:
     told = brief(job)
     if told.why:
         yield f"why: {told.why}"
-    yield f"without movement for: {_took(_still(first))}, since {first.moved_at[:19].replace('T', ' ')} UTC"
+    yield f"no activity for: {_took(_still(first))}, since {first.moved_at[:19].replace('T', ' ')} UTC"
     facts = {
         "what to do first": told.first_step,
         "stopped at": told.stopped_at,

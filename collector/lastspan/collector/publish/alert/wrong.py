@@ -1,4 +1,4 @@
-"""What is wrong now: from suspects and incidents to alerts. Pure; the same alerts as those of `lastspan.alerts.jobs`.
+"""The active alerts: made from suspects and incidents. Pure; the same alerts as those of `lastspan.alerts.jobs`.
 
 What needs a memory of hours (stuck again, budget burn, mostly stuck, overdue, missing timeouts) is Prometheus' alone.
 The alert that tells most of an incident comes first: Alertmanager has to have it when it is asked what mutes what.
@@ -61,7 +61,7 @@ def _deadlock(name: str, suspects: Sequence[Suspect], settings: Settings) -> Ite
     inside = [one for one in suspects if one.job.cause == "deadlock"]
     if inside:
         where = {"environment": inside[0].job.environment, "incident": name}
-        summary = f"{jobs(len(inside))} {_verb(inside, 'waits', 'wait')} in a circle of locks: a deadlock"
+        summary = f"{jobs(len(inside))} {_verb(inside, 'is', 'are')} in a deadlock"
         told = texts.of_incident(summary, len(inside), suspects, settings)
         yield _alert(ALERTS[1], "page", where, told, settings, _since(inside))
 
@@ -116,9 +116,9 @@ def _stuck(suspect: Suspect, incident: IncidentSummary | None, settings: Setting
 def _ours(seen: Seen, settings: Settings, instance: str) -> Iterator[Alert]:
     where = {"instance": instance}
     if seen.blind:
-        told = {"summary": f"lastspan hears nothing at {instance}: no stuck job can be found there"}
+        told = {"summary": f"lastspan at {instance} receives no data: it cannot find stuck jobs"}
         yield _alert(ALERTS[5], "page", where, told, settings, seen.now_ns, wait_ns=_BLIND_FOR_NS, ours=True)
-    told = {"summary": "always fires: a dead man's switch outside alarms when it stops"}
+    told = {"summary": "always fires: an external dead man's switch alerts when it stops"}
     yield _alert(ALERTS[6], "none", where, told, settings, seen.now_ns, ours=True)
 
 

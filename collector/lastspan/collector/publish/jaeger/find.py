@@ -1,4 +1,4 @@
-"""Which jobs a search means. Rows are looked at cheaply first; only those that may be meant are told in full."""
+"""Finds the jobs that match a search. Rows are checked cheaply first; only possible matches are built in full."""
 
 from __future__ import annotations
 

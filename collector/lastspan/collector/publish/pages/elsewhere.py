@@ -1,4 +1,4 @@
-"""Where else a job is shown: its trace, its dashboard, its runbook."""
+"""Links to other pages about a job: its trace, its dashboard, its runbook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody wants to see on `/`: the parameters of its URL, and which jobs they mean."""
+"""The filter of `/`: the parameters of its URL, and which jobs match them."""
 
 from __future__ import annotations
 

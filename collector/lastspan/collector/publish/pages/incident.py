@@ -1,4 +1,4 @@
-"""What `/jobs/{ref}` shows beside the job's own fields: frames, bars, and who is in the way."""
+"""What `/jobs/{ref}` shows beside the job's own fields: frames, bars, and what blocks it."""
 
 from __future__ import annotations
 
@@ -208,14 +208,14 @@ def _facts(job: JobView) -> list[tuple[str, str]]:
 
 def _alone(job: JobView, alike: int) -> Iterator[tuple[str, str]]:
     if job.state in SUSPECT and not alike:
-        yield "Alike", "none: no other job stopped at this"
+        yield "Alike", "none: no other job stopped there"
 
 
 def _signs_of_life(job: JobView) -> Iterator[tuple[str, str]]:
     yield "Progress", _progress(job)
-    yield "Last movement", _ago(job.movement_age_s)
+    yield "Last activity", _ago(job.movement_age_s)
     yield "CPU", _cpu(job)
-    yield "Process spoke", _ago(job.heartbeat_age_s)
+    yield "Last report", _ago(job.heartbeat_age_s)
 
 
 def _ago(seconds: float | None) -> str:
@@ -233,7 +233,7 @@ def _attempt(job: JobView) -> str:
 def _progress(job: JobView) -> str:
     told = job.progress
     if told is None:
-        return "not told: progress() is not called"
+        return "none: the job does not call progress()"
     of = "" if told.total is None else f" of {told.total:g}"
     share = "" if told.ratio is None else f" ({told.ratio:.0%})"
     return f"{told.done:g}{of}{share} {told.message or ''}".rstrip()
@@ -242,7 +242,7 @@ def _progress(job: JobView) -> str:
 def _cpu(job: JobView) -> str:
     if job.cpu_ratio is None:
         return "not seen"
-    meaning = "it waits" if job.cpu_ratio < 0.05 else "it computes" if job.cpu_ratio > 0.5 else "it works now and then"
+    meaning = "it waits" if job.cpu_ratio < 0.05 else "it uses the CPU" if job.cpu_ratio > 0.5 else "it is partly busy"
     return f"{job.cpu_ratio:.0%} of a core: {meaning}"
 
 

@@ -1,4 +1,4 @@
-"""What `/` shows: what is stuck by what it stopped at, who is in the way, what runs, and whether all is wired."""
+"""What `/` shows: stuck jobs grouped by what they stopped at, what blocks them, what runs, and the connections."""
 
 from __future__ import annotations
 

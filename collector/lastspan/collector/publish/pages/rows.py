@@ -1,4 +1,4 @@
-"""One job in a line."""
+"""One job as a line of a list."""
 
 from __future__ import annotations
 

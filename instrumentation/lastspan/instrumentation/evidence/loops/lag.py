@@ -1,4 +1,4 @@
-"""Event loops that do not run: a ping that does not come back, and the task that keeps the loop busy.
+"""Blocked event loops: a ping that does not come back, and the task that blocks the loop.
 
 Only while a late job runs on the loop: a ping wakes it, and an idle loop is to stay asleep. Loops are known by weak
 references and forgotten when nobody asks for them any more. All of it belongs to the watcher's thread; only

@@ -1,4 +1,4 @@
-"""Where a span's code stands: the stack of its thread, asyncio task or greenlet, and the innermost application line.
+"""Where a span's code is: the stack of its thread, asyncio task or greenlet, and the innermost application line.
 
 Read from another thread, only for spans that are late; no frame is kept between two looks.
 """

@@ -1,4 +1,4 @@
-"""The place where a span's code stands over several looks: one line, or the loop that it repeats.
+"""Where a span's code is over several samples: one line, or the loop that it repeats.
 
 A thread that waits shows the same stack each time; a loop shows a different one, and what its stacks have in common
 is the loop, the lines seen there its body.
