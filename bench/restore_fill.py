@@ -1,6 +1,6 @@
-"""Fills a collector that keeps its state, and restores another one from the files; prints how long that took.
+"""Fills a collector that keeps its state, and restores another one from the file; prints how long that took.
 
-`python -m bench.restore_fill SPANS own|sqlite|full`.
+`python -m bench.restore_fill SPANS keeps|forgets`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, Final
 
-from lastspan.collector import database, memory
-from lastspan.collector.pipeline import Pipeline
+from lastspan.collector.memory import Memory
 
 from .memory_fill import SPANS_A_PROCESS, HeldClock, pipeline_of
 from .workload import Workload, requests
@@ -26,37 +25,28 @@ from .workload import Workload, requests
 _STEP_S: Final = 0.01
 _REQUESTS: Final = 6
 """In one step: 9,600 records a second."""
+_MEASURED: Final = 6_000
+"""Requests at that rate; what is more arrives as fast as it is taken."""
 
 
 class _Kept:
-    """A pipeline, and its memory of one kind."""
+    """A pipeline and its memory, with what is in the folder."""
 
-    def __init__(self, kind: str, folder: Path, spans: int) -> None:
-        self.kind = kind
-        self.pipeline: Pipeline = pipeline_of(HeldClock(), spans)
+    def __init__(self, folder: Path, spans: int) -> None:
+        self.pipeline = pipeline_of(HeldClock(), spans)
+        tracker, clock = self.pipeline.tracker, self.pipeline.clock
+        self.memory = Memory(folder, tracker, clock=clock, sync_s=1.0, log_max=1 << 40)
         self.cpu_s: Counter[str] = Counter()
         """By where: on the loop, or beside it."""
-        self.memory: Any
-        if kind == "own":
-            self.memory = memory.Memory(folder, self.pipeline, sync_s=1.0, log_max=1 << 40)
-        else:
-            clock, tracker = self.pipeline.clock, self.pipeline.tracker
-            self.memory = database.Memory(folder, tracker, clock=clock, sync_s=1.0, log_max=1 << 40)
         began = time.perf_counter()
         self.memory.restore()
         self.restore_s = time.perf_counter() - began
 
     def watch(self) -> None:
         """Keep what comes from now on, and count its cost."""
-        if self.kind == "full":
-            self.memory._database._db.execute("pragma synchronous = full")
-        take = self._timed(self.memory.take, "loop")
-        if self.kind == "own":
-            self.memory._write = self._timed(self.memory._write, "loop")
-            self.pipeline.memory = take
-        else:
-            self.memory._database.write = self._timed(self.memory._database.write, "beside")
-            self.pipeline.memory = lambda entries, now_ns: take(entries)
+        self.pipeline.memory = self._timed(self.memory.take, "loop")
+        database: Any = self.memory._database
+        database.write = self._timed(database.write, "beside")
 
     def _timed(self, work: Callable[..., Any], where: str) -> Callable[..., Any]:
         def timed(*arguments: Any) -> Any:
@@ -68,12 +58,37 @@ class _Kept:
 
         return timed
 
-    async def snapshot(self) -> None:
-        await (self.memory._snapshot() if self.kind == "own" else self.memory.snapshot())
+
+async def _measure(folder: Path, spans: int, *, keeps: bool) -> dict[str, float]:
+    bodies = list(requests(Workload(evidence=False), spans, SPANS_A_PROCESS))
+    kept = _Kept(folder, spans)
+    if keeps:
+        kept.watch()
+    began, records = time.process_time(), len(bodies[:_MEASURED]) * SPANS_A_PROCESS
+    late_ms = await _arrive(kept, bodies[:_MEASURED])
+    found = {"all_us": (time.process_time() - began) / records * 1e6, "late_ms": late_ms}
+    if not keeps:
+        await kept.memory.close()
+        return found
+    found |= {f"{where}_us": kept.cpu_s[where] / records * 1e6 for where in ("loop", "beside")}
+    await _fill(kept, bodies[_MEASURED:])
+    await kept.memory.close()
+    del kept, bodies
+    found["log_bytes"] = _size(folder) / spans
+    again = _restored(folder, spans)
+    found["log_s"], began = again.restore_s, time.process_time()
+    await again.memory.snapshot()
+    found["snapshot_us"] = (time.process_time() - began) / spans * 1e6
+    await again.memory.close()
+    del again
+    found["snapshot_bytes"] = _size(folder) / spans
+    last = _restored(folder, spans)
+    await last.memory.close()
+    return found | {"snapshot_s": last.restore_s}
 
 
-async def _fill(kept: _Kept, bodies: list[bytes]) -> list[float]:
-    """Let requests arrive at an even rate; return how late the loop was at each step, ms."""
+async def _arrive(kept: _Kept, bodies: list[bytes]) -> float:
+    """Let requests arrive at an even rate; return how late the loop was at its steps, ms, p99."""
     late, due = [], time.monotonic()
     keep = asyncio.create_task(kept.memory.run())
     for at in range(0, len(bodies), _REQUESTS):
@@ -84,49 +99,23 @@ async def _fill(kept: _Kept, bodies: list[bytes]) -> list[float]:
         late.append((time.monotonic() - due) * 1e3)
     keep.cancel()
     await asyncio.gather(keep, return_exceptions=True)
-    return late
+    return quantiles(late, n=100)[98]
+
+
+async def _fill(kept: _Kept, bodies: list[bytes]) -> None:
+    for index, body in enumerate(bodies):
+        kept.pipeline.accept_logs(body, transport="bench")
+        if index % 500 == 0:
+            await kept.memory.turn()
 
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-async def _measure(folder: Path, spans: int, kind: str) -> dict[str, Any]:
-    bodies = list(requests(Workload(evidence=False), spans, SPANS_A_PROCESS))
-    kept = _Kept(kind, folder, spans)
-    kept.watch()
-    began = time.process_time()
-    late = await _fill(kept, bodies)
-    all_s, cpu_s = time.process_time() - began, kept.cpu_s
-    await kept.memory.close()
-    del kept, bodies
+def _restored(folder: Path, spans: int) -> _Kept:
     gc.collect()
-    log_bytes = _size(folder)
-    again = _restored(kind, folder, spans)
-    log_s, began = again.restore_s, time.process_time()
-    await again.snapshot()
-    snapshot_s = time.process_time() - began
-    await again.memory.close()
-    snapshot_bytes = _size(folder)
-    del again
-    gc.collect()
-    last = _restored(kind, folder, spans)
-    await last.memory.close()
-    return {
-        "loop_us": cpu_s["loop"] / spans * 1e6,
-        "beside_us": cpu_s["beside"] / spans * 1e6,
-        "all_us": all_s / spans * 1e6,
-        "late_ms": quantiles(late, n=100)[98],
-        "log_bytes": log_bytes / spans,
-        "log_s": log_s,
-        "snapshot_us": snapshot_s / spans * 1e6,
-        "snapshot_bytes": snapshot_bytes / spans,
-        "snapshot_s": last.restore_s,
-    }
-
-
-def _restored(kind: str, folder: Path, spans: int) -> _Kept:
-    kept = _Kept(kind, folder, spans)
+    kept = _Kept(folder, spans)
     if len(kept.pipeline.tracker.spans) != spans:
         raise SystemExit(f"{len(kept.pipeline.tracker.spans)} of {spans} spans were restored")
     return kept
@@ -134,7 +123,7 @@ def _restored(kind: str, folder: Path, spans: int) -> _Kept:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        measured = asyncio.run(_measure(Path(folder), int(sys.argv[1]), sys.argv[2]))
+        measured = asyncio.run(_measure(Path(folder), int(sys.argv[1]), keeps=sys.argv[2] == "keeps"))
         print("result " + json.dumps(measured), flush=True)
 
 

@@ -27,6 +27,7 @@ from .judge import Verdict, is_elsewhere, judge, place
 from .known import Known, evidence_of, server_of
 from .learn import Key
 from .lint import Finding, Lint, is_unbounded
+from .memory import MemoryFacts
 from .model import SUSPECT, CallSeen, DatabaseWait, Kind, Session, Severity, Signal, SpanFinished, State
 from .policy import Policy
 from .speakers import Speakers
@@ -50,8 +51,8 @@ logger = logging.getLogger(__name__)
 
 Clock = Callable[[], int]
 """Nanoseconds; monotonic."""
-Memory = Callable[[Sequence[Signal | Saved], int], None]
-"""Takes what was observed or concluded, and when."""
+Memory = Callable[[Sequence[Signal | Saved]], None]
+"""Takes what was observed or concluded just now."""
 
 SLICE = 100
 """Judgements between two returns to the event loop: two milliseconds if all are of suspects."""
@@ -73,14 +74,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     rejected: int = 0
     message: str = ""
-
-
-class MemoryFacts(msgspec.Struct):
-    """What the memory on disk says of itself."""
-
-    written_bytes: int = 0
-    failed: str = ""
-    """Why nothing is kept now; empty: all is well."""
 
 
 class PostFacts(msgspec.Struct):
@@ -170,7 +163,7 @@ class Pipeline:
                 batch.rejected[reason] += 1
                 batch.complaint = batch.complaint or f"no room ({reason}): {len(tracker.spans)} spans are open"
         if self.memory is not None and observed:
-            self.memory(observed, now_ns)
+            self.memory(observed)
         self.speakers.take(batch.speakers)
         for record, count in batch.received.items():
             self.facts.received[transport, record] += count
@@ -189,12 +182,12 @@ class Pipeline:
         for saved in told:
             replay(self.tracker, saved, now_ns)
         if self.memory is not None:
-            self.memory(told, now_ns)
+            self.memory(told)
 
     def forget_learned(self, keys: Sequence[Key]) -> int:
         """Forget what was learned by these keys; return how many were known."""
         if self.memory is not None:
-            self.memory([Forgotten(tuple(keys))], self.clock())
+            self.memory([Forgotten(tuple(keys))])
         return self.tracker.learner.forget(keys)
 
     # --- probes -------------------------------------------------------------------------------------------------
@@ -286,9 +279,9 @@ class Pipeline:
     def _look_at(self, process: ProcessRow, now_ns: int) -> None:
         silence, outcome = process.silence, self.tracker.look_at(process, now_ns)
         if self.memory is not None:
-            self.memory([Silent(process.id, silence)], now_ns)
+            self.memory([Silent(process.id, silence)])
             if outcome is not None:
-                self.memory([ProcessOver(process.id, outcome)], now_ns)
+                self.memory([ProcessOver(process.id, outcome)])
 
     def _judge(self, job: JobRow, known: Known) -> Verdict:
         now_ns = known.now_ns
@@ -317,7 +310,7 @@ class Pipeline:
         if is_new and trouble is not None:
             self.tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
         if is_changed and self.memory is not None:
-            self.memory([settled(job, known.now_ns, counted=is_new)], known.now_ns)
+            self.memory([settled(job, known.now_ns, counted=is_new)])
         if before is verdict.state:
             return
         self._changes += 1
