@@ -13,10 +13,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .entries import Frame, pack
+from .entries import pack
 
-_FRAMES = 16
-"""In one row: they are packed in one go, for a few milliseconds at most."""
+_FRAMES = 64
+"""In one row, at most."""
 _HEAD = struct.Struct(">16s44xi4xi")
 """Of a SQLite file: its first line, `user_version`, `application_id`."""
 _MAGIC = b"SQLite format 3\0"
@@ -107,7 +107,7 @@ class Database:
 
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def write(self, table: str, frames: Sequence[Frame]) -> int:
+    def write(self, table: str, frames: Sequence[bytes]) -> int:
         """Commit frames, and have all on the disk if that is due; return how many bytes they take."""
         rows = [pack(frames[at : at + _FRAMES]) for at in range(0, len(frames), _FRAMES)]
         if rows:

@@ -1,4 +1,4 @@
-"""What the memory holds, as bytes: a row is some frames, and a frame is what was observed or saved at one time.
+"""What the memory holds, as bytes: a row is some frames, a frame is what was observed or saved at one time.
 
 Each entry is written with the name of its structure, and each structure with the names of its fields, so a later
 lastspan, whose structures have other fields, reads what it still knows. Written as MessagePack (https://msgpack.org) by
@@ -10,7 +10,7 @@ Pure: entries in, bytes out, and back.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -21,8 +21,6 @@ from .model import Call, JobType, Resource, Signal
 from .track import Saved
 
 Entry = Signal | Saved
-Frame = tuple[int, Sequence[Entry]]
-"""When by the wall clock, ns; and what."""
 
 _LEVEL = 1
 _KNOWN = 65_536
@@ -35,17 +33,22 @@ class DamageError(Exception):
     """A row is not as it was written."""
 
 
-def pack(frames: Iterable[Frame]) -> bytes:
+def encode(entries: Iterable[Entry], *, wall_ns: int) -> bytes:
+    """Return a frame: what was observed or saved at a time by the wall clock."""
+    return _encode((wall_ns, [(type(entry).__name__, entry) for entry in entries]))
+
+
+def pack(frames: Iterable[bytes]) -> bytes:
     """Return the row that holds these frames."""
-    named = [(wall_ns, [(type(entry).__name__, entry) for entry in entries]) for wall_ns, entries in frames]
-    return zlib.compress(_encode(named), _LEVEL)
+    return zlib.compress(_encode([msgspec.Raw(frame) for frame in frames]), _LEVEL)
 
 
 class Reader:
     """Reads rows."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, Any] = {}
+        self._known: dict[bytes, Any] = {}
+        """What is shared, by how it is written."""
 
     def frames(self, row: bytes) -> list[tuple[int, list[Entry]]]:
         """Return the frames of a row. DamageError: it is damaged."""
@@ -53,6 +56,8 @@ class Reader:
             frames = _decode(zlib.decompress(row))
         except (zlib.error, msgspec.DecodeError) as problem:
             raise DamageError(str(problem)) from None
+        if len(self._known) > _KNOWN:
+            self._known.clear()
         return [(wall_ns, self._entries(entries)) for wall_ns, entries in frames]
 
     def _entries(self, named: list[tuple[str, msgspec.Raw]]) -> list[Entry]:
@@ -66,25 +71,21 @@ class Reader:
             return None
 
     def _made(self, stored: Any) -> Any:
-        shape = _SHAPES[type(stored)]
+        shape, known = _SHAPES[type(stored)], self._known
         values = list(msgspec.structs.astuple(stored))
         for place, decode in shape.shared:
-            if type(raw := values[place]) is msgspec.Raw:
-                values[place] = self._one(bytes(raw), decode)
+            if type(values[place]) is msgspec.Raw:  # else it was not written, and has its default
+                raw = bytes(values[place])
+                value = known.get(raw, _NEW)
+                if value is _NEW:
+                    value = known[raw] = decode(raw)
+                values[place] = value
         for place in shape.parts:
-            if type(part := values[place]) is tuple:
-                values[place] = tuple(self._made(one) for one in part)
-            elif part is not None:
-                values[place] = self._made(part)
+            part = values[place]
+            if part:
+                many = type(part) is tuple
+                values[place] = tuple(self._made(one) for one in part) if many else self._made(part)
         return shape.cls(*values)
-
-    def _one(self, raw: bytes, decode: Callable[[bytes], Any]) -> Any:
-        value = self._known.get((decode, raw), _NEW)
-        if value is _NEW:
-            if len(self._known) > _KNOWN:
-                self._known = {}
-            value = self._known[decode, raw] = decode(raw)
-        return value
 
 
 _NEW = object()
@@ -105,7 +106,7 @@ class _Shape:
             hint = hints[field.name]
             kinds = [kind for kind in _alternatives(hint) if kind is not type(None)]
             inner = get_args(kinds[0])[0] if get_origin(kinds[0]) is tuple else kinds[0]
-            if len(kinds) == 1 and kinds[0] in _SHARED:
+            if len(kinds) == 1 and kinds[0] in _SHARED and not field.name.endswith("_id"):
                 self.shared.append((place, _decoder(hint)))
                 hint = msgspec.Raw
             elif isinstance(inner, type) and issubclass(inner, msgspec.Struct):

@@ -27,7 +27,7 @@ import msgspec
 from lastspan.semconv import duration
 
 from .database import Database, FolderError
-from .entries import DamageError, Entry, Frame, Reader
+from .entries import DamageError, Entry, Reader, encode
 from .track import Tracker, replay, resume, save
 
 logger = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 FLUSH_S = 0.1
 """What was observed is in the hands of the operating system after so long, and survives our own death."""
 _RETRY_S = 10.0
-_BACKLOG = 100_000
-"""Entries that wait for the disk; beyond it the disk is taken for ill."""
+_BACKLOG = 64 << 20
+"""Bytes that wait for the disk; beyond it the disk is taken for ill."""
 _LOG_TIMES = 2
 """A new snapshot is due when the log is bigger than so many times the last one, and than a minimum."""
 _FILE = "state.sqlite3"
@@ -80,8 +80,8 @@ class Memory:
         self._clock = clock
         self._log_max = log_max
         self._wall = wall
-        self._waiting: list[Frame] = []
-        self._waiting_entries = 0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._log_bytes = 0
         self._snapshot_bytes = 0
         self._retry_at = 0.0
@@ -165,9 +165,10 @@ class Memory:
         """Note what was observed or concluded. Never blocks, never raises for the disk's sake."""
         if self.facts.failed:
             return
-        self._waiting.append((self._wall(), entries))
-        self._waiting_entries += len(entries)
-        if self._waiting_entries > _BACKLOG:
+        frame = encode(entries, wall_ns=self._wall())
+        self._waiting.append(frame)
+        self._waiting_bytes += len(frame)
+        if self._waiting_bytes > _BACKLOG:
             self._fail("the disk does not keep up")
 
     async def run(self) -> None:
@@ -192,7 +193,7 @@ class Memory:
         """Write the whole state beside the log; then what it covers of the log is not needed any more."""
         covered, size = await self._on_disk(self._database.begin_draft), 0
         for _, entries in save(self._tracker, self._clock):
-            frame = (self._wall(), entries)
+            frame = encode(entries, wall_ns=self._wall())
             size += await self._on_disk(lambda frame=frame: self._database.write("draft", [frame]))  # type: ignore[misc]
             await self._flush()
             if self.facts.failed:  # meanwhile: then the log has a hole
@@ -214,7 +215,7 @@ class Memory:
     async def _flush(self) -> None:
         if not self._waiting and not self._database.is_unsynced:
             return
-        frames, self._waiting, self._waiting_entries = self._waiting, [], 0
+        frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
         size = await self._on_disk(lambda: self._database.write("log", frames))
         self._log_bytes += size
         self.facts.written_bytes += size
@@ -227,7 +228,7 @@ class Memory:
         if self.facts.failed:
             return
         self.facts.failed = why
-        self._waiting, self._waiting_entries = [], 0
+        self._waiting, self._waiting_bytes = [], 0
         self._retry_at = time.monotonic() + _RETRY_S
         logger.error("data_dir: %s cannot be written (%s); going on without memory until it can", self._folder, why)
 
