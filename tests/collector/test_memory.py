@@ -448,6 +448,15 @@ def rows(kept: Kept) -> dict[str, int]:
     return {name: db.execute(f"select count(*) from {name}").fetchone()[0] for name in names}
 
 
+def test_a_file_that_somebody_else_has_open_is_refused(folder: Path) -> None:
+    Kept(folder).die()
+    with closing(sqlite3.connect(folder / "state.sqlite3")) as db:
+        db.execute("select count(*) from log").fetchone()
+        with pytest.raises(FolderError, match=rf"{folder} cannot be used: database is locked"):
+            Kept(folder)
+    Kept(folder).die()
+
+
 def test_old_rows_go_when_a_snapshot_is_whole(folder: Path) -> None:
     kept, worker = Kept(folder), Process()
     kept.tell(worker, worker.job(1))

@@ -46,7 +46,6 @@ class Database:
         self._path = path
         self._sync_s = sync_s
         self._synced = time.monotonic()
-        self._db: sqlite3.Connection
 
     # --- start ------------------------------------------------------------------------------------------------------
 
@@ -57,12 +56,13 @@ class Database:
         wal_bytes = wal.stat().st_size if wal.exists() else 0
         rows: dict[str, list[bytes]] = {"snapshot": [], "log": []}
         try:
-            self._db = _connect(self._path)
+            self._connect()
             whole = _whole_bytes(self._db, wal_bytes)
             if whole < wal_bytes:
                 cut.append(f"{wal.name}: cut at byte {whole}, {wal_bytes - whole} bytes were torn or corrupt")
             damage = _read(self._db, rows)
         except sqlite3.OperationalError:  # not of the file: it is locked, say
+            self._db.close()
             raise
         except sqlite3.DatabaseError as problem:
             damage = str(problem)
@@ -95,15 +95,26 @@ class Database:
 
     def _begin_anew(self, rows: dict[str, list[bytes]]) -> None:
         """Put the file aside, and what could be read of it into a new one."""
-        if hasattr(self, "_db"):
-            self._db.close()
+        self._db.close()
         os.replace(self._path, self._aside)
         for name in ("-wal", "-journal"):
             self._path.with_name(self._path.name + name).unlink(missing_ok=True)
         self._look()
-        self._db = _connect(self._path)
+        self._connect()
         for table, found in rows.items():
             self._insert(table, found)
+
+    def _connect(self) -> None:
+        self._db = sqlite3.connect(self._path, timeout=0, check_same_thread=False)
+        self._db.text_factory = bytes
+        self._db.execute("pragma locking_mode = exclusive")  # so the write-ahead log needs no shared memory
+        self._db.execute("pragma secure_delete = fast")  # some builds write zeros over all that is deleted
+        ((application_id,),) = self._db.execute("pragma application_id")
+        if application_id != _APPLICATION_ID:
+            self._db.executescript(_SCHEMA)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = normal")  # checkpoints bring all to the disk, commits wait for nothing
+        self._db.execute("pragma wal_autocheckpoint = 0")
 
     # --- work -------------------------------------------------------------------------------------------------------
 
@@ -112,7 +123,6 @@ class Database:
         rows = [pack(frames[at : at + _FRAMES]) for at in range(0, len(frames), _FRAMES)]
         if rows:
             self._insert(table, rows)
-            self.is_unsynced = True
         if self.is_unsynced and time.monotonic() - self._synced >= self._sync_s:
             self._sync()
         return sum(map(len, rows))
@@ -143,29 +153,12 @@ class Database:
     def _insert(self, table: str, rows: Sequence[bytes]) -> None:
         with self._db:
             self._db.executemany(f"insert into {table} (data) values (?)", [(row,) for row in rows])
+        self.is_unsynced = True
 
     def _sync(self) -> None:
         """Bring what was committed to the disk, and from the write-ahead log, which is empty then, into the file."""
         self._db.execute("pragma wal_checkpoint(truncate)")
         self.is_unsynced, self._synced = False, time.monotonic()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=0, check_same_thread=False)
-    db.text_factory = bytes
-    try:
-        db.execute("pragma locking_mode = exclusive")  # so the write-ahead log needs no shared memory
-        db.execute("pragma secure_delete = fast")  # some builds write zeros over all that is deleted
-        ((application_id,),) = db.execute("pragma application_id")
-        if application_id != _APPLICATION_ID:
-            db.executescript(_SCHEMA)
-        db.execute("pragma journal_mode = wal")
-        db.execute("pragma synchronous = normal")  # checkpoints bring all to the disk, commits wait for nothing
-        db.execute("pragma wal_autocheckpoint = 0")
-    except BaseException:
-        db.close()
-        raise
-    return db
 
 
 def _whole_bytes(db: sqlite3.Connection, size: int) -> int:
@@ -193,4 +186,6 @@ def _read(db: sqlite3.Connection, rows: dict[str, list[bytes]]) -> str:
         except sqlite3.DatabaseError as problem:
             damage = str(problem)
     ((verdict,),) = db.execute("pragma quick_check(1)")
-    return damage or ("" if verdict == b"ok" else " ".join(verdict.decode(errors="replace").split()))
+    if not damage and verdict != b"ok":
+        damage = " ".join(verdict.decode(errors="replace").split())
+    return damage

@@ -64,10 +64,11 @@ class Reader:
         return [entry for name, raw in named if (entry := self._entry(name, raw)) is not None]
 
     def _entry(self, name: str, raw: msgspec.Raw) -> Any:
-        """Return an entry; None: of a kind that this version does not know."""
+        """Return an entry; None: this version does not know its kind, or a value in it."""
+        decode = _ENTRIES.get(name)
         try:
-            return self._made(_ENTRIES[name](raw))
-        except (KeyError, msgspec.ValidationError):
+            return None if decode is None else self._made(decode(raw))
+        except msgspec.ValidationError:
             return None
 
     def _made(self, stored: Any) -> Any:
@@ -106,7 +107,8 @@ class _Shape:
             hint = hints[field.name]
             kinds = [kind for kind in _alternatives(hint) if kind is not type(None)]
             inner = get_args(kinds[0])[0] if get_origin(kinds[0]) is tuple else kinds[0]
-            if len(kinds) == 1 and kinds[0] in _SHARED and not field.name.endswith("_id"):
+            is_id = field.name.endswith("_id")  # of its own in most entries
+            if len(kinds) == 1 and kinds[0] in _SHARED and not is_id:
                 self.shared.append((place, _decoder(hint)))
                 hint = msgspec.Raw
             elif isinstance(inner, type) and issubclass(inner, msgspec.Struct):

@@ -192,6 +192,7 @@ class Memory:
     async def snapshot(self) -> None:
         """Write the whole state beside the log; then what it covers of the log is not needed any more."""
         covered, size = await self._on_disk(self._database.begin_draft), 0
+        self._log_bytes = 0
         for _, entries in save(self._tracker, self._clock):
             frame = encode(entries, wall_ns=self._wall())
             size += await self._on_disk(lambda frame=frame: self._database.write("draft", [frame]))  # type: ignore[misc]
@@ -199,7 +200,7 @@ class Memory:
             if self.facts.failed:  # meanwhile: then the log has a hole
                 return
         await self._on_disk(lambda: self._database.adopt_draft(covered))
-        self._snapshot_bytes, self._log_bytes = size, 0
+        self._snapshot_bytes = size
 
     async def close(self) -> None:
         """Write what is left, and let go of the folder."""
