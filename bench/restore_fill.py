@@ -11,7 +11,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, Final
@@ -59,20 +60,21 @@ class _Kept:
 
 
 async def _measure(folder: Path, spans: int, *, keeps: bool) -> dict[str, float]:
-    bodies = list(requests(Workload(evidence=False), spans, SPANS_A_PROCESS))
+    bodies = requests(Workload(evidence=False), spans, SPANS_A_PROCESS)
+    measured = list(islice(bodies, _MEASURED))
     kept = _Kept(folder, spans)
     if keeps:
         kept.watch()
-    began, records = time.process_time(), len(bodies[:_MEASURED]) * SPANS_A_PROCESS
-    late_ms = await _arrive(kept, bodies[:_MEASURED])
+    began, records = time.process_time(), len(measured) * SPANS_A_PROCESS
+    late_ms = await _arrive(kept, measured)
     found = {"all_us": (time.process_time() - began) / records * 1e6, "late_ms": late_ms}
     if not keeps:
         await kept.memory.close()
         return found
     found |= {f"{where}_us": kept.cpu_s[where] / records * 1e6 for where in ("loop", "beside")}
-    await _fill(kept, bodies[_MEASURED:])
+    await _fill(kept, bodies)
     await kept.memory.close()
-    del kept, bodies
+    del kept, measured
     found["log_bytes"] = _size(folder) / spans
     again = _restored(folder, spans)
     found["log_s"], began = again.restore_s, time.process_time()
@@ -101,7 +103,7 @@ async def _arrive(kept: _Kept, bodies: list[bytes]) -> float:
     return quantiles(late, n=100)[98]
 
 
-async def _fill(kept: _Kept, bodies: list[bytes]) -> None:
+async def _fill(kept: _Kept, bodies: Iterator[bytes]) -> None:
     for index, body in enumerate(bodies):
         kept.pipeline.accept_logs(body, transport="bench")
         if index % 500 == 0:
