@@ -63,7 +63,7 @@ def test_a_full_disk_stops_the_memory_and_nothing_else(tmp_path: Path) -> None:
             served.post(worker.body(worker.job(number)))
         served.until(lambda: "lastspan_collector_memory_ok 0.0" in served.metrics())
         assert len(served.jobs()) == 199
-        assert served.log.read_text().count("cannot be written (File too large)") == 1
+        assert served.log.read_text().count("cannot be written (disk I/O error)") == 1
         allow(resource.RLIM_INFINITY)
         served.until(lambda: "lastspan_collector_memory_ok 1.0" in served.metrics(), 30)
         served.post(worker.body(worker.job(200), worker.closed(5)))

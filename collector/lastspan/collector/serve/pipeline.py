@@ -51,8 +51,8 @@ logger = logging.getLogger(__name__)
 
 Clock = Callable[[], int]
 """Nanoseconds; monotonic."""
-Memory = Callable[[Sequence[Signal | Saved], int], None]
-"""Takes what was observed or concluded, and when."""
+Memory = Callable[[Sequence[Signal | Saved]], None]
+"""Takes what was observed or concluded just now."""
 
 SLICE = 100
 """Judgements between two returns to the event loop: two milliseconds if all are of suspects."""
@@ -137,7 +137,7 @@ class Pipeline:
                 batch.rejected[reason] += 1
                 batch.complaint = batch.complaint or f"no room ({reason}): {len(tracker.spans)} spans are open"
         if self.memory is not None and observed:
-            self.memory(observed, now_ns)
+            self.memory(observed)
         self._speakers.take(batch.speakers)
         for record, count in batch.received.items():
             self.facts.received[transport, record] += count
@@ -158,14 +158,14 @@ class Pipeline:
         for saved in told:
             replay(self.tracker, saved, now_ns)
         if self.memory is not None:
-            self.memory(told, now_ns)
+            self.memory(told)
         rows = self.tracker.learner.rows
         return sum(saved.key in rows for saved in told)
 
     def forget_learned(self, keys: Sequence[Key]) -> int:
         """Forget what was learned by these keys; return how many were known."""
         if self.memory is not None:
-            self.memory([Forgotten(tuple(keys))], self.clock())
+            self.memory([Forgotten(tuple(keys))])
         return self.tracker.learner.forget(keys)
 
     # --- probes -------------------------------------------------------------------------------------------------
@@ -243,9 +243,9 @@ class Pipeline:
     def _look_at(self, process: ProcessRow, now_ns: int) -> None:
         silence, outcome = process.silence, self.tracker.look_at(process, now_ns)
         if self.memory is not None:
-            self.memory([Silent(process.id, silence)], now_ns)
+            self.memory([Silent(process.id, silence)])
             if outcome is not None:
-                self.memory([ProcessOver(process.id, outcome)], now_ns)
+                self.memory([ProcessOver(process.id, outcome)])
 
     def _judge(self, job: JobRow, known: Known) -> Verdict:
         now_ns = known.now_ns
@@ -274,7 +274,7 @@ class Pipeline:
         if is_new and trouble is not None:
             self.tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
         if is_changed and self.memory is not None:
-            self.memory([settled(job, known.now_ns, counted=is_new)], known.now_ns)
+            self.memory([settled(job, known.now_ns, counted=is_new)])
         if before is verdict.state:
             return
         self._changes += 1

@@ -21,6 +21,7 @@ from typing import Any
 
 import uvicorn
 
+from ..memory.database import FolderError
 from ..memory.disk import Memory
 from ..probe import Probes, connector
 from ..publish.pages import Elsewhere
@@ -83,7 +84,15 @@ class Collector:
         if settings.data_dir is None:
             logger.warning("no data_dir: this collector forgets its state when it stops")
             return None
-        return Memory(Path(settings.data_dir), self.pipeline, sync_s=settings.sync_s(), log_max=settings.data_log_max)
+        memory = Memory(
+            Path(settings.data_dir),
+            self.pipeline.tracker,
+            clock=self.pipeline.clock,
+            sync_s=settings.sync_s(),
+            log_max=settings.data_log_max,
+        )
+        self.pipeline.facts.memory = memory.facts
+        return memory
 
     def _make_pager(self) -> Any:
         target = self._settings.alertmanagers()
@@ -100,6 +109,7 @@ class Collector:
         settings, budget = self._settings, Budget(self._settings.max_in_flight)
         if self.memory is not None:
             self.memory.restore()
+            self.pipeline.memory = self.memory.take
         elsewhere = Elsewhere(settings.trace_url, settings.grafana_url)
         sockets = {name: _bind(name, getattr(settings, name)) for name in ("otlp_http", "web")}
         grpc, grpc_address = await self._grpc(budget)
@@ -181,7 +191,10 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
         from uvloop import run as run_loop  # a policy would do the same, and Python 3.16 has none any more
     except ImportError:
         run_loop = asyncio.run
-    run_loop(_run(settings, ready))
+    try:
+        run_loop(_run(settings, ready))
+    except FolderError as problem:
+        raise ConfigError(f"data_dir: {problem}") from None
 
 
 def _allow_connections() -> None:
