@@ -77,9 +77,15 @@ ROOMS: Final = {
     "collector.publish.shapes": "judge model",
     "collector.publish.families": "",
     "collector.publish.text": "model",
-    "collector.judge.cause": "judge.names judge.words judge.blockers judge.context judge.verdict judge.policy track model",
-    "collector.judge.graph": "judge.names judge.words judge.blockers judge.context judge.verdict judge.policy track model",
-    "collector.judge.lint": "judge.names judge.words judge.blockers judge.context judge.verdict judge.policy track model",
+    "collector.judge.cause": (
+        "judge.names judge.words judge.blockers judge.context judge.verdict judge.policy track model"
+    ),
+    "collector.judge.graph": (
+        "judge.names judge.words judge.blockers judge.context judge.verdict judge.policy track model"
+    ),
+    "collector.judge.lint": (
+        "judge.names judge.words judge.blockers judge.context judge.verdict judge.policy track model"
+    ),
     "collector.judge.words": "judge.names judge.blockers judge.context judge.verdict judge.policy track model",
     "collector.judge.blockers": "judge.names judge.context judge.verdict judge.policy track model",
     "collector.judge.context": "judge.verdict judge.policy track model",
@@ -250,10 +256,7 @@ def test_arrows_point_one_way() -> None:
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    graph = {
-        module: set(ours(module))
-        for module in modules()
-    }
+    graph = {module: set(ours(module)) for module in modules()}
     assert circle(graph) == []
 
 

@@ -13,7 +13,7 @@ from tests.alerts.test_rules import GENERATED, NASTY
 from tests.servers import program
 
 from lastspan.alerts.alertmanager import config
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 
 CONFIG: Final = GENERATED / "alertmanager.yml"
 GOLDEN: Final = Path(__file__).with_name("page.txt")
@@ -52,7 +52,7 @@ def test_the_committed_configuration_is_valid() -> None:
 
 
 def test_all_channels_and_the_watchdog_are_valid(tmp_path: Path) -> None:
-    settings = Settings(
+    settings = AlertSettings(
         watchdog_url="https://deadman.example/x", route={"page": "pagerduty,slack,email,webhook", "info": "email"}
     )
     (tmp_path / "alertmanager.yml").write_text(config(settings))

@@ -11,7 +11,7 @@ from tests.alerts.catcher import Catcher
 from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.build import build
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 from lastspan.examples import shop
 from lastspan.examples.demo import RULES
 from lastspan.examples.running import Collector, Running
@@ -28,7 +28,7 @@ class Demo:
         self.caught = within.enter_context(Catcher())
         self.collector: Collector = running.collector("--config", str(RULES))
         running.celery(self.collector.otlp, concurrency=2)
-        settings = Settings(
+        settings = AlertSettings(
             keep_firing_for="5s", learning="3s", group_wait="1s", group_interval="1s",
             webhook_url=self.caught.url, route={"page": "webhook", "warning": "webhook"},
         )  # fmt: skip

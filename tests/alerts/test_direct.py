@@ -20,7 +20,7 @@ from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.alertmanager import TELLING
 from lastspan.alerts.build import build
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 from lastspan.examples.running import SilentServer
 
 pytestmark = pytest.mark.long
@@ -40,7 +40,7 @@ def served(folder: Path, *urls: str, **settings: Any) -> Served:
 
 def alertmanager(caught: Catcher, **more: Any) -> Alertmanager:
     quick = {"group_wait": "1s", "group_interval": "1s"}
-    built = build(Settings(**quick, webhook_url=caught.url, route=ROUTE))  # type: ignore[arg-type]
+    built = build(AlertSettings(**quick, webhook_url=caught.url, route=ROUTE))  # type: ignore[arg-type]
     return Alertmanager(built["alertmanager.yml"], built["lastspan.tmpl"], **more)
 
 
@@ -186,7 +186,9 @@ def test_no_value_of_a_job_breaks_a_page(direct: Direct) -> None:
 def test_prometheus_and_direct_mode_say_the_same(direct: Direct) -> None:
     """Labels and texts of all alerts about jobs, but for durations."""
     say_everything(direct.collector, direct.worker)
-    with Prometheus(direct.collector.web.removeprefix("http://"), rules=build(Settings())["rules.yml"]) as prometheus:
+    with Prometheus(
+        direct.collector.web.removeprefix("http://"), rules=build(AlertSettings())["rules.yml"]
+    ) as prometheus:
 
         def told() -> tuple[set[str], set[str]]:
             sides = prometheus.alerts(), direct.alertmanager.execute("alerts")

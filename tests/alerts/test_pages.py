@@ -15,7 +15,7 @@ from tests.collector.served import Served
 from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.build import build
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 
 pytestmark = pytest.mark.long
 
@@ -31,7 +31,7 @@ class Stack:
         self.caught = within.enter_context(Catcher())
         self.collector = Served(folder, "--config", str(rules), grpc="off")
         within.callback(self.collector.stop)
-        settings = Settings(**QUICK, webhook_url=self.caught.url, route={"page": "webhook", "warning": "webhook"})  # type: ignore[arg-type]
+        settings = AlertSettings(**QUICK, webhook_url=self.caught.url, route={"page": "webhook", "warning": "webhook"})  # type: ignore[arg-type]
         built = build(settings)
         alertmanager = within.enter_context(Alertmanager(built["alertmanager.yml"], built["lastspan.tmpl"]))
         web = self.collector.web.removeprefix("http://")

@@ -9,11 +9,11 @@ import pytest
 from tests.collector.held import SECOND, Held
 from tests.collector.records import Process
 
-from lastspan.alerts.settings import Settings, with_pairs
-from lastspan.collector.publish.alert.model import Alert, IncidentSummary, Post, Seen, Suspect
-from lastspan.collector.publish.alert.open import MAX_OPEN, OpenAlerts
+from lastspan.alerts.settings import AlertSettings, with_pairs
+from lastspan.collector.publish.alert.active_alerts import ALERTS, active_alerts
+from lastspan.collector.publish.alert.model import ActiveAlert, AlertInput, IncidentSummary, Post, Suspect
+from lastspan.collector.publish.alert.open_alerts import MAX_OPEN, OpenAlerts
 from lastspan.collector.publish.alert.outbox import BATCH, MAX_WAITING, Outbox
-from lastspan.collector.publish.alert.wrong import ALERTS, wrong
 from lastspan.collector.publish.chosen import chosen_incidents, chosen_suspects
 from lastspan.collector.publish.jobs import job_view
 from lastspan.collector.serve.config import ConfigError, check
@@ -25,28 +25,28 @@ MANY, DEADLOCK, LOST, HOLDER, STUCK, BLIND, WATCHDOG = ALERTS
 # --- what is wrong --------------------------------------------------------------------------------------------------
 
 
-def seen(held: Held, *, blind: bool = False, wall_s: float = 1_700_000_000.0) -> Seen:
+def seen(held: Held, *, blind: bool = False, wall_s: float = 1_700_000_000.0) -> AlertInput:
     """Return what the pager sees now."""
     held.tick()
     view, known = held.view, held.view.known()
-    rows = [job for job in chosen_suspects(view) if job.trouble is not None]
+    rows = [job for job in chosen_suspects(view) if job.suspect_state is not None]
     suspects = [
-        Suspect(job_view(view, job, wall=lambda: wall_s, known=known), job.trouble.since_ns)
+        Suspect(job_view(view, job, wall=lambda: wall_s, context=known), job.suspect_state.since_ns)
         for job in rows
-        if job.trouble is not None
+        if job.suspect_state is not None
     ]
     incidents = [
         IncidentSummary(name, one.environment, one.last_span, one.cause, len(one.jobs), one.severity.value)
         for name, one in chosen_incidents(view)
     ]
-    return Seen(tuple(suspects), tuple(incidents), blind, held.now_ns)
+    return AlertInput(tuple(suspects), tuple(incidents), blind, held.now_ns)
 
 
-def alerts(held: Held, *, blind: bool = False, **settings: str) -> dict[str, list[Alert]]:
+def alerts(held: Held, *, blind: bool = False, **settings: str) -> dict[str, list[ActiveAlert]]:
     """Return what is wrong, by name of the alert, without the one that always is."""
     pairs = [f"{key.replace('__', '.')}={value}" for key, value in settings.items()]
-    found: dict[str, list[Alert]] = {}
-    for alert in wrong(seen(held, blind=blind), with_pairs(pairs, ALERTS), instance="here"):
+    found: dict[str, list[ActiveAlert]] = {}
+    for alert in active_alerts(seen(held, blind=blind), with_pairs(pairs, ALERTS), instance="here"):
         found.setdefault(dict(alert.labels)["alertname"], []).append(alert)
     assert len(found.pop(WATCHDOG)) == 1
     return found
@@ -186,8 +186,8 @@ def test_no_value_of_a_job_breaks_an_alert(held: Held, value: str) -> None:
 # --- which are on ---------------------------------------------------------------------------------------------------
 
 
-def alert(name: str = "a", summary: str = "s", **more: Any) -> Alert:
-    return Alert((("alertname", name),), {"summary": summary}, 0, **more)
+def alert(name: str = "a", summary: str = "s", **more: Any) -> ActiveAlert:
+    return ActiveAlert((("alertname", name),), {"summary": summary}, 0, **more)
 
 
 class Open:
@@ -196,11 +196,11 @@ class Open:
     def __init__(self) -> None:
         self.open = OpenAlerts(resend_ns=60 * SECOND, hold_ns=900 * SECOND, keep_ns=60 * SECOND)
 
-    def at(self, second: int, *alerts: Alert) -> list[tuple[str, bool]]:
+    def at(self, second: int, *alerts: ActiveAlert) -> list[tuple[str, bool]]:
         return [(dict(post.labels)["alertname"], post.over) for post in self.posts(second, *alerts)]
 
-    def posts(self, second: int, *alerts: Alert) -> list[Post]:
-        return self.open.look(alerts, second * SECOND)
+    def posts(self, second: int, *alerts: ActiveAlert) -> list[Post]:
+        return self.open.update(alerts, second * SECOND)
 
 
 def test_an_alert_is_told_at_once_again_every_minute_and_when_it_is_over() -> None:
@@ -337,4 +337,4 @@ def test_a_wrong_setting_is_named_with_its_fix(setting: dict[str, object], messa
 
 def test_it_is_off_by_default() -> None:
     assert check({}, "test").alertmanagers().urls == ()
-    assert check({}, "test").alertmanagers().settings == Settings()
+    assert check({}, "test").alertmanagers().settings == AlertSettings()

@@ -14,7 +14,7 @@ from tests.collector.records import Process
 from lastspan.collector.memory.entries import Reader
 from lastspan.collector.publish.learned import export_learned, import_learned, list_learned
 from lastspan.collector.track import replay
-from lastspan.collector.track.learn import Key
+from lastspan.collector.track.learn import LearnedKey
 
 REDIS: dict[str, Any] = {"db_system_name": "redis", "server_address": "cache-2", "server_port": 6379}
 HTTP: dict[str, Any] = {"http_request_method": "GET", "server_address": "api.example"}
@@ -78,19 +78,19 @@ def test_what_was_saved_before_is_read(held: Held) -> None:
     for _, found in Reader().frames(base64.b85decode(BEFORE)):
         for entry in found:
             replay(held.tracker, entry, held.now_ns)
-    key = Key("test", "billing", "tasks.charge", "GET")
+    key = LearnedKey("test", "billing", "tasks.charge", "GET")
     assert held.tracker.learner.rows[key].runs.total == 400
     held.tell(worker, worker.durations("ok", 401, seconds=1.5, span_name="GET"))
     assert held.tracker.learner.rows[key].runs.total == 401, "one run is news, not 401"
     (job,) = held.tracker.suspects.values()
-    assert job.trouble is not None
-    assert (job.trouble.incident, job.trouble.severity.value, job.stood) == ("http-1", "page", ())
+    assert job.suspect_state is not None
+    assert (job.suspect_state.incident, job.suspect_state.severity.value, job.stuck_at) == ("http-1", "page", ())
 
 
 def test_an_export_of_before_is_taken(held: Held) -> None:
     told = {"environment": "test", "service": "s", "job_name": "j", "span_name": "GET", "runs": [[20, 400.0]]}
     assert import_learned(held.pipeline, json.dumps({"learned": [told]}).encode()) == 1
-    assert list(held.tracker.learner.rows) == [Key("test", "s", "j", "GET")]
+    assert list(held.tracker.learner.rows) == [LearnedKey("test", "s", "j", "GET")]
 
 
 def test_what_is_exported_is_imported_by_peer(held: Held) -> None:

@@ -9,7 +9,7 @@ from tests.collector.held import Held
 from tests.collector.records import Process, sessions
 
 from lastspan.collector.judge.lint import LIMIT, RULES, Finding
-from lastspan.collector.model.records import Session
+from lastspan.collector.model.records import DatabaseSession
 from lastspan.collector.publish.text.wiring import wiring
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
@@ -122,7 +122,7 @@ def test_a_long_transaction(held: Held, state: str, since: float | None, found: 
     """Of a job that runs and is late for nothing: what it has locked stays locked."""
     worker = Process()
     held.tell(worker, worker.job(1, job_timeout=9.0, **sessions(("postgresql", "db:5432", "31", ""))))
-    held.pipeline.database_facts("db:5432", [Session("db:5432", "31", state=state, since_xact_s=since)])
+    held.pipeline.database_facts("db:5432", [DatabaseSession("db:5432", "31", state=state, since_xact_s=since)])
     assert bool(of_rule(held, "long_transaction")) == found
     assert bool(held.job("id-1").lint) == found
 

@@ -432,7 +432,7 @@ def test_fields_that_come_and_go_between_versions(folder: Path) -> None:
     assert restored.restored.cut == []
     job = restored.job("id-1")
     assert (job.age_s, job.code and job.code.function) == (9, "pay")
-    assert key(3) in restored.tracker.rooms[0].closed
+    assert key(3) in restored.tracker.parts[0].closed
 
 
 def test_a_second_collector_is_refused(folder: Path) -> None:

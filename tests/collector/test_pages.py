@@ -17,7 +17,7 @@ from tests.collector.held import Held
 from tests.collector.records import Process, job_key, span_id
 from tests.examples import examples
 
-from lastspan.collector.publish.pages import Elsewhere
+from lastspan.collector.publish.pages import ExternalLinks
 from lastspan.collector.publish.pages.routes import story
 from lastspan.collector.publish.web import web_app
 from lastspan.collector.serve.config import ConfigError, check
@@ -433,7 +433,7 @@ def test_links_to_elsewhere(held: Held) -> None:
     """Where traces and dashboards are looked at are settings; without them there is no link."""
     stuck(held)
     trace = "https://grafana.example/explore?trace={trace_id}&job={job_id}"
-    web = asking(held, elsewhere=Elsewhere(trace, "https://grafana.example/"))
+    web = asking(held, elsewhere=ExternalLinks(trace, "https://grafana.example/"))
     key = job_key(1)
     assert {
         f"https://grafana.example/explore?trace={key.partition('-')[0]}&job=id-1",

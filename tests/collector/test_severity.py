@@ -11,7 +11,7 @@ from tests.collector.held import Held
 from tests.collector.records import Process, job_key, span_id
 from tests.examples import examples
 
-from lastspan.collector.publish.pages.elsewhere import Elsewhere
+from lastspan.collector.publish.pages.external_links import ExternalLinks
 from lastspan.collector.publish.pages.incident import incident
 from lastspan.collector.publish.pages.routes import story
 from lastspan.collector.publish.shapes import JobView
@@ -44,7 +44,7 @@ def test_both_allowances_are_named() -> None:
     text = " ".join(story(job).split())
     assert "GET (http), open for 1 min 30 s allowed 1 min (default for http)" in text
     assert "allowed 30 s (declared in the code)" in text
-    facts = dict(incident(job, Elsewhere(), alike=0)["facts"])
+    facts = dict(incident(job, ExternalLinks(), alike=0)["facts"])
     assert facts["Allowed"] == "30 s (declared in the code)"
     assert facts["Its last span"] == "1 min (default for http)"
 

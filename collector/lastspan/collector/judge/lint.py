@@ -15,9 +15,9 @@ from lastspan.semconv import duration
 from lastspan.semconv.vocabulary import OnLost, WaitKind
 
 from ..model.evidence import Evidence
-from ..model.records import CallSeen, JobType, Session
+from ..model.records import CallSeen, DatabaseSession, JobType
 from ..track import JobRow
-from .context import Known
+from .context import JudgeContext
 from .names import file_line
 from .policy import Policy
 
@@ -39,7 +39,7 @@ _LATE = 3
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that is better changed before anything hangs."""
+    """One thing to change before something hangs."""
 
     rule: str
     """One of `lint.RULES`."""
@@ -85,10 +85,10 @@ class Lint:
     # --- what comes in --------------------------------------------------------------------------------------------
 
     def take(self, seen: CallSeen, now_ns: int) -> None:
-        """Take a kind of call that a worker has seen; one that has a timeout by now is no finding any more."""
+        """Record a kind of call that a worker has seen; a call that has a timeout now is no longer a finding."""
         self._see(seen.type, seen.span_name, file_line(seen.file, seen.line), seen.peer or "", seen.unbounded, now_ns)
 
-    def late(self, job: JobRow, span_name: str, evidence: Evidence, peer: str, now_ns: int) -> None:
+    def take_late(self, job: JobRow, span_name: str, evidence: Evidence, peer: str, now_ns: int) -> None:
         """Take a call without timeout that is late already."""
         self._see(job.type, span_name, file_line(evidence.file, evidence.line), peer, True, now_ns)
 
@@ -110,21 +110,21 @@ class Lint:
 
     # --- what is found --------------------------------------------------------------------------------------------
 
-    def of(self, job: JobRow, known: Known) -> list[Finding]:
+    def of(self, job: JobRow, context: JudgeContext) -> list[Finding]:
         """Return what is found about one job and its kind."""
         type = job.type
-        calls = (call for call in self._fresh(known.now_ns) if _same(call.type, type))
+        calls = (call for call in self._fresh(context.now_ns) if _same(call.type, type))
         found = [*map(_call, calls), *self._settings(type, job.span.name, job.span.expected_ns)]
-        return [*found, *(_transaction(session, job) for session in known.sessions_of(job) if _is_long(session))]
+        return [*found, *(_transaction(session, job) for session in context.sessions_of(job) if _is_long(session))]
 
-    def all(self, types: Iterable[JobType], known: Known) -> list[Finding]:
+    def all(self, types: Iterable[JobType], context: JudgeContext) -> list[Finding]:
         """Return what is found about anything, the first `LIMIT`."""
-        return list(islice(self._all(types, known), LIMIT))
+        return list(islice(self._all(types, context), LIMIT))
 
-    def _all(self, types: Iterable[JobType], known: Known) -> Iterator[Finding]:
-        yield from map(_call, self._fresh(known.now_ns))
-        for session in known.sessions():
-            job = known.owner(session) if _is_long(session) else None
+    def _all(self, types: Iterable[JobType], context: JudgeContext) -> Iterator[Finding]:
+        yield from map(_call, self._fresh(context.now_ns))
+        for session in context.sessions():
+            job = context.owner_of(session) if _is_long(session) else None
             if job is not None:
                 yield _transaction(session, job)
         for type in types:
@@ -193,7 +193,7 @@ def _call(call: _Call) -> Finding:
     )
 
 
-def _transaction(session: Session, job: JobRow) -> Finding:
+def _transaction(session: DatabaseSession, job: JobRow) -> Finding:
     since = duration.render(session.since_xact_s or 0.0)
     return _finding(
         "long_transaction",
@@ -205,7 +205,7 @@ def _transaction(session: Session, job: JobRow) -> Finding:
     )
 
 
-def _is_long(session: Session) -> bool:
+def _is_long(session: DatabaseSession) -> bool:
     return "idle in transaction" in session.state and (session.since_xact_s or 0.0) > _LONG_S
 
 

@@ -6,8 +6,8 @@ import importlib
 from typing import Final
 
 from .dsn import Dsn, masked, parse
+from .poller import Connect, Probes
 from .target import Source, Target
-from .watch import Connect, Probes
 
 _LIBRARIES: Final = {"postgres": "asyncpg", "mysql": "aiomysql"}
 """By the name of the setting, which is that of the module here too."""

@@ -39,7 +39,7 @@ def web_app(
     *,
     ready: Callable[[], bool],
     wall: Callable[[], float] = time.time,
-    elsewhere: pages.Elsewhere = pages.NOWHERE,
+    elsewhere: pages.ExternalLinks = pages.NO_LINKS,
 ) -> Starlette:
     """Return the application of the web port; *store*: what it may change; *elsewhere*: where its pages lead to."""
 

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ..decode.values import RequestError
 from .budget import Budget
-from .sink import Answer, Sink
+from .sink import AcceptResult, Sink
 
 TRANSPORT = "http"
 _PROTOBUF, _JSON = b"application/x-protobuf", b"application/json"
@@ -46,8 +46,8 @@ class _GoneError(Exception):
 
 
 class _Route(NamedTuple):
-    accept: Callable[..., Answer]
-    response: Callable[[Answer], Any]
+    accept: Callable[..., AcceptResult]
+    response: Callable[[AcceptResult], Any]
 
 
 class OtlpHttp:
@@ -188,7 +188,7 @@ async def _send(send: _Send, status: int, message: Any, json: bool) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def logs_response(answer: Answer) -> ExportLogsServiceResponse:
+def logs_response(answer: AcceptResult) -> ExportLogsServiceResponse:
     """Return the answer to a logs request, in both transports."""
     response = ExportLogsServiceResponse()
     if answer.rejected:
@@ -197,7 +197,7 @@ def logs_response(answer: Answer) -> ExportLogsServiceResponse:
     return response
 
 
-def traces_response(answer: Answer) -> ExportTraceServiceResponse:
+def traces_response(answer: AcceptResult) -> ExportTraceServiceResponse:
     """Return the answer to a traces request, in both transports."""
     response = ExportTraceServiceResponse()
     if answer.rejected:
@@ -206,6 +206,6 @@ def traces_response(answer: Answer) -> ExportTraceServiceResponse:
     return response
 
 
-def metrics_response(answer: Answer) -> ExportMetricsServiceResponse:
+def metrics_response(answer: AcceptResult) -> ExportMetricsServiceResponse:
     """Return the answer to a metrics request, in both transports."""
     return ExportMetricsServiceResponse()

@@ -24,13 +24,13 @@ import uvicorn
 from ..memory.database import FolderError
 from ..memory.disk import Memory
 from ..probe import Probes, connector
-from ..publish.pages import Elsewhere
+from ..publish.pages import ExternalLinks
 from ..publish.web import web_app
 from ..receive.budget import Budget
 from ..receive.connection import Connection
 from ..receive.grpc import grpc_server
 from ..receive.http import OtlpHttp
-from .config import ConfigError, Settings, split_address
+from .config import CollectorSettings, ConfigError, split_address
 from .pipeline import TICK_NS, Pipeline
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class _Server(uvicorn.Server):
 class Collector:
     """One pipeline behind its ports."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CollectorSettings) -> None:
         self._settings = settings
         # Monotonic, but counted from the epoch: what is older than this machine's last start has an age too.
         began_ns = time.time_ns() - time.monotonic_ns()
@@ -110,7 +110,7 @@ class Collector:
         if self.memory is not None:
             self.memory.restore()
             self.pipeline.memory = self.memory.take
-        elsewhere = Elsewhere(settings.trace_url, settings.grafana_url)
+        elsewhere = ExternalLinks(settings.trace_url, settings.grafana_url)
         sockets = {name: _bind(name, getattr(settings, name)) for name in ("otlp_http", "web")}
         grpc, grpc_address = await self._grpc(budget)
         apps = {
@@ -165,7 +165,7 @@ class Collector:
         while True:
             for _ in self.pipeline.tick():
                 await asyncio.sleep(0)
-            self._probes.look()
+            self._probes.poll()
             await asyncio.sleep(TICK_NS / 1e9)
 
     async def _keep(self) -> None:
@@ -184,7 +184,7 @@ class Collector:
             await asyncio.wait(ends, timeout=_GRACE_S)
 
 
-def run(settings: Settings, ready: Callable[[str], None]) -> None:
+def run(settings: CollectorSettings, ready: Callable[[str], None]) -> None:
     """Run a collector until SIGTERM or SIGINT."""
     _allow_connections()
     try:
@@ -205,7 +205,7 @@ def _allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-async def _run(settings: Settings, ready: Callable[[str], None]) -> None:
+async def _run(settings: CollectorSettings, ready: Callable[[str], None]) -> None:
     collector = Collector(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,16 +5,16 @@ collector's to say.
 """
 
 from .kernel.threads import cpu_time_ns, run_queue_ns
-from .stack.frames import CodeLine, Look, Step, is_application, look, qualname, stack_text
+from .stack.frames import CodeLine, StackSample, Step, is_application, qualname, sample_stack, stack_text
 
 __all__ = [
     "CodeLine",
-    "Look",
+    "StackSample",
     "Step",
     "cpu_time_ns",
     "is_application",
-    "look",
     "qualname",
     "run_queue_ns",
+    "sample_stack",
     "stack_text",
 ]

@@ -18,7 +18,7 @@ from . import log
 _log = log.Log(__name__)
 
 Make: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes the function that stands in the place of another; it calls that one."""
+"""Makes the function that replaces another and calls it."""
 
 
 class Patches:

@@ -32,7 +32,7 @@ def _who(case: Case) -> str:
 
 def _words(case: Case) -> str:
     does = DOES[case.wait.purpose]
-    return join(f"The {_who(case)} does not answer: the job waits {does}.", stopped(case, case.stood_ns))
+    return join(f"The {_who(case)} does not answer: the job waits {does}.", stopped(case, case.stopped_ns))
 
 
 def _advice(case: Case) -> str:

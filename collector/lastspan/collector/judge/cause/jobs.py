@@ -7,7 +7,7 @@ from lastspan.semconv.vocabulary import CauseName, Outcome, WaitKind
 from ...model.records import State
 from ...track import JobRow
 from .case import Case, Cause
-from .words import join, live, short, stands, state_of, stopped, took
+from .words import join, live, short, state_of, stopped, took, whereabouts
 
 
 def find(case: Case) -> Cause | None:
@@ -32,7 +32,7 @@ def inside_words(inner: Case, said: str) -> str:
 
 def awaited(case: Case) -> JobRow | None:
     """Return the job that is waited for, if it is known."""
-    return case.known.attempt(case.wait.job_id) if case.wait.job_id else None
+    return case.context.attempt(case.wait.job_id) if case.wait.job_id else None
 
 
 def _words(case: Case) -> str:
@@ -53,11 +53,11 @@ def _fate(case: Case) -> str:
         return "is this job itself: it can never end."
     if other.end is not None:
         if other.end.outcome is Outcome.OK:
-            return f"{state_of(other, case.known, stable=case.stable)}: its result has not arrived."
+            return f"{state_of(other, case.context, stable=case.stable)}: its result has not arrived."
         how = "failed" if other.end.outcome is Outcome.ERROR else f"was {other.end.outcome}"
-        return join(how, live(case, f"{took(max(0, case.known.now_ns - other.end.at_ns))} ago")) + "."
-    state = case.known.verdict(other).state
-    there = stands(other, case.known, stable=case.stable)
+        return join(how, live(case, f"{took(max(0, case.context.now_ns - other.end.at_ns))} ago")) + "."
+    state = case.context.verdict(other).state
+    there = whereabouts(other, case.context, stable=case.stable)
     told = f"({other.type.name}{', ' if there else ''}{there})"
     return f"runs {told}." if state in (State.RUNNING, State.OVERDUE) else f"is {state.value} {told}."
 

@@ -51,7 +51,7 @@ _PRECISE = LOCK_WAITS | {WaitKind.DB, WaitKind.POOL, WaitKind.LOOP, WaitKind.JOB
 
 
 def _http_words(case: Case) -> str:
-    where = stopped(case, case.last.age_ns, more=allowed(case.last)) if case.is_http else stopped(case, case.stood_ns)
+    where = stopped(case, case.last.age_ns, more=allowed(case.last)) if case.is_http else stopped(case, case.stopped_ns)
     return join(_http_call(case), _STAGES.get(case.wait.kind, ""), where, _idle(case), _bound(case))
 
 
@@ -97,7 +97,7 @@ def _socket_words(case: Case) -> str:
         peer = live(case, case.wait.local or "") or case.peer or "its port"
     bound = "and has no timeout" if case.is_unbounded else ""
     fact = f"{join(verb, peer, rest, bound)}."
-    return join(fact, stopped(case, case.stood_ns), _idle(case), _timeout(case))
+    return join(fact, stopped(case, case.stopped_ns), _idle(case), _timeout(case))
 
 
 def _shakes_hands(case: Case) -> bool:

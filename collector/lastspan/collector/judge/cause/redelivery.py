@@ -8,28 +8,28 @@ from ...model.records import State
 from ...track import JobRow
 from . import delivery
 from .case import Case, Cause
-from .words import join, live, place, process, stands, stopped, took
+from .words import join, live, place, process, stopped, took, whereabouts
 
 
-def find_twins(case: Case) -> Cause | None:
+def find_duplicates(case: Case) -> Cause | None:
     """The same attempt of the same job, open twice: in two processes that are both alive, or two threads of one."""
-    if not case.known.twins(case.job):
+    if not case.context.duplicates(case.job):
         return None
-    return Cause(CauseName.REDELIVERED, 0.9, "redelivered", case.job.type.name, _twin_words, _advice)
+    return Cause(CauseName.REDELIVERED, 0.9, "redelivered", case.job.type.name, _duplicate_words, _advice)
 
 
 def find_overdue(case: Case) -> Cause | None:
     """A job that is older than its queue waits for an ack, and of which nothing else is known."""
-    if not delivery.is_overdue(case.job, case.known.now_ns):
+    if not delivery.is_overdue(case.job, case.context.now_ns):
         return None
     return Cause(CauseName.REDELIVERED, 0.6, "redelivered", case.job.type.name, _overdue_words, _advice)
 
 
-def _twin_words(case: Case) -> str:
-    twins = case.known.twins(case.job)
-    other = twins[0]
-    more = live(case, f" (and {len(twins) - 1} more)") if len(twins) > 1 else ""
-    where, there = place(case), stands(other, case.known, stable=case.stable)
+def _duplicate_words(case: Case) -> str:
+    duplicates = case.context.duplicates(case.job)
+    other = duplicates[0]
+    more = live(case, f" (and {len(duplicates) - 1} more)") if len(duplicates) > 1 else ""
+    where, there = place(case), whereabouts(other, case.context, stable=case.stable)
     run, be = ("runs", "is") if case.stable else ("has been running", "has been")
     return join(
         "It runs twice: the queue delivered it again.",
@@ -40,7 +40,7 @@ def _twin_words(case: Case) -> str:
 
 
 def _open_for(case: Case, job: JobRow) -> str:
-    return live(case, f"for {took(case.known.now_ns - job.span.start_ns)}")
+    return live(case, f"for {took(case.context.now_ns - job.span.start_ns)}")
 
 
 def _beside(case: Case, other: JobRow) -> str:
@@ -52,8 +52,8 @@ def _overdue_words(case: Case) -> str:
     job = case.job
     return join(
         "It has run longer than its queue waits for an ack.",
-        stopped(case, case.known.now_ns - job.span.start_ns) if case.verdict.state is not State.OVERDUE else "",
-        delivery.outlook(job, delivery.Death.NONE, case.known.now_ns, stable=case.stable),
+        stopped(case, case.context.now_ns - job.span.start_ns) if case.verdict.state is not State.OVERDUE else "",
+        delivery.redelivery_forecast(job, delivery.ProcessEnd.NONE, case.context.now_ns, stable=case.stable),
     )
 
 

@@ -25,7 +25,7 @@ def _words(case: Case) -> str:
         blind = "Its process accepted the job but has not reported its start."
     if case.verdict.state is State.OVERDUE:
         where = repeats.sentence(case) or (f"It is at {place(case)}." if place(case) else "")
-        age_ns, may = case.known.now_ns - case.job.span.start_ns, allowed(case.verdict)
+        age_ns, may = case.context.now_ns - case.job.span.start_ns, allowed(case.verdict)
         since = live(case, f"It has been running for {took(age_ns)}{may}.")
         return join("It runs longer than allowed but is still active.", where, since, blind)
     inside = case.last.span is not case.job.span

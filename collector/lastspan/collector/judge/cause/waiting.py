@@ -14,7 +14,7 @@ from .case import Case, Cause, stable
 from .words import holder, join, live, place, short, stopped, took
 
 
-class _Kind(NamedTuple):
+class _WaitWords(NamedTuple):
     """How a kind of wait is said."""
 
     what: str
@@ -23,38 +23,44 @@ class _Kind(NamedTuple):
 
 
 _KINDS = {
-    WaitKind.SLEEP: _Kind(
+    WaitKind.SLEEP: _WaitWords(
         "sleeps, or polls and sleeps", "Find what it polls for, or why it sleeps so long inside a job."
     ),
-    WaitKind.QUEUE: _Kind("waits on the queue {}", "Find the code that should put an item in (or take one out)."),
-    WaitKind.EVENT: _Kind("waits for the event {}", "Find the code that should set it, and check that it still runs."),
-    WaitKind.CONDITION: _Kind(
+    WaitKind.QUEUE: _WaitWords("waits on the queue {}", "Find the code that should put an item in (or take one out)."),
+    WaitKind.EVENT: _WaitWords(
+        "waits for the event {}", "Find the code that should set it, and check that it still runs."
+    ),
+    WaitKind.CONDITION: _WaitWords(
         "waits for the condition {}", "Find the code that should notify it, and check that it still runs."
     ),
-    WaitKind.BARRIER: _Kind(
+    WaitKind.BARRIER: _WaitWords(
         "waits at the barrier {}", "Find the party that has not arrived; give the barrier a timeout."
     ),
-    WaitKind.THREAD: _Kind(
+    WaitKind.THREAD: _WaitWords(
         "waits for the thread {} to end", "Look at where that thread stopped; give the wait a timeout."
     ),
-    WaitKind.TASK: _Kind("waits for the task {} to end", "Look at where that task stopped; give the wait a timeout."),
-    WaitKind.FUTURE: _Kind(
+    WaitKind.TASK: _WaitWords(
+        "waits for the task {} to end", "Look at where that task stopped; give the wait a timeout."
+    ),
+    WaitKind.FUTURE: _WaitWords(
         "waits for the result of the future {}",
         "Find what should set it: code that failed, or a pool with no free worker.",
     ),
-    WaitKind.PROCESS: _Kind(
+    WaitKind.PROCESS: _WaitWords(
         "waits for the process {} to end", "Check what that process does; give the wait a timeout."
     ),
-    WaitKind.PIPE: _Kind("waits for the pipe {}", "Check whether the process at its other end still reads or writes."),
-    WaitKind.POOL: _Kind(
+    WaitKind.PIPE: _WaitWords(
+        "waits for the pipe {}", "Check whether the process at its other end still reads or writes."
+    ),
+    WaitKind.POOL: _WaitWords(
         "waits for a free connection from the pool {}",
         "Find the code that keeps connections and does not return them, before you make the pool larger.",
     ),
-    WaitKind.SIGNAL: _Kind("waits for a signal {}", "Find what should send it."),
-    WaitKind.INPUT: _Kind(
+    WaitKind.SIGNAL: _WaitWords("waits for a signal {}", "Find what should send it."),
+    WaitKind.INPUT: _WaitWords(
         "waits for input {}", "A worker has no keyboard: pass the input to the command, or use stdin=DEVNULL."
     ),
-    WaitKind.DISK: _Kind(
+    WaitKind.DISK: _WaitWords(
         "waits for the disk or network file system {}", "Look at the mounts and disks of its host (dmesg)."
     ),
 }
@@ -96,18 +102,18 @@ def _words(case: Case) -> str:
     call = live(case, wait.call or "")
     bound = "and has no timeout" if wait.unbounded and wait.kind is not WaitKind.SLEEP else ""
     fact = f"{join('It', *what.split(), call and f'({call})', bound)}."
-    return join(fact, _works_at(case), _kept_by(case), stopped(case, case.stood_ns), _bound(case))
+    return join(fact, _works_at(case), _kept_by(case), stopped(case, case.stopped_ns), _bound(case))
 
 
 def _kept_by(case: Case) -> str:
     """Say who has what a pool has lent."""
-    step = blocker(case.job, case.last, case.known) if case.wait.kind is WaitKind.POOL else None
-    by = "" if step is None or step.job is None else holder(step, case.known, stable=case.stable)
+    step = blocker(case.job, case.last, case.context) if case.wait.kind is WaitKind.POOL else None
+    by = "" if step is None or step.job is None else holder(step, case.context, stable=case.stable)
     return f"One of its connections is {by}." if by else ""
 
 
 def _works_at(case: Case) -> str:
-    """Say where the one stands whose work is waited for."""
+    """Say where the awaited thread, task or worker is."""
     lock = case.lock
     if case.wait.kind not in _WORKS or lock.holder_place is None:
         return ""

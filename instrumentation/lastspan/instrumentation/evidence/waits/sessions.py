@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
-from ...guest.failures import or_none
+from ...guest.errors import or_none
 from ...registry.session import Session
 from .. import python
 from ..clients.table import SESSIONS, WRAPS

@@ -33,7 +33,7 @@ def or_none(function: Callable[P, R]) -> Callable[P, R | None]:
     return guarded
 
 
-def told_of(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return class and lines of an error that is over, innermost last; and let go of what its frames held."""
     lines = [
         f"{code.co_name}, {os.path.basename(code.co_filename)}:{line}"
