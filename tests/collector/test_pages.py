@@ -502,7 +502,7 @@ def test_dashboards_that_are_linked_exist() -> None:
 
 @pytest.mark.parametrize(
     ("url", "words"),
-    [("javascript:alert({trace_id})", "is not a URL"), ("https://x/trace", "says nowhere where the id goes")],
+    [("javascript:alert({trace_id})", "is not a URL"), ("https://x/trace", "has no place for the id")],
 )
 def test_a_wrong_trace_url(url: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

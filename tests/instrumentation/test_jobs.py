@@ -91,7 +91,7 @@ def test_facts_that_fail_are_ours_to_bear(jobs: Jobs, said: Callable[[], list[lo
     jobs.end("never started", Outcome.OK)
     jobs.leave("never started")
     assert ran
-    assert ["lastspan: a job was not marked" in record.getMessage() for record in said()] == [True]
+    assert ["lastspan: a job was not recorded" in record.getMessage() for record in said()] == [True]
 
 
 def test_what_its_block_raises_is_the_frameworks(jobs: Jobs) -> None:
