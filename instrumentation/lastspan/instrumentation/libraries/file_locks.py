@@ -23,7 +23,7 @@ from ..guest.patches import Patches
 from ..registry import current
 from ..registry.current import current_run
 from ..registry.held_locks import file_key, held
-from .lock_span import Wait, current_wait, limit
+from .lock_span import LockCall, current_wait, limit
 
 _log = log.Log(__name__)
 
@@ -118,10 +118,10 @@ def _release(original: Any) -> Any:
 # --- what is noted -----------------------------------------------------------------------------------------------
 
 
-def _wait(acquire: Any, lock: Any, args: Any, kwargs: Any) -> Wait | None:
+def _wait(acquire: Any, lock: Any, args: Any, kwargs: Any) -> LockCall | None:
     try:
         run = current_run()
-        return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(acquire, lock, args, kwargs))
+        return None if run is None else LockCall(run, lock, SPAN_NAME, lambda: _attributes(acquire, lock, args, kwargs))
     except Exception as error:  # a guest never raises
         _log.fault("lastspan: a wait for a lock was not noted", error)
         return None
@@ -143,7 +143,7 @@ def _attributes(acquire: Any, lock: Any, args: Any, kwargs: Any) -> dict[str, An
     }
 
 
-def _failed(wait: Wait, lock: Any) -> None:
+def _failed(wait: LockCall, lock: Any) -> None:
     try:
         if wait.has_span:
             wait.rename(_key_of_path(lock))  # a file that is deleted and made again is another one
@@ -153,7 +153,7 @@ def _failed(wait: Wait, lock: Any) -> None:
         _log.fault("lastspan: a wait for a lock was not noted", error)
 
 
-def _took(wait: Wait, lock: Any) -> None:
+def _took(wait: LockCall, lock: Any) -> None:
     try:
         number = _descriptor(lock)
         key = (SPAN_NAME, number)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 _log = log.Log(__name__)
 
-_current: ContextVar[Wait | None] = ContextVar("lastspan-lock-wait", default=None)
+_current: ContextVar[LockCall | None] = ContextVar("lastspan-lock-wait", default=None)
 
 
-class Wait:
+class LockCall:
     """One call that may have to wait for a lock; entered around it. Never raises into it, never swallows."""
 
     __slots__ = ("_began_ns", "_describe", "_name", "_span", "_token", "got", "run", "subject")
@@ -44,9 +44,9 @@ class Wait:
         """The span's attributes; None: the call does not wait. Asked when the first try has failed."""
         self._began_ns = time.time_ns()
         self._span: Span | None = None
-        self._token: Token[Wait | None] | None = None
+        self._token: Token[LockCall | None] | None = None
 
-    def __enter__(self) -> Wait:
+    def __enter__(self) -> LockCall:
         self._token = _current.set(self)
         return self
 
@@ -95,7 +95,7 @@ def _nothing() -> None:
     return None
 
 
-def current_wait(subject: object) -> Wait | None:
+def current_wait(subject: object) -> LockCall | None:
     """Return the wait for *subject* that the calling code is in."""
     wait = _current.get()
     return wait if wait is not None and wait.subject is subject else None

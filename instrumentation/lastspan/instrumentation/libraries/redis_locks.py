@@ -20,7 +20,7 @@ from ..guest.patches import Make, Patches
 from ..registry import current
 from ..registry.current import current_run
 from ..registry.held_locks import held, host_name
-from .lock_span import Wait, current_wait, limit
+from .lock_span import LockCall, current_wait, limit
 
 _log = log.Log(__name__)
 
@@ -193,10 +193,10 @@ _ASYNC: Final[Mapping[str, Make]] = {
 # --- what is noted -----------------------------------------------------------------------------------------------
 
 
-def _wait(lock: Any, args: Any, kwargs: Any, order: tuple[str, ...]) -> Wait | None:
+def _wait(lock: Any, args: Any, kwargs: Any, order: tuple[str, ...]) -> LockCall | None:
     try:
         run = current_run()
-        return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(lock, args, kwargs, order))
+        return None if run is None else LockCall(run, lock, SPAN_NAME, lambda: _attributes(lock, args, kwargs, order))
     except Exception as error:  # a guest never raises
         _log.fault("lastspan: a wait for a lock was not noted", error)
         return None

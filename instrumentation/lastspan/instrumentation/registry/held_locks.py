@@ -21,7 +21,7 @@ _ALL_MAX: Final = 1024
 """Locks of the process; the oldest give way: whoever held them never gave them back."""
 
 
-class Hold(NamedTuple):
+class HeldLock(NamedTuple):
     """One lock, and whose it is."""
 
     run: Run
@@ -39,7 +39,7 @@ class Holds:
     """The locks that the jobs of this process hold, by key. A lock has one holder: the last who took it."""
 
     def __init__(self) -> None:
-        self._holds: dict[Hashable, Hold] = {}
+        self._holds: dict[Hashable, HeldLock] = {}
 
     def take(
         self,
@@ -56,7 +56,7 @@ class Holds:
             run.holds = {}
         if key not in run.holds and len(run.holds) >= RUN_MAX:
             return
-        self._holds[key] = Hold(run, owner, now, None if expires_after is None else now + expires_after, name)
+        self._holds[key] = HeldLock(run, owner, now, None if expires_after is None else now + expires_after, name)
         run.holds[key] = None
         if len(self._holds) > _ALL_MAX:
             self._forget_the_oldest()
@@ -76,7 +76,7 @@ class Holds:
         if hold.run.holds is not None:
             hold.run.holds.pop(key, None)
 
-    def of(self, key: Hashable) -> Hold | None:
+    def of(self, key: Hashable) -> HeldLock | None:
         """Return who holds *key*, as far as this process knows; perhaps not any more: see `expires`."""
         return self._holds.get(key)
 

@@ -17,7 +17,7 @@ _LOOKED_AT_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class ChildProcess:
     """A process, as its parent may see it."""
 
     pid: int
@@ -27,10 +27,10 @@ class Process:
     """The kernel's letter; X: gone."""
 
 
-def process(pid: int, proc: str = "/proc") -> Process:
+def process(pid: int, proc: str = "/proc") -> ChildProcess:
     """Return what a process is and does."""
     name = procfs.read(f"{proc}/{pid}/comm").decode("utf-8", "replace").strip()
-    return Process(pid, name, procfs.process_state(pid))
+    return ChildProcess(pid, name, procfs.process_state(pid))
 
 
 def descendants(pid: int | None = None, proc: str = "/proc") -> list[int]:
