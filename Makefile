@@ -26,9 +26,15 @@ check: install ## format, lint, types, generated files
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Two at a time: many only wait. A worker that has none left takes over half of another's.
-test: install servers ## the tests (ARGS="-k name" to choose, ARGS="-n 0" one at a time)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+# Three at a time on two cores, for many only wait; a module is never shared out, nor what its tests share: see
+# tests/README.md. In the order that tests/selection.py gives them.
+PYTEST := $(BIN)/python -m pytest --dist loadscope --no-loadscope-reorder
+
+test: install servers ## the tests, in random order (ARGS="-k name" to choose, ARGS="-n 0" one at a time)
+	$(PYTEST) -n 3 $(ARGS)
+
+test-unit: install ## those that start no processes, properties with few examples: a minute
+	$(PYTEST) -n 2 -m "not processes and not long" --hypothesis-profile=quick $(ARGS)
 
 demo: install ## a real Celery worker with jobs that hang; --once prints the table and ends
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lastspan demo $(ARGS)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the servers that the tests run against: PostgreSQL, PgBouncer, Redis, MariaDB, Prometheus,
-# Alertmanager; and the browser, Chromium. Called by `make test`. `rabbitmq` as its argument: RabbitMQ too.
+# Installs the servers that the tests run against: PostgreSQL, PgBouncer, Redis, MariaDB, Prometheus, Alertmanager;
+# the browser, Chromium; and systemd's checker of units. Called by `make test`. `rabbitmq` as its argument: RabbitMQ too.
 # Only what is missing, as Debian packages, and never as a service: nothing is started now or at the next boot.
 # The tests start them themselves, each with its own data directory and port (tests/servers.py).
 set -eu
@@ -32,6 +32,7 @@ here redis-server || { packages="$packages redis-server"; services="$services re
 here pgbouncer || { packages="$packages pgbouncer"; services="$services pgbouncer"; }
 here prometheus || { packages="$packages prometheus"; services="$services prometheus"; }
 here prometheus-alertmanager || { packages="$packages prometheus-alertmanager"; services="$services prometheus-alertmanager"; }
+here systemd-analyze || packages="$packages systemd"  # checks the unit
 here chromium || packages="$packages chromium"  # looks at the collector's pages, without a screen
 case " $* " in *" rabbitmq "*)
     here rabbitmq-server || { packages="$packages rabbitmq-server"; services="$services rabbitmq-server"; } ;;

@@ -8,6 +8,8 @@ import pytest
 from bench.detection.parameters import SENSITIVITY, SMALL
 from bench.detection.score import replay, simulate, table
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(900)  # half a minute of a core, however little of one there is
 def test_hangs_are_found_in_a_small_fleet() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from tests.browser.conftest import DESK, PHONE, Shown, chromium_path, demo_shown
+from tests.browser.conftest import DESK, PHONE, Shown, demo_shown
+from tests.servers import program
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "docs" / "pictures"
@@ -38,13 +38,13 @@ LOWER_EDGE: Final = "() => document.querySelector('footer').getBoundingClientRec
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    program = chromium_path()
-    if program is None:
-        sys.exit("chromium is not installed: make servers, or apt-get install chromium")
+    chromium = program("chromium")
     for shown in demo_shown():
         time.sleep(SECONDS)
         with sync_playwright() as started:
-            browser = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+            browser = started.chromium.launch(
+                executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
+            )
             for name in PICTURES:
                 content = small(picture(browser, shown, name))
                 assert len(content) <= MOST_BYTES, (name, len(content))

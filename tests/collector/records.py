@@ -57,6 +57,17 @@ def attributes(values: dict[str, Any]) -> list[KeyValue]:
     return [KeyValue(key=name, value=any_value(value)) for name, value in values.items() if value is not None]
 
 
+def sessions(*told: tuple[str, str, str, str]) -> dict[str, Any]:
+    """Tell the database sessions that a job has used: system, server, id and own address of each."""
+    names = ("job_db_systems", "job_db_servers", "job_db_ids", "job_db_locals")
+    return {name: list(values) for name, values in zip(names, zip(*told, strict=True), strict=True)} if told else {}
+
+
+def at(prefix: str, function: str, file: str, line: int) -> dict[str, Any]:
+    """Tell where code stands: of a `lock_holder`, of what keeps a `loop` busy, …"""
+    return {f"{prefix}_function": function, f"{prefix}_file": file, f"{prefix}_line": line}
+
+
 @dataclass
 class Process:
     """A process that reports."""

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 MAIN = "from lastspan.collector import main; main()"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 WAIT_S = 20.0
+PATIENT = ("--silent-after", "1000")
+"""Of a collector that a module shares: a worker that says no more is not lost, whichever test is the last."""
 
 
 def environ(**extra: str) -> dict[str, str]:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.collector.held import Held
-from tests.collector.records import Process, job_key, span_id
+from tests.collector.records import Process, at, job_key, sessions, span_id
 
 from lastspan.collector.judge.cause import Brief
 from lastspan.collector.judge.cause.brief import NAME, WHY
-from lastspan.collector.model.records import Session
+from lastspan.collector.model.records import DatabaseSession
 from lastspan.collector.publish.shapes import JobView
 from lastspan.semconv.vocabulary import CAUSES, WAITS
 
@@ -38,13 +39,13 @@ PG: dict[str, Any] = {"db_system_name": "postgresql", "server_address": "db", "s
 class Scene:
     """Jobs that are late, and what else there is; *later*: the same, seen a while later."""
 
-    def __init__(self, *, later: bool = False, copies: int = 1) -> None:
+    def __init__(self, *, later: bool = False, copies: int = 1, process: type[Process] = Process) -> None:
         self.held = Held(rules=RULES, silent_after=3)
         self.later = later
         self.numbers = [1 + 100 * copy for copy in range(copies)]
         """Of the jobs that are late, the oldest first."""
-        self.worker = Process(pid=31)
-        self.other = Process(id="00000000000000bb", pid=77, host="host-2", worker_id="worker-2")
+        self.worker = process(pid=31)
+        self.other = process(id="00000000000000bb", pid=77, host="host-2", worker_id="worker-2")
 
     def job(self, **values: Any) -> None:
         """The job itself is late: it has no open child."""
@@ -78,8 +79,8 @@ class Scene:
             return values
         more = {name: value + 1.7 for name, value in values.items() if name in COUNTS}
         more |= {name: 2 * value for name, value in values.items() if name in ("repeat_count", "repeat_errors")}
-        more |= {name: value.replace("py:9", "py:11") for name, value in values.items() if name == "loop_code"}
-        more |= {name: value.replace(", S)", ", R)") for name, value in values.items() if name == "wait_target"}
+        more |= {name: value + 2 for name, value in values.items() if name == "loop_line"}
+        more |= {name: ["R"] * len(value) for name, value in values.items() if name == "wait_process_states"}
         return values | more | {name: value * 0.97 for name, value in values.items() if name.endswith("_ratio")}
 
 
@@ -92,8 +93,9 @@ def case(make: Make) -> Make:
     return make
 
 
-def told(make: Make, *, later: bool = False) -> JobView:
-    scene = Scene(later=later)
+@cache
+def told(make: Make, *, later: bool = False, process: type[Process] = Process) -> JobView:
+    scene = Scene(later=later, process=process)
     make(scene)
     return scene.held.job(job_key(1))
 
@@ -151,7 +153,9 @@ def name_that_is_not_resolved(scene: Scene) -> None:
 
 @case
 def tls_handshake(scene: Scene) -> None:
-    scene.job(wait_kind="connect", wait_call="SSLSocket.do_handshake", wait_peer="10.0.0.9:443")
+    scene.job(
+        wait_kind="connect", wait_call="SSLSocket.do_handshake", wait_purpose="tls_handshake", wait_peer="10.0.0.9:443"
+    )
 
 
 @case
@@ -167,13 +171,13 @@ def nobody_connects(scene: Scene) -> None:
 @case
 def broker_that_does_not_answer(scene: Scene) -> None:
     redis = {"db_system_name": "redis", "server_address": "queue", "server_port": 6379}
-    scene.call("PING", **redis, wait_kind="socket", wait_call="Producer.publish", wait_target="broker")
+    scene.call("PING", **redis, wait_kind="socket", wait_call="Producer.publish", wait_purpose="broker")
 
 
 @case
 def result_backend_that_does_not_answer(scene: Scene) -> None:
     where = {"code_function_name": "Backend.mark_as_done", "code_file_path": "/app/celery/backends/base.py"}
-    scene.job(wait_kind="socket", wait_peer="10.0.0.9:6379", wait_target="result backend", **where)
+    scene.job(wait_kind="socket", wait_peer="10.0.0.9:6379", wait_purpose="result_backend", **where)
 
 
 # --- loops of calls -----------------------------------------------------------------------------------------------
@@ -195,7 +199,7 @@ def endless_pagination(scene: Scene) -> None:
 
 @case
 def pages_of_many_things(scene: Scene) -> None:
-    scene.job(**(REPEAT | {"repeat_call": "GET api.example/orders/…"}))
+    scene.job(**(REPEAT | {"repeat_call": "GET api.example/orders/…", "repeat_varies": True}))
 
 
 @case
@@ -240,9 +244,10 @@ def query_without_client_instrumentation(scene: Scene) -> None:
 
 @case
 def listening(scene: Scene) -> None:
-    scene.job(wait_kind="db", wait_call="psycopg.notifies", wait_peer="db:5432", db_session="30")
+    waits = {"wait_kind": "db", "wait_call": "psycopg.notifies", "wait_purpose": "notification"}
+    scene.job(**waits, wait_peer="db:5432", db_session="30")
     scene.held.pipeline.database_facts(
-        "db:5432", [Session("db:5432", "30", state="idle", since_state_s=scene.age(200.0))]
+        "db:5432", [DatabaseSession("db:5432", "30", state="idle", since_state_s=scene.age(200.0))]
     )
 
 
@@ -255,21 +260,21 @@ def blocking_command(scene: Scene) -> None:
 def row_lock_behind_a_queue(scene: Scene) -> None:
     """The next one in the queue waits too: the one at its head is what matters."""
     scene.call("SELECT", **PG, wait_kind="db", db_session="30")
-    scene.holder(job_db_sessions=["postgresql db:5432 32 -"])
-    sessions = [
-        Session("db:5432", "30", since_query_s=scene.age(238.0), blocked_by=("31",), locks="orders (table)"),
-        Session(
+    scene.holder(**sessions(("postgresql", "db:5432", "32", "")))
+    seen = [
+        DatabaseSession("db:5432", "30", since_query_s=scene.age(238.0), blocked_by=("31",), locks="orders (table)"),
+        DatabaseSession(
             "db:5432", "31", "migration", "10.0.0.4:9003", "active", since_state_s=scene.age(400.0), blocked_by=("32",)
         ),
-        Session("db:5432", "32", "web", "10.0.0.3:9002", "idle in transaction", since_xact_s=scene.age(840.0)),
+        DatabaseSession("db:5432", "32", "web", "10.0.0.3:9002", "idle in transaction", since_xact_s=scene.age(840.0)),
     ]
-    scene.held.pipeline.database_facts("db:5432", sessions)
+    scene.held.pipeline.database_facts("db:5432", seen)
 
 
 @case
 def row_lock_seen_by_a_probe(scene: Scene) -> None:
     scene.call("UPDATE", **PG, wait_kind="db", db_session="30", wait_local="10.0.0.2:9001")
-    scene.holder(job_db_sessions=["postgresql db:5432 31 10.0.0.3:9002"])
+    scene.holder(**sessions(("postgresql", "db:5432", "31", "10.0.0.3:9002")))
     _row_lock(scene)
 
 
@@ -280,7 +285,7 @@ def row_lock_held_by_a_stranger(scene: Scene) -> None:
 
 
 def _row_lock(scene: Scene) -> None:
-    waits = Session(
+    waits = DatabaseSession(
         "db:5432",
         "30",
         client="10.0.0.2:9001",
@@ -288,7 +293,7 @@ def _row_lock(scene: Scene) -> None:
         blocked_by=("31",),
         locks="orders (row)",
     )
-    holds = Session(
+    holds = DatabaseSession(
         "db:5432",
         "31",
         "psql",
@@ -336,9 +341,21 @@ def lock_of_a_thread(scene: Scene) -> None:
         wait_kind="lock",
         lock_name="self._lock",
         lock_holder_thread="flusher",
-        lock_holder_code="flush, billing/pool.py:60",
+        **at("lock_holder", "flush", "/srv/app/billing/pool.py", 60),
         lock_holder_certainty="certain",
     )
+
+
+@case
+def lock_without_a_name(scene: Scene) -> None:
+    """The source names no lock: its place stands for it."""
+    scene.call("lock in billing/pool.py:41", wait_kind="lock", lock_file="/srv/app/billing/pool.py", lock_line=41)
+
+
+@case
+def semaphore_with_its_place(scene: Scene) -> None:
+    at_line = {"lock_file": "/srv/app/billing/pool.py", "lock_line": 41}
+    scene.call("self._slots in billing/pool.py:41", wait_kind="semaphore", lock_name="self._slots", **at_line)
 
 
 @case
@@ -348,7 +365,7 @@ def lock_of_a_job(scene: Scene) -> None:
         wait_kind="lock",
         lock_name="self._lock",
         lock_holder_job_id="id-9",
-        lock_holder_code="close, billing/month.py:12",
+        **at("lock_holder", "close", "/srv/app/billing/month.py", 12),
         lock_holder_certainty="likely",
     )
     scene.holder()
@@ -399,12 +416,15 @@ def deadlock_across_processes(scene: Scene) -> None:
 
 @case
 def endless_loop(scene: Scene) -> None:
-    scene.job(thread_cpu_ratio=0.99, code_lines="86-91")
+    scene.job(thread_cpu_ratio=0.99, code_first_line=86, code_last_line=91)
 
 
 @case
 def endless_loop_on_a_full_machine(scene: Scene) -> None:
     scene.job(thread_cpu_ratio=0.08, thread_runqueue_ratio=0.45)
+
+
+BLOCKED: dict[str, Any] = {"loop_lag": 42.0, "loop_culprit": False, "wait_kind": "loop"}
 
 
 @case
@@ -414,18 +434,19 @@ def event_loop_culprit(scene: Scene) -> None:
 
 @case
 def event_loop_victim(scene: Scene) -> None:
-    scene.job(
-        loop_lag=42.0, loop_culprit=False, wait_kind="loop", loop_task="Task-7", loop_code="crunch, billing/pdf.py:9"
-    )
+    scene.job(**BLOCKED, loop_task="Task-7", **at("loop", "crunch", "/srv/app/billing/pdf.py", 9))
+
+
+@case
+def event_loop_victim_of_a_job(scene: Scene) -> None:
+    scene.job(**BLOCKED, loop_job_id="id-9", loop_job_name="tasks.month", **at("loop", "crunch", "/srv/app/pdf.py", 9))
 
 
 @case
 def overslept(scene: Scene) -> None:
     scene.job(thread_cpu_ratio=0.97, code_line_number=88)
-    scene.held.tell(
-        scene.worker,
-        scene.worker.state(1, process_overslept=scene.age(61.0), process_overslept_code="sync, billing/sync.py:88"),
-    )
+    stood = at("process_overslept", "sync", "/srv/app/billing/sync.py", 88)
+    scene.held.tell(scene.worker, scene.worker.state(1, process_overslept=scene.age(61.0), **stood))
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
@@ -597,7 +618,7 @@ def stuck_elsewhere_and_older_than_that(scene: Scene) -> None:
 # --- other waits --------------------------------------------------------------------------------------------------
 
 OTHERS: dict[str, dict[str, Any]] = {
-    "sleep": {"wait_call": "time.sleep", "code_lines": "86-91"},
+    "sleep": {"wait_call": "time.sleep", "code_first_line": 86, "code_last_line": 91},
     "queue": {"wait_call": "Queue.get", "lock_name": "self.inbox"},
     "event": {"wait_call": "Event.wait", "lock_name": "done"},
     "condition": {"wait_call": "Condition.wait"},
@@ -605,8 +626,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "thread": {"wait_call": "Thread.join", "wait_target": "uploader"},
     "task": {"wait_target": "Task-9"},
     "future": {"wait_call": "Future.result"},
-    "process": {"wait_call": "Popen.wait", "wait_target": "pid 4711"},
-    "pipe": {"wait_target": "gzip (pid 4711, S)"},
+    "process": {"wait_call": "Popen.wait", "wait_pids": [4711]},
+    "pipe": {"wait_pids": [4711], "wait_programs": ["gzip"], "wait_process_states": ["S"]},
     "pool": {"wait_call": "ConnectionPool.getconn", "wait_timeout": 3600.0},
     "signal": {"wait_call": "signal.pause", "wait_unbounded": True},
     "input": {"wait_call": "input"},
@@ -680,7 +701,12 @@ def test_what_is_read_on_the_page_of_the_job_goes_on(name: str) -> None:
 @pytest.mark.parametrize("value", ['"} or vector(1) #', "a\nb\\n\r\x00\x1b[31m", "\u202e\u200b 🦄 é", "x" * 4000])
 def test_labels_are_one_bounded_line_that_can_be_seen(value: str) -> None:
     scene = Scene()
-    facts = {"lock_name": value, "lock_holder_thread": value, "lock_holder_code": value, "wait_target": value}
+    facts = {
+        "lock_name": value,
+        "lock_holder_thread": value,
+        "wait_target": value,
+        **at("lock_holder", value, value, 1),
+    }
     scene.call(value or "x", wait_kind="lock", **facts, code_function_name=value, code_file_path=f"/srv/{value}.py")
     found = brief(scene.held.job(job_key(1)))
     for text in (found.why, found.first_step, found.stopped_at, found.lock_holder):

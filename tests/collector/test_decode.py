@@ -7,15 +7,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 from tests.collector.held import Held
 from tests.collector.records import TRACE, Process, any_value, span_id
+from tests.examples import examples
 
-from lastspan.collector.decode import layout, proto, tails
+from lastspan.collector.decode import fixed_size, layout, proto
 from lastspan.collector.decode.decoder import Decoder
 from lastspan.collector.decode.values import MAX_TEXT, RequestError
 from lastspan.collector.model.records import SpanOpen
@@ -179,7 +180,7 @@ def test_an_int_will_do_for_a_double(held: Held) -> None:
     assert held.job("id-1").age_s == 12
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(junk=st.binary(max_size=300))
 def test_random_bytes_never_crash(junk: bytes) -> None:
     for decode in (Decoder().logs, Decoder().traces, Decoder().metrics):
@@ -190,7 +191,7 @@ def test_random_bytes_never_crash(junk: bytes) -> None:
                 continue
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(data=st.data())
 def test_damaged_requests_never_crash(data: st.DataObject) -> None:
     """A real request with some bytes changed, or cut off, changes what it says but breaks nothing."""
@@ -206,10 +207,10 @@ def test_damaged_requests_never_crash(data: st.DataObject) -> None:
     held.tick()
 
 
-_FAST = {form.slot for forms in tails.BY_LENGTH for form in forms}
+_FAST = {form.slot for forms in fixed_size.BY_LENGTH for form in forms}
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     name=st.sampled_from(sorted(name for name, field in layout.FIELDS.items() if field.slot in _FAST)),
     value=st.one_of(
@@ -224,7 +225,7 @@ _FAST = {form.slot for forms in tails.BY_LENGTH for form in forms}
 def test_the_short_way_reads_what_the_general_way_reads(name: str, value: Any) -> None:
     """`tails` is only ever a faster `layout`: same slot, same value, or it keeps out of it."""
     raw = KeyValue(key=name, value=any_value(value)).SerializeToString()
-    form = tails.form_of(raw)
+    form = fixed_size.form_of(raw)
     result = None if form is None else form.convert(raw)
     if form is None or result is None:
         return
@@ -245,7 +246,7 @@ def test_values_that_repeat_are_one_object() -> None:
     assert first.origin.resource is fourth.origin.resource
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(data=st.data())
 def test_what_was_read_before_does_not_matter(data: st.DataObject) -> None:
     """A decoder that has read anything reads a record as a new one does: the short ways are short, nothing else."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.collector.held import Held
 from tests.collector.records import Process, job_key
+from tests.examples import examples
 
 DECLARED: dict[str, Any] = {"span_expected_duration": 2.0}
 WINDOW = 30.0
@@ -143,7 +144,7 @@ HISTORY = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(history=HISTORY)
 def test_no_verdict_flaps(history: list[tuple[str, Any]]) -> None:
     """From stuck to anything better and back within half a minute: only if it did go on in between."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from tests.collector.held import Held
-from tests.collector.records import Process, span_id
+from tests.collector.records import Process, sessions, span_id
 
-from lastspan.collector.model.records import Session
+from lastspan.collector.model.records import DatabaseSession
 
 RULES = [{"match": {"job_name": "tasks.*"}, "allowed": "2m"}]
 REDIS: dict[str, Any] = {"wait_kind": "redis_lock", "wait_peer": "cache:6379"}
@@ -57,12 +57,12 @@ def test_two_holders_are_two_incidents_whatever_the_locks_are_called(floor: Floo
 
 def test_one_holder_is_one_incident_whatever_it_holds(floor: Floor) -> None:
     """A lock in Redis, one on a file, and rows of a database."""
-    floor.job(1, age=10.0, job_holds=["r"], job_db_sessions=["postgresql db:5432 31 -"])
+    floor.job(1, age=10.0, job_holds=["r"], **sessions(("postgresql", "db:5432", "31", "")))
     floor.job(2, lock_key="r", **REDIS)
     floor.job(3, wait_kind="file_lock", lock_name="/tmp/x", lock_holder_job_id="id-1")
     floor.job(4, db_session="30", wait_peer="db:5432", wait_kind="db")
-    sessions = [Session("db:5432", "30", blocked_by=("31",), locks="orders"), Session("db:5432", "31")]
-    floor.held.pipeline.database_facts("db:5432", sessions)
+    seen = [DatabaseSession("db:5432", "30", blocked_by=("31",), locks="orders"), DatabaseSession("db:5432", "31")]
+    floor.held.pipeline.database_facts("db:5432", seen)
     found = floor.incidents(2, 3, 4)
     assert len(set(found)) == 1
     assert str(found[0]).startswith("holder-")
@@ -71,12 +71,12 @@ def test_one_holder_is_one_incident_whatever_it_holds(floor: Floor) -> None:
 def test_all_in_a_queue_of_sessions_wait_for_the_one_at_its_head(floor: Floor) -> None:
     for number, session in ((1, "30"), (2, "31")):
         floor.job(number, db_session=session, wait_peer="db:5432", wait_kind="db")
-    sessions = [
-        Session("db:5432", "30", blocked_by=("31", "32"), locks="orders"),
-        Session("db:5432", "31", blocked_by=("32",), locks="orders"),
-        Session("db:5432", "32", state="idle in transaction"),
+    seen = [
+        DatabaseSession("db:5432", "30", blocked_by=("31", "32"), locks="orders"),
+        DatabaseSession("db:5432", "31", blocked_by=("32",), locks="orders"),
+        DatabaseSession("db:5432", "32", state="idle in transaction"),
     ]
-    floor.held.pipeline.database_facts("db:5432", sessions)
+    floor.held.pipeline.database_facts("db:5432", seen)
     first, second = floor.incidents(1, 2)
     assert first == second
 
@@ -126,25 +126,31 @@ def test_a_guess_at_the_first_look_does_not_make_a_second_incident(floor: Floor)
     assert first == second
 
 
+def _child(pid: int, *known: str) -> dict[str, Any]:
+    """Tell that it waits for a process; *known*: its program and state."""
+    names = ("wait_programs", "wait_process_states")
+    return {"wait_pids": [pid], **{name: [word] for name, word in zip(names, known, strict=False)}}
+
+
 @pytest.mark.parametrize(
-    ("kind", "names", "lines", "are_same"),
+    ("kind", "waits", "lines", "are_same"),
     [
         # Each has its own: what they share is the code.
-        ("process", ("pid 4711", "pid 4712"), (7, 7), True),
-        ("process", ("gzip (pid 4711, S)", "gzip (pid 4712, R)"), (7, 7), True),
-        ("process", ("pid 4711", "pid 4712"), (7, 8), False),
-        ("task", ("Task-9", "Task-10"), (7, 7), True),
+        ("process", (_child(4711), _child(4712)), (7, 7), True),
+        ("process", (_child(4711, "gzip", "S"), _child(4712, "gzip", "R")), (7, 7), True),
+        ("process", (_child(4711), _child(4712)), (7, 8), False),
+        ("task", ({"wait_target": "Task-9"}, {"wait_target": "Task-10"}), (7, 7), True),
         # One of its own name is the same for all, wherever it is waited for.
-        ("thread", ("uploader", "uploader"), (7, 8), True),
-        ("thread", ("uploader", "flusher"), (7, 7), False),
+        ("thread", ({"wait_target": "uploader"}, {"wait_target": "uploader"}), (7, 8), True),
+        ("thread", ({"wait_target": "uploader"}, {"wait_target": "flusher"}), (7, 7), False),
     ],
 )
 def test_what_each_job_has_of_its_own(
-    floor: Floor, kind: str, names: tuple[str, str], lines: tuple[int, int], are_same: bool
+    floor: Floor, kind: str, waits: tuple[dict[str, Any], ...], lines: tuple[int, int], are_same: bool
 ) -> None:
     """A hundred jobs, each with a child of its own that hangs at one line, are one incident."""
-    for number, name, line in zip((1, 2), names, lines, strict=True):
-        floor.job(number, wait_kind=kind, wait_target=name, code_file_path="a.py", code_line_number=line)
+    for number, wait, line in zip((1, 2), waits, lines, strict=True):
+        floor.job(number, wait_kind=kind, **wait, code_file_path="a.py", code_line_number=line)
     first, second = floor.incidents(1, 2)
     assert (first == second) is are_same
 

@@ -73,7 +73,7 @@ OLDER: list[tuple[Iterable[str], str]] = [
     ((a.REPEAT_CALL, a.REPEAT_PEER, a.REPEAT_COUNT), "what a job repeats"),
     ((a.JOB_ON_LOST, a.JOB_ON_TIMEOUT, a.JOB_BROKER), "what becomes of its message"),
     ((a.EVIDENCE_UNSEEN, a.STACK_UNSEEN), "what could not be looked at"),
-    ((a.JOB_HOLDS, a.JOB_DB_SESSIONS), "what it holds"),
+    ((a.JOB_HOLDS, a.JOB_DB_IDS), "what it holds"),
     (("lastspan.wait.", "lastspan.lock.", "lastspan.loop."), "why it waits"),
     (("code.", "thread.", "lastspan.stack.", "lastspan.thread."), "where its code stands"),
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from tests.collector.held import Held
 from tests.collector.records import Process
+from tests.examples import examples
 
 ACTIONS = st.lists(
     st.tuples(st.sampled_from(["job", "call", "refresh", "close", "state", "cut state"]), st.integers(0, 5)),
@@ -83,7 +84,7 @@ def deliver(held: Held, process: Process, records: list[LogRecord]) -> None:
         held.tell(process, record)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(actions=ACTIONS, data=st.data())
 def test_order_loss_and_duplication_change_nothing(actions: list[tuple[str, int]], data: st.DataObject) -> None:
     """Two connections in any interleaving, retries, and closes that never arrive."""
@@ -113,7 +114,7 @@ def test_order_loss_and_duplication_change_nothing(actions: list[tuple[str, int]
     assert scrambled.states().get("stuck") == ordered.states().get("stuck")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(actions=ACTIONS, shift=st.integers(-600, 600))
 def test_the_workers_clock_does_not_matter(actions: list[tuple[str, int]], shift: int) -> None:
     """A clock that is ten minutes wrong changes no verdict and no age."""
@@ -126,7 +127,7 @@ def test_the_workers_clock_does_not_matter(actions: list[tuple[str, int]], shift
     assert views[0] == views[1]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(actions=ACTIONS, waits=st.lists(st.floats(0.1, 40), min_size=1, max_size=6))
 def test_left_alone_a_job_only_gets_worse(actions: list[tuple[str, int]], waits: list[float]) -> None:
     """Without news a verdict never improves, and the counts by state always add up to the open jobs."""

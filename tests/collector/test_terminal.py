@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.collector.records import Process
-from tests.collector.served import MAIN, ROOT, Served, environ, lastspan
+from tests.collector.served import MAIN, PATIENT, ROOT, Served, environ, lastspan
 
 from lastspan.collector.cli import terminal
 
@@ -23,7 +23,7 @@ NAME = "tâche.夜…"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A collector with a stuck job of a name that ASCII lacks, whom another holds up, and with what it has learned."""
-    served, worker = Served(tmp_path_factory.mktemp("served"), grpc="off"), Process()
+    served, worker = Served(tmp_path_factory.mktemp("served"), *PATIENT, grpc="off"), Process()
     lock = {"wait_kind": "redis_lock", "lock_key": "redis:c/0:x", "lock_name": "nächtlich"}
     served.post(
         worker.body(
@@ -162,4 +162,4 @@ def test_each_character_of_ours_has_a_reading() -> None:
         for one in node.value
         if not one.isascii() and not "\ud800" <= one <= "\udfff"
     }
-    assert written - terminal._INSTEAD.keys() <= {"\N{REPLACEMENT CHARACTER}"}
+    assert written - terminal._REPLACEMENTS.keys() <= {"\N{REPLACEMENT CHARACTER}"}

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.collector.held import SECOND, Held
-from tests.collector.records import Process, job_key, span_id
+from tests.collector.records import Process, job_key, sessions, span_id
 
 from lastspan.collector.judge.graph import components
-from lastspan.collector.model.records import DatabaseWait, Session
+from lastspan.collector.model.records import DatabaseSession, DatabaseWait
 from lastspan.collector.track.databases import KEPT_NS, DatabaseFacts
 
 PG: dict[str, Any] = {"db_system_name": "postgresql", "server_address": "db", "server_port": 5432}
@@ -131,7 +131,7 @@ def test_a_pool_that_all_want_more_of_is_no_deadlock(yard: Yard) -> None:
     yard.job(2, **pool, lock_holder_job_id="id-1")
     told = yard.held.job("id-1")
     assert told.cause == "waiting"
-    assert "A connection of it is held by job id-2" in (told.cause_text or "")
+    assert "One of its connections is held by job id-2" in (told.cause_text or "")
     assert told.blocked_by is not None
     assert told.blocked_by.holder_job_id == "id-2"
 
@@ -140,15 +140,15 @@ def test_a_holder_that_has_ended_holds_nothing(yard: Yard) -> None:
     yard.job(2, job_holds=["a"])
     yard.job(1, **lock("a"))
     yard.closed(2)
-    assert "who holds it is not known" in (yard.held.job("id-1").cause_text or "")
+    assert "its holder is not known" in (yard.held.job("id-1").cause_text or "")
 
 
 # --- databases ----------------------------------------------------------------------------------------------------
 
 
 def facts(yard: Yard, *, server: str = "db:5432", holder: dict[str, Any] | None = None, **waits: Any) -> None:
-    waiting = Session(server, "30", blocked_by=("31",), locks="orders (row)", **waits)
-    holding = Session(server, "31", state="idle in transaction", since_xact_s=840.0, **(holder or {}))
+    waiting = DatabaseSession(server, "30", blocked_by=("31",), locks="orders (row)", **waits)
+    holding = DatabaseSession(server, "31", state="idle in transaction", since_xact_s=840.0, **(holder or {}))
     yard.held.pipeline.database_facts(server, [waiting, holding])
 
 
@@ -168,8 +168,8 @@ def facts(yard: Yard, *, server: str = "db:5432", holder: dict[str, Any] | None 
             "db:5432",
         ),
         # By what the job has used.
-        ({"job_db_sessions": ["postgresql db:5432 30 -"]}, {}, "db:5432"),
-        ({"job_db_sessions": ["postgresql pooler:6432 - 10.0.0.2:9001"]}, {"client": "10.0.0.2:9001"}, "db:5432"),
+        (sessions(("postgresql", "db:5432", "30", "")), {}, "db:5432"),
+        (sessions(("postgresql", "pooler:6432", "", "10.0.0.2:9001")), {"client": "10.0.0.2:9001"}, "db:5432"),
         # By the trace in a comment.
         ({}, {"traceparent": "00-000102030405060708090a0b0c0d0e0f-0000000000000002-03"}, "db:5432"),
     ],
@@ -184,17 +184,22 @@ def test_the_waiting_session_is_found(yard: Yard, span: dict[str, Any], waits: d
 @pytest.mark.parametrize(
     ("owned", "holder"),
     [
-        (["postgresql db:5432 31 -"], {}),
-        (["postgresql pooler:6432 - 10.0.0.3:9002"], {"client": "10.0.0.3:9002"}),
-        (["postgresql pooler:6432 - 10.0.0.3:9002"], {"client": "10.0.0.7:1", "application_name": "x - 10.0.0.3:9002"}),
+        ([("postgresql", "db:5432", "31", "")], {}),
+        ([("postgresql", "pooler:6432", "", "10.0.0.3:9002")], {"client": "10.0.0.3:9002"}),
+        (
+            [("postgresql", "pooler:6432", "", "10.0.0.3:9002")],
+            {"client": "10.0.0.7:1", "application_name": "x - 10.0.0.3:9002"},
+        ),
         ([], {"traceparent": "00-000102030405060708090a0b0c0d0e0f-0000000000000003-00"}),
     ],
 )
-def test_the_holding_session_leads_to_its_job(yard: Yard, owned: list[str], holder: dict[str, Any]) -> None:
+def test_the_holding_session_leads_to_its_job(
+    yard: Yard, owned: list[tuple[str, str, str, str]], holder: dict[str, Any]
+) -> None:
     """Though it has no call open: it idles in its transaction."""
     yard.job(1)
     yard.span(2, 1, **PG, db_session="30")
-    yard.job(3, age=20.0, job_db_sessions=owned, code_file_path="/srv/app/billing/sync.py", code_line_number=88)
+    yard.job(3, age=20.0, **sessions(*owned), code_file_path="/srv/app/billing/sync.py", code_line_number=88)
     facts(yard, holder=holder)
     text = yard.held.job("id-1").cause_text or ""
     assert "held by job id-3 (pid 103, idle in transaction for 14 min, billing/sync.py:88)" in text
@@ -205,13 +210,13 @@ def test_a_chain_of_sessions(yard: Yard) -> None:
     for number in (1, 2):
         yard.job(number)
         yard.span(10 + number, number, **PG, db_session=str(number))
-    yard.job(3, age=20.0, job_db_sessions=["postgresql db:5432 3 -"])
-    sessions = [
-        Session("db:5432", "1", blocked_by=("2",)),
-        Session("db:5432", "2", blocked_by=("3",)),
-        Session("db:5432", "3", state="idle in transaction"),
+    yard.job(3, age=20.0, **sessions(("postgresql", "db:5432", "3", "")))
+    seen = [
+        DatabaseSession("db:5432", "1", blocked_by=("2",)),
+        DatabaseSession("db:5432", "2", blocked_by=("3",)),
+        DatabaseSession("db:5432", "3", state="idle in transaction"),
     ]
-    yard.held.pipeline.database_facts("db:5432", sessions)
+    yard.held.pipeline.database_facts("db:5432", seen)
     blocked = yard.held.job("id-1").blocked_by
     assert blocked is not None
     assert [step.holder_job_id for step in blocked.chain] == ["id-2", "id-3"]
@@ -222,13 +227,13 @@ def test_a_chain_through_a_session_that_is_no_job(yard: Yard) -> None:
     """1 waits for somebody's psql, which waits for 3: that one is found behind it, and drawn."""
     yard.job(1)
     yard.span(11, 1, **PG, db_session="1")
-    yard.job(3, age=20.0, job_db_sessions=["postgresql db:5432 3 -"])
-    sessions = [
-        Session("db:5432", "1", blocked_by=("2",)),
-        Session("db:5432", "2", blocked_by=("3",), application_name="psql"),
-        Session("db:5432", "3", state="idle in transaction"),
+    yard.job(3, age=20.0, **sessions(("postgresql", "db:5432", "3", "")))
+    seen = [
+        DatabaseSession("db:5432", "1", blocked_by=("2",)),
+        DatabaseSession("db:5432", "2", blocked_by=("3",), application_name="psql"),
+        DatabaseSession("db:5432", "3", state="idle in transaction"),
     ]
-    yard.held.pipeline.database_facts("db:5432", sessions)
+    yard.held.pipeline.database_facts("db:5432", seen)
     blocked = yard.held.job("id-1").blocked_by
     assert blocked is not None
     assert [(step.holder_thread, step.holder_job_id) for step in blocked.chain] == [
@@ -248,12 +253,12 @@ def test_sessions_that_wait_for_each_other_are_followed_once(yard: Yard) -> None
     """As long as the server has not ended one of them."""
     yard.job(1)
     yard.span(11, 1, **PG, db_session="1")
-    sessions = [
-        Session("db:5432", "1", blocked_by=("2",)),
-        Session("db:5432", "2", blocked_by=("3",)),
-        Session("db:5432", "3", blocked_by=("2",)),
+    seen = [
+        DatabaseSession("db:5432", "1", blocked_by=("2",)),
+        DatabaseSession("db:5432", "2", blocked_by=("3",)),
+        DatabaseSession("db:5432", "3", blocked_by=("2",)),
     ]
-    yard.held.pipeline.database_facts("db:5432", sessions)
+    yard.held.pipeline.database_facts("db:5432", seen)
     blocked = yard.held.job("id-1").blocked_by
     assert blocked is not None
     assert [step.holder_thread for step in blocked.chain] == ["session 2", "session 3", "session 2"]
@@ -262,7 +267,7 @@ def test_sessions_that_wait_for_each_other_are_followed_once(yard: Yard) -> None
 def test_a_deadlock_of_a_row_and_a_lock_without_instrumentation(yard: Yard) -> None:
     """1 waits in a driver that no span tells of; 2 has that row, and waits for 1's lock."""
     yard.job(1, wait_kind="db", db_session="30", wait_peer="db:5432")
-    yard.job(2, job_db_sessions=["postgresql db:5432 31 -"], wait_kind="lock", lock_name="till")
+    yard.job(2, **sessions(("postgresql", "db:5432", "31", "")), wait_kind="lock", lock_name="till")
     yard.span(3, 2, span_kind="INTERNAL", wait_kind="lock", lock_name="till", lock_holder_job_id="id-1")
     facts(yard)
     assert yard.held.job("id-1").cause == "deadlock"
@@ -274,7 +279,7 @@ def test_a_query_may_wait_for_a_lock(yard: Yard) -> None:
     yard.job(1)
     yard.span(2, 1, **PG, db_session="30")
     assert (yard.held.job("id-1").cause, yard.held.job("id-1").confidence) == ("db_query", 0.55)
-    yard.held.pipeline.database_facts("db:5432", [Session("db:5432", "30", state="active")])
+    yard.held.pipeline.database_facts("db:5432", [DatabaseSession("db:5432", "30", state="active")])
     assert (yard.held.job("id-1").cause, yard.held.job("id-1").confidence) == ("db_query", 0.9)
 
 
@@ -310,8 +315,8 @@ def test_facts_are_bounded() -> None:
     """However many servers there are, and sessions at one."""
     known = DatabaseFacts()
     for server in range(200):
-        known.take(f"{server}:1", [Session(f"{server}:1", str(number)) for number in range(60)], 0)
-    known.take("0:1", [Session("0:1", str(number)) for number in range(100_000)], 0)
+        known.take(f"{server}:1", [DatabaseSession(f"{server}:1", str(number)) for number in range(60)], 0)
+    known.take("0:1", [DatabaseSession("0:1", str(number)) for number in range(100_000)], 0)
     assert len(known) <= 100 * 60 + 5000
     known.take("0:1", [], 1)
     assert known.session("0:1", "1") is None
@@ -322,10 +327,10 @@ def test_facts_are_bounded() -> None:
 def test_two_servers_with_one_port_are_not_confused() -> None:
     """A session is found under another name of its server only if no other server has that id."""
     known = DatabaseFacts()
-    known.take("a:5432", [Session("a:5432", "7")], 0)
-    assert known.session("alias:5432", "7") == Session("a:5432", "7")
+    known.take("a:5432", [DatabaseSession("a:5432", "7")], 0)
+    assert known.session("alias:5432", "7") == DatabaseSession("a:5432", "7")
     assert known.session("alias:3306", "7") is None
-    known.take("b:5432", [Session("b:5432", "7")], 0)
+    known.take("b:5432", [DatabaseSession("b:5432", "7")], 0)
     assert known.session("alias:5432", "7") is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 from tests.dashboards import board
-from tests.servers import MissingProgramError, Prometheus
+from tests.servers import Prometheus
 
 from lastspan.dashboards import promql
 from lastspan.examples.demo import CASES, Demo
@@ -86,17 +87,15 @@ def live() -> Iterator[Live]:
     with Running() as running:
         demo = Demo(running, lambda text: None)
         demo.start()
-        try:
-            prometheus = Prometheus(demo.collector.addresses["web"])
-        except MissingProgramError as missing:
-            pytest.skip(str(missing))
-        with prometheus:
+        with Prometheus(demo.collector.addresses["web"]) as prometheus:
             for program in (EXPORT, ABANDONED):
                 running.python(program, demo.collector.otlp)
             requests.post(f"{demo.collector.otlp}/v1/logs", b"no protobuf", timeout=5)  # is dropped, and counted
             one = Live(demo.collector, prometheus)
             wanted = {f"shop.{case.task}" for case in CASES if case.state == "stuck"} | {"shop.export_orders"}
             wait_until(lambda: wanted <= {job["job_name"] for job in demo.jobs() if job["state"] == "stuck"}, wanted)
+            (loop,) = [job for job in demo.jobs() if job["job_name"] == "shop.rebuild_index"]
+            os.setpriority(os.PRIO_PROCESS, loop["pid"], 19)  # it may have what others leave
             for _ in range(3):  # that more jobs end than had ended when Prometheus looked first
                 demo.enqueue("resize_image", 0.1)
             wait_until(

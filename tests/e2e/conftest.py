@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.e2e.shop import Shop
@@ -18,8 +19,12 @@ def running() -> Iterator[Running]:
 
 @pytest.fixture
 def rules(running: Running) -> str:
-    """Config that allows seconds: 3 s for a job or a call, an hour for the newsletter."""
-    path = running.folder / "rules.yaml"
+    return rules_in(running.folder)
+
+
+def rules_in(folder: Path) -> str:
+    """Write config that allows seconds: 3 s for a job or a call, an hour for the newsletter; return its path."""
+    path = folder / "rules.yaml"
     path.write_text(
         "rules:\n"
         "  - {match: {job_name: '*send_newsletter'}, allowed: 1h}\n"

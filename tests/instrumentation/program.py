@@ -22,6 +22,9 @@ ENVIRONMENT = {
     "OTEL_LASTSPAN_ANNOUNCE_AFTER": "0.2",
     "OTEL_LASTSPAN_JOB_ANNOUNCE_AFTER": "0.1",
     "OTEL_LASTSPAN_INTERVAL": "0.5",
+    # of libraries that no program here uses: they would take longer to load than all else
+    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "aiobotocore,aiohttp-client,asyncpg,botocore,grpc_aio_client,"
+    "grpc_aio_server,grpc_client,grpc_server,httpx,kafka,pika,psycopg,psycopg2,pymysql,redis,sqlalchemy",
     # nothing but ours leaves
     "OTEL_TRACES_EXPORTER": "none",
     "OTEL_METRICS_EXPORTER": "none",

@@ -36,6 +36,7 @@ from lastspan.instrumentation.libraries.db_sessions import DbSessionsInstrumento
 from lastspan.instrumentation.registry.connections import connections
 from lastspan.instrumentation.registry.current import current_run
 from lastspan.instrumentation.registry.run import Run
+from lastspan.instrumentation.registry.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ def used() -> list[Any]:
     return connections(this_run())
 
 
-def told() -> list[str]:
+def told() -> list[Session]:
     agent = loaded()
     assert agent is not None
     return DbSessions(agent.spans).of(this_run())
@@ -201,7 +202,7 @@ def test_the_session_of_who_blocks_others(postgres: Postgres) -> None:
         ((pid, port),) = postgres.execute(
             "select pid, client_port from pg_locks join pg_stat_activity using (pid) where locktype = 'advisory'"
         )
-        assert told() == [f"postgresql {postgres.address} {pid} 127.0.0.1:{port}"]
+        assert told() == [Session("postgresql", str(pid), postgres.address, f"127.0.0.1:{port}")]
 
 
 def test_a_session_of_mysql(mariadb: MariaDB) -> None:
@@ -214,19 +215,22 @@ def test_a_session_of_mysql(mariadb: MariaDB) -> None:
             cursor.execute("select connection_id()")
             ((id,),) = cursor.fetchall()
         (only,) = told()
-        assert only.split(" ")[:3] == ["mysql", mariadb.address, str(id)]
+        assert (only.system, only.server, only.id) == ("mysql", mariadb.address, str(id))
         connection.close()
+
+
+POSTGRES = Session("postgresql", server="10.0.0.7:5432", local="10.0.0.9:40312")
 
 
 @pytest.mark.parametrize(
     ("only_databases", "expected"),
     [
-        (True, ["postgresql 10.0.0.7:5432 - 10.0.0.9:40312"]),
+        (True, [POSTGRES]),
         # nothing was noted: whichever it is, its address is known at the server too; ports of databases come first
-        (False, ["postgresql 10.0.0.7:5432 - 10.0.0.9:40312", "- 10.0.0.7:25432 - 10.0.0.9:40311"]),
+        (False, [POSTGRES, Session("", server="10.0.0.7:25432", local="10.0.0.9:40311")]),
     ],
 )
-def test_the_connections_of_the_process(only_databases: bool, expected: list[str]) -> None:
+def test_the_connections_of_the_process(only_databases: bool, expected: list[Session]) -> None:
     """Known by their addresses alone; neither sockets of other kinds nor listening ones."""
     seen = [
         Descriptor(3, "tcp", "10.0.0.7:25432", "10.0.0.9:40311"),

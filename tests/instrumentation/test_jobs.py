@@ -142,7 +142,7 @@ def test_left_in_the_middle(live: Live, jobs: Jobs) -> None:
     run = current_run()
     assert run is not None
     jobs.leave("42")
-    assert live.agent.spans.left == {run.span_id}
+    assert live.agent.spans.interrupted == {run.span_id}
     assert live.ended("resize")[0].status.status_code is trace.StatusCode.ERROR
 
 
@@ -178,7 +178,7 @@ class HalfHooked(JobInstrumentor):
 @pytest.fixture
 def half(live: Live) -> Iterator[HalfHooked]:
     yield HalfHooked()
-    log.forget()
+    log.reset_after_fork()
 
 
 def test_hooked_in_wholly_or_not_at_all(half: HalfHooked) -> None:

@@ -9,6 +9,8 @@ import pytest
 from tests.instrumentation.program import program
 from tests.sink import Received, Sink
 
+pytestmark = pytest.mark.long
+
 CONFIGURATORS = '''
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -64,13 +66,13 @@ def assert_announced(sink: Sink) -> None:
 
 
 SEEN = [
-    pytest.param({}, id="the distribution's provider"),
+    pytest.param({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ""}, id="every official instrumentation"),
     pytest.param({"OTEL_TRACES_SAMPLER": "always_off"}, id="sampler always_off"),
     pytest.param({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"}, id="sampler 1 %"),
     pytest.param({"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, id="sampler parentbased_always_off"),
     pytest.param({"OTEL_LASTSPAN_RECORD": "all", "OTEL_LOGS_EXPORTER": "none"}, id="no logs exporter"),
     pytest.param({"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "0", "OTEL_ATTRIBUTE_COUNT_LIMIT": "0"}, id="no attributes"),
-    pytest.param({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "celery,requests"}, id="others disabled"),
+    pytest.param({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "celery,requests,urllib3"}, id="others disabled"),
 ]
 
 

@@ -89,7 +89,14 @@ def test_a_wait_that_lasts_is_a_span() -> None:
             assert record.attributes[a.LOCK_HOLDER_CERTAINTY] == "certain"
             assert record.attributes[a.CODE_FUNCTION].endswith("book")
             assert 5 <= record.attributes[a.SPAN_AGE] <= 8
-            assert record.attributes[a.LOCK_HOLDER_CODE].startswith("Ledger.keep, ")
+            assert record.attributes[a.LOCK_HOLDER_FUNCTION].endswith("keep")
+            assert record.attributes[a.LOCK_HOLDER_FILE] == __file__
+            assert record.attributes[a.LOCK_HOLDER_LINE] > Ledger.keep.__code__.co_firstlineno
+            assert record.attributes[a.LOCK_NAME] == "self.lock"
+            assert (record.attributes[a.LOCK_FILE], record.attributes[a.LOCK_LINE]) == (
+                __file__,
+                record.attributes[a.CODE_LINE],
+            )
             assert record.trace_id == job.context.trace_id
         holder.join()
 

@@ -13,6 +13,8 @@ from tests.sink import Received, Sink
 
 from lastspan.semconv import EVENTS, METRICS
 
+pytestmark = pytest.mark.long
+
 SECRET = "hunter2-correct-horse"
 
 

@@ -9,13 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, set_span_in_context
+from tests.examples import examples
 
 from lastspan.instrumentation.registry.run import Run
 from lastspan.instrumentation.registry.spans import RUN_KEY, OpenSpans
@@ -304,7 +305,7 @@ def test_it_survives_shutdown_and_flush() -> None:
     assert job.context.span_id in tracing.registry.open
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(st.tuples(st.sampled_from(["job", "span", "end"]), st.integers(0, 9)), max_size=60))
 def test_open_is_what_started_below_a_job_and_has_not_ended(history: list[tuple[str, int]]) -> None:
     """Against a model: in whatever order jobs and spans start and end."""

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 # Loads every entry point that we declare, the way their users load them.
@@ -47,7 +49,15 @@ def run(*command: str | Path, timeout: float = 300, environ: Mapping[str, str] |
     return done.stdout
 
 
-@pytest.fixture(scope="session")
+def bare(folder: Path) -> tuple[Path, list[str | Path]]:
+    """Return the programs of a new environment that has nothing in it, and the command of ours that installs there."""
+    venv.create(folder / "venv", symlinks=True)
+    programs = folder / "venv" / "bin"
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python"]
+    return programs, [*pip, programs / "python", "install", "-q", "--no-compile"]  # most of it is never imported
+
+
+@pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sdist, and the wheel that was built from it."""
     folder = tmp_path_factory.mktemp("dist")
@@ -58,62 +68,47 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_a_bare_environment(built: Path, tmp_path: Path, kind: str) -> None:
     """Every entry point loads with the base install alone, the wrapper runs, and the command says what it lacks."""
-    environment = tmp_path / "venv"
-    venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
-    what = [str(next(built.glob("*.whl")))] if kind == "wheel" else ["-e", str(ROOT)]
-    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *what)
+    programs, install = bare(tmp_path)
+    run(*install, *([next(built.glob("*.whl"))] if kind == "wheel" else ["-e", ROOT]))
 
-    groups = run(python, "-c", LOAD).strip()
+    groups = run(programs / "python", "-c", LOAD).strip()
     assert groups == (
         "console_scripts,opentelemetry_environment_variables,opentelemetry_instrumentor,opentelemetry_pre_instrument"
     )
-    run(environment / "bin" / "opentelemetry-instrument", python, "-c", "pass")
+    run(programs / "opentelemetry-instrument", programs / "python", "-c", "pass")
 
-    command = subprocess.run([environment / "bin" / "lastspan", "jobs"], capture_output=True, text=True, timeout=60)
+    command = subprocess.run([programs / "lastspan", "jobs"], capture_output=True, text=True, timeout=60)
     assert command.returncode == 2
     assert command.stderr == "lastspan: the command needs pip install 'lastspan[collector]' (click is missing)\n"
 
 
 def test_the_official_instrumentations(built: Path, tmp_path: Path) -> None:
     """The extra needs no compiler, and all that it brings is quiet where the libraries are missing."""
-    environment = tmp_path / "venv"
-    venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
-    run(python, "-m", "pip", "install", "-q", "pip>=25.1")  # older ones find no set while a release is half out
+    programs, install = bare(tmp_path)
     wheel = next(built.glob("*.whl"))
-    run(python, "-m", "pip", "install", "-q", "--only-binary=:all:", f"lastspan[instrumentations] @ {wheel.as_uri()}")
+    run(*install, "--only-binary=:all:", f"lastspan[instrumentations] @ {wheel.as_uri()}")
 
-    command = [str(environment / "bin" / "opentelemetry-instrument"), str(python), "-c", "print('ran')"]
+    command: list[str | Path] = [programs / "opentelemetry-instrument", programs / "python", "-c", "print('ran')"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ran\n", "")
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Grafana's SDK wants Python 3.11")
+@pytest.mark.applies(sys.version_info >= (3, 11), reason="Grafana's SDK wants Python 3.11")
 def test_dashboards_are_built_where_there_is_no_compiler(built: Path, tmp_path: Path) -> None:
     """The extra needs none; the builder itself, whose kerberos does, is asked for by the command that does without."""
-    environment = tmp_path / "venv"
-    venv.create(environment, with_pip=True)
-    pip: list[str | Path] = [
-        environment / "bin" / "python",
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--disable-pip-version-check",
-    ]
-    only = {"PATH": str(environment / "bin"), "CC": "no-compiler-here"}
-    run(*pip, f"{next(built.glob('*.whl'))}[dashboards]", environ=only)
-    command: list[str | Path] = [environment / "bin" / "lastspan", "dashboards", "build", "--out", tmp_path / "out"]
+    programs, install = bare(tmp_path)
+    only = {"PATH": str(programs), "CC": "no-compiler-here"}
+    run(*install, f"{next(built.glob('*.whl'))}[dashboards]", environ=only)
+    command: list[str | Path] = [programs / "lastspan", "dashboards", "build", "--out", tmp_path / "out"]
 
     without = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, env=only)
     assert without.returncode == 2
     advice = "pip install --no-deps 'grafana-dashboard-builder==0.10.0a3'"
     assert without.stderr == f"lastspan: building dashboards needs grafana-dashboard-builder: {advice}\n"
 
-    run(*pip, *shlex.split(advice)[2:], environ=only)
+    run(*install, *shlex.split(advice)[2:], environ=only)
     assert len(run(*command, environ=only).splitlines()) == 7
-    there = run(environment / "bin" / "python", "-m", "pip", "list", "--format=freeze", environ=only).lower()
+    there = run(*install[: install.index("install")], "list", "--format=freeze", environ=only).lower()
     assert "grafana-dashboard-builder" in there
     assert not re.search("kerberos|gssapi|krb5", there)
 

@@ -75,6 +75,9 @@ REPEAT_CALL = attribute(
     "string",
     "the call that the job makes again and again: span name, host and path, without what may be a key in it",
 )
+REPEAT_VARIES = attribute(
+    "lastspan.repeat.varies", "boolean", "its paths differ from call to call: … stands for where they do"
+)
 REPEAT_PEER = attribute("lastspan.repeat.peer", "string", "host:port that it calls")
 REPEAT_COUNT = attribute(
     "lastspan.repeat.count",
@@ -95,7 +98,8 @@ CODE_LINE = attribute("code.line.number", "int", "the line where it stands")
 CODE_STACKTRACE = attribute("code.stacktrace", "string", "the stack, innermost last")
 STACK_AGE = attribute("lastspan.stack.age", "double", "since the stack last moved", unit="s")
 STACK_UNSEEN = attribute("lastspan.stack.unseen", "string", "why no stack can be seen")
-CODE_LINES = attribute("lastspan.code.lines", "string", "the lines seen of a loop that repeats, as 97-109")
+CODE_FIRST_LINE = attribute("lastspan.code.line.first", "int", "the first of the lines seen of a loop that repeats")
+CODE_LAST_LINE = attribute("lastspan.code.line.last", "int", "the last of them")
 THREAD_CPU_RATIO = attribute("lastspan.thread.cpu_ratio", "double", "share of a core, 0…1", unit="1")
 THREAD_RUNQUEUE_RATIO = attribute(
     "lastspan.thread.runqueue_ratio", "double", "share of the time that it could have run and got no core", unit="1"
@@ -104,14 +108,25 @@ THREAD_STATE = attribute("lastspan.thread.state", "string", "R, S, D, T … as t
 THREAD_SYSCALL = attribute("lastspan.thread.syscall", "string", "the system call in which it waits")
 WAIT_KIND = attribute("lastspan.wait.kind", "string", "what the thread waits for; see the list below")
 WAIT_CALL = attribute("lastspan.wait.call", "string", "the call that waits, as the library names it: Queue.get")
-WAIT_PEER = attribute("lastspan.wait.peer", "string", "host:port, pid or path that it waits for")
+WAIT_PURPOSE = attribute(
+    "lastspan.wait.purpose", "string", "what the call is for, where its kind does not say; see the list below"
+)
+WAIT_PEER = attribute("lastspan.wait.peer", "string", "host:port or path that it waits for")
 WAIT_LOCAL = attribute("lastspan.wait.local", "string", "host:port of our own end of that connection")
 WAIT_IDLE = attribute("lastspan.wait.idle", "double", "since the peer last sent a byte", unit="s")
 WAIT_TIMEOUT = attribute("lastspan.wait.timeout", "double", "the timeout that the wait was given", unit="s")
 WAIT_UNBOUNDED = attribute("lastspan.wait.unbounded", "boolean", "the wait has no timeout")
 WAIT_JOB_ID = attribute("lastspan.wait.job_id", "string", "id of the job whose end it waits for")
-WAIT_TARGET = attribute("lastspan.wait.target", "string", "thread, task, child process or queue that it waits for")
+WAIT_JOB_IDS = attribute("lastspan.wait.job_ids", "string[]", "of several jobs: the first few that have not ended")
+WAIT_TARGET = attribute(
+    "lastspan.wait.target.name", "string", "thread, task, process, queue, channel or file that it waits for, by name"
+)
+WAIT_PIDS = attribute("lastspan.wait.process.pids", "int[]", "processes that it waits for")
+WAIT_PROGRAMS = attribute("lastspan.wait.process.names", "string[]", "their programs")
+WAIT_PROCESS_STATES = attribute("lastspan.wait.process.states", "string[]", "their states, as those of children")
 LOCK_NAME = attribute("lastspan.lock.name", "string", "the lock that it waits for, as the code names it")
+LOCK_FILE = attribute("lastspan.lock.code.file.path", "string", "where the code takes it: the file")
+LOCK_LINE = attribute("lastspan.lock.code.line.number", "int", "the line")
 LOCK_KIND = attribute("lastspan.lock.kind", "string", "its type: threading.Lock, asyncio.Lock, redis, flock …")
 LOCK_KEY = attribute("lastspan.lock.key", "string", "the lock's name for everybody: redis:host:6379/0:name")
 LOCK_HOLDER_JOB_ID = attribute("lastspan.lock.holder.job_id", "string", "the job that holds the lock")
@@ -119,7 +134,9 @@ LOCK_HOLDER_SPAN_ID = attribute("lastspan.lock.holder.span_id", "string", "span 
 LOCK_HOLDER_TRACE_ID = attribute("lastspan.lock.holder.trace_id", "string", "trace of that job, 32 hex digits")
 LOCK_HOLDER_THREAD = attribute("lastspan.lock.holder.thread", "string", "the thread or task that holds the lock")
 LOCK_HOLDER_PID = attribute("lastspan.lock.holder.pid", "int", "the process that holds the lock, if not its own")
-LOCK_HOLDER_CODE = attribute("lastspan.lock.holder.code", "string", "where the holder stands: function, file:line")
+LOCK_HOLDER_FUNCTION = attribute("lastspan.lock.holder.code.function.name", "string", "where the holder stands")
+LOCK_HOLDER_FILE = attribute("lastspan.lock.holder.code.file.path", "string", "its file")
+LOCK_HOLDER_LINE = attribute("lastspan.lock.holder.code.line.number", "int", "the line")
 LOCK_HOLDER_CERTAINTY = attribute(
     "lastspan.lock.holder.certainty", "string", "certain, likely, nobody (leaked: its holder has ended) or unknown"
 )
@@ -127,14 +144,21 @@ LOCK_CYCLE = attribute("lastspan.lock.cycle", "string[]", "a deadlock: each hold
 JOB_HOLDS = attribute("lastspan.job.holds", "string[]", "keys of the locks that the job holds")
 LOOP_LAG = attribute("lastspan.loop.lag", "double", "for how long the job's event loop has not run", unit="s")
 LOOP_CULPRIT = attribute("lastspan.loop.culprit", "boolean", "the job itself keeps the event loop from running")
-LOOP_TASK = attribute("lastspan.loop.task", "string", "the asyncio task that keeps it from running")
-LOOP_CODE = attribute("lastspan.loop.code", "string", "where that task stands: function, file:line")
+LOOP_JOB_ID = attribute("lastspan.loop.job_id", "string", "the job that keeps it from running")
+LOOP_JOB_NAME = attribute("lastspan.loop.job_name", "string", "the name of that job")
+LOOP_TASK = attribute("lastspan.loop.task.name", "string", "the asyncio task that keeps it from running, if no job's")
+LOOP_FUNCTION = attribute("lastspan.loop.code.function.name", "string", "where that job or task stands")
+LOOP_FILE = attribute("lastspan.loop.code.file.path", "string", "its file")
+LOOP_LINE = attribute("lastspan.loop.code.line.number", "int", "the line")
 DB_SESSION = attribute("lastspan.db.session", "string", "the database session that waits: its id at the server")
-JOB_DB_SESSIONS = attribute(
-    "lastspan.job.db.sessions",
+JOB_DB_SYSTEMS = attribute(
+    "lastspan.job.db.session.systems",
     "string[]",
-    "sessions that the job has used: `system server id own-address`, a space between, `-`: not known",
+    "database sessions that the job has used: their systems; empty: not known",
 )
+JOB_DB_SERVERS = attribute("lastspan.job.db.session.servers", "string[]", "their servers, host:port; empty: not known")
+JOB_DB_IDS = attribute("lastspan.job.db.session.ids", "string[]", "their ids at the server; empty: not known")
+JOB_DB_LOCALS = attribute("lastspan.job.db.session.locals", "string[]", "host:port of our own ends; empty: not known")
 EVIDENCE_UNSEEN = attribute("lastspan.evidence.unseen", "string", "what could not be looked at here, and why")
 SPAN_START_ESTIMATED = attribute(
     "lastspan.span.start.estimated", "boolean", "made by the watcher: it began between two looks"
@@ -202,9 +226,11 @@ PROCESS_CHILD_WAITS = attribute(
 PROCESS_OVERSLEPT = attribute(
     "lastspan.process.overslept", "double", "the watcher itself could not run for so long, just now", unit="s"
 )
-PROCESS_OVERSLEPT_CODE = attribute(
-    "lastspan.process.overslept.code", "string", "where the job stood when it could again: function, file:line"
+PROCESS_OVERSLEPT_FUNCTION = attribute(
+    "lastspan.process.overslept.code.function.name", "string", "where the job stood when it could again"
 )
+PROCESS_OVERSLEPT_FILE = attribute("lastspan.process.overslept.code.file.path", "string", "its file")
+PROCESS_OVERSLEPT_LINE = attribute("lastspan.process.overslept.code.line.number", "int", "the line")
 PROCESS_DROPPED = attribute(
     "lastspan.process.dropped", "int", "records that this process could not send", unit="{record}"
 )
@@ -221,3 +247,15 @@ CALL_PEER = attribute(
 COUNT_STARTED = attribute("lastspan.count.started", "int", "started since the process began", unit="{span}")
 COUNT_ENDED = attribute("lastspan.count.ended", "int", "ended with this outcome since the process began", unit="{span}")
 SKETCH_FORMAT = attribute("lastspan.sketch.format", "string", "how the body is to be read: otlp.exponential_histogram")
+
+# --- what workers of before sent as text for people; still read, in `decode/older.py` ------------------------------
+OLDER_NAMES: dict[str, str] = {
+    "lastspan.code.lines": "the lines of a loop, as 97-109",
+    "lastspan.job.db.sessions": "sessions: system, server, id, own address, a space between, - for not known",
+    "lastspan.lock.holder.code": "function, file:line",
+    "lastspan.loop.code": "function, file:line",
+    "lastspan.loop.task": "the name of a task, or: job, its name and its id",
+    "lastspan.process.overslept.code": "function, file:line",
+    "lastspan.wait.target": "a name; pids, as `pid 31` or `gzip (pid 31, S)`; ids of jobs; or what the call is for",
+}
+"""Name → what the text holds. A name never changes its meaning: what is sent now has names of its own."""

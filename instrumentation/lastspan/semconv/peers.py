@@ -62,6 +62,11 @@ def named(system: object, host: object) -> str:
     return _named(str(system or "")[:_HOST_MAX], host[: 2 * _HOST_MAX])  # short: they are kept
 
 
+def kind_of(peer: str) -> str:
+    """Return what a peer as `named` is called by: http, rpc, db; empty: nobody is."""
+    return peer.partition(" ")[0]
+
+
 def host_of(url: str) -> str:
     """Return host and port of a URL, without its user and password."""
     authority = url.partition("://")[2].partition("/")[0].partition("?")[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import ATTRIBUTES, EVENTS, METRICS
-from .attributes import CALL_ATTRIBUTES, STABLE_NAMES
-from .vocabulary import CAUSES, WAITS
+from .attributes import CALL_ATTRIBUTES, OLDER_NAMES, STABLE_NAMES
+from .vocabulary import CAUSES, PURPOSES, WAITS
 
 
 def render() -> str:
@@ -38,11 +38,19 @@ def render() -> str:
             "",
             *_table(("older", "sent as"), ((f"`{old}`", f"`{new}`") for old, new in STABLE_NAMES.items())),
             "",
+            "Workers of before sent some facts inside of texts, which the collector still reads:",
+            "",
+            *_table(("older", "its text"), ((f"`{name}`", text) for name, text in OLDER_NAMES.items())),
+            "",
             "## Words",
             "",
             "What a thread waits for, `lastspan.wait.kind`:",
             "",
             *_table(("wait", "for"), ((f"`{word}`", meaning) for word, meaning in WAITS.items())),
+            "",
+            "What the call that waits is for, `lastspan.wait.purpose`:",
+            "",
+            *_table(("purpose", "the call is"), ((f"`{word}`", meaning) for word, meaning in PURPOSES.items())),
             "",
             "Why a job stopped, `cause` of a verdict:",
             "",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import pytest
 from tests.e2e.causes.finding import Finding
 from tests.e2e.causes.harness import Harness, all_ways, fits_here
-from tests.servers import MissingProgramError
 
 from lastspan.semconv.vocabulary import CAUSES
+
+pytestmark = pytest.mark.long
 
 EXAMPLES = sorted(CAUSES.keys() - {"unknown"})
 
@@ -27,13 +27,8 @@ def test_every_cause_has_its_ways() -> None:
 def findings() -> Mapping[str, Finding]:
     """What was found of each example, by the cause that it has."""
     examples = [way for way in all_ways().values() if way.in_test and fits_here(way)]
-    try:
-        with Harness(examples, parallel=6) as harness:
-            return {cause: finding for finding in harness.findings() for cause in finding.way.causes}
-    except MissingProgramError as problem:
-        if os.environ.get("CI"):
-            pytest.fail(str(problem), pytrace=False)
-        pytest.skip(str(problem))
+    with Harness(examples, parallel=6) as harness:
+        return {cause: finding for finding in harness.findings() for cause in finding.way.causes}
 
 
 @pytest.mark.timeout(600)  # the first one waits for them all

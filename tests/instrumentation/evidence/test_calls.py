@@ -17,7 +17,7 @@ from tests.instrumentation.evidence.standing import Silent, soon, standing
 from lastspan.instrumentation.evidence.clients.table import TIMEOUTS
 from lastspan.instrumentation.evidence.stack.frames import live
 from lastspan.instrumentation.evidence.waits.calls import CallFacts, call
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 # A client that is cut off may leave its socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
@@ -74,7 +74,9 @@ def by_grpc(server: Silent, timeout: float | None) -> None:
 
 
 def by_redis(server: Silent, timeout: float | None) -> None:
-    with pytest.importorskip("redis").Redis(host="127.0.0.1", port=server.port, socket_timeout=timeout) as client:
+    redis = pytest.importorskip("redis")
+    # Without retries: it would try for seconds after it was cut off.
+    with redis.Redis(host="127.0.0.1", port=server.port, socket_timeout=timeout, retry=None) as client:
         client.get("key")
 
 
@@ -131,7 +133,7 @@ async def httpx_async(server: Silent, timeout: float | None) -> None:
 
 async def redis_async(server: Silent, timeout: float | None) -> None:
     async with pytest.importorskip("redis.asyncio").Redis(
-        host="127.0.0.1", port=server.port, socket_timeout=timeout
+        host="127.0.0.1", port=server.port, socket_timeout=timeout, retry=None
     ) as client:
         await client.get("key")
 
@@ -324,7 +326,7 @@ def test_no_call() -> None:
     with standing(lambda: over.wait(), over.set) as where:
         assert call(live(where)) is None
     assert call(()) is None
-    assert call(live(Where(0, None, None))) is None
+    assert call(live(ExecutionContext(0, None, None))) is None
 
 
 def test_each_clue_says_something() -> None:

@@ -25,23 +25,23 @@ from tests.instrumentation.evidence.standing import Silent, soon, standing
 from tests.servers import MariaDB, Postgres
 
 from lastspan.instrumentation.evidence.diagnosis import Attributes, Subject, diagnose
-from lastspan.instrumentation.evidence.stack.frames import live, look
+from lastspan.instrumentation.evidence.stack.frames import live, sample_stack
 from lastspan.instrumentation.evidence.waits.sessions import sessions_in_reach
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 from lastspan.semconv import attributes as a
 
 # A client that is cut off may leave its socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
 
-def diagnosed(where: Where, *, package: str = "") -> Attributes:
-    seen = look(where)
+def diagnosed(where: ExecutionContext, *, package: str = "") -> Attributes:
+    seen = sample_stack(where)
     thread_id = seen.thread_id if seen.is_on_thread else None
     at_hand = sessions_in_reach(live(where), package)
     return diagnose(Subject(where, package, thread_id, is_call=False, stood=1.0, sessions=at_hand))
 
 
-def until_kind(where: Where, kind: str) -> Attributes:
+def until_kind(where: ExecutionContext, kind: str) -> Attributes:
     found = soon(lambda: diagnosed(where), lambda one: one.get(a.WAIT_KIND) == kind)
     assert found.get(a.WAIT_KIND) == kind
     return found
@@ -91,8 +91,9 @@ def test_a_stream_of_a_child_is_a_pipe() -> None:
     run, leave, tasks = in_a_loop(body)
     with standing(run, leave) as where:
         assert soon(lambda: len(pids), lambda count: count == 1) == 1
-        found = until_kind(Where(where.thread, tasks[0], None), "pipe")
-        assert f"pid {pids[0]}" in found[a.WAIT_TARGET]
+        found = until_kind(ExecutionContext(where.thread, tasks[0], None), "pipe")
+        assert found[a.WAIT_PIDS] == pids
+        assert (found[a.WAIT_PROGRAMS], found[a.WAIT_PROCESS_STATES]) == (["cat"], ["S"])
 
 
 def test_a_stream_of_a_socket_has_its_peer(silent: Silent) -> None:
@@ -106,12 +107,12 @@ def test_a_stream_of_a_socket_has_its_peer(silent: Silent) -> None:
     run, leave, tasks = in_a_loop(body)
     with standing(run, leave) as where:
         assert soon(lambda: len(tasks), lambda count: count == 1) == 1
-        found = until_kind(Where(where.thread, tasks[0], None), "socket")
+        found = until_kind(ExecutionContext(where.thread, tasks[0], None), "socket")
         assert found[a.WAIT_PEER] == silent.address
         assert found[a.WAIT_IDLE] >= 0
 
 
-@pytest.mark.skipif(not hasattr(os, "sendfile"), reason="no sendfile here")
+@pytest.mark.applies(hasattr(os, "sendfile"), reason="no sendfile here")
 def test_a_file_that_nobody_takes(tmp_path: Path) -> None:
     """The kernel sends it by itself: the peer is that of the socket, not of the file."""
     silent = Silent()
@@ -173,7 +174,7 @@ def test_a_cursor_that_fetches(postgres: Postgres) -> None:
     connection.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's table of calls")
+@pytest.mark.applies(sys.platform == "linux", reason="the kernel's table of calls")
 def test_a_client_that_copies_what_does_not_come(postgres: Postgres) -> None:
     """It reads from the pipe that it was given: the database waits for it, not it for the database."""
     psycopg2 = pytest.importorskip("psycopg2")
@@ -208,7 +209,7 @@ def test_a_compiled_client(mariadb: MariaDB) -> None:
     run, leave, tasks = in_a_loop(body)
     with standing(run, leave) as where:
         assert len(soon(lambda: ids, bool)) == 1
-        found = until_kind(Where(where.thread, tasks[0], None), "db")
+        found = until_kind(ExecutionContext(where.thread, tasks[0], None), "db")
         assert found[a.DB_SESSION] == str(ids[0])
         assert found[a.WAIT_PEER] == mariadb.address
         mariadb.execute(f"kill {ids[0]}")
@@ -229,7 +230,7 @@ def test_sqlite_behind_asyncio(tmp_path: Path) -> None:
     run, _, tasks = in_a_loop(body)
     with contextlib.closing(holder), standing(run, holder.rollback) as where:
         assert len(soon(lambda: tasks, bool)) == 1
-        found = until_kind(Where(where.thread, tasks[0], None), "db_lock")
+        found = until_kind(ExecutionContext(where.thread, tasks[0], None), "db_lock")
         assert found[a.WAIT_PEER] == str(path)
         assert "of this very process" in found[a.EVIDENCE_UNSEEN]
 
@@ -310,7 +311,7 @@ input()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's list of locks")
+@pytest.mark.applies(sys.platform == "linux", reason="the kernel's list of locks")
 def test_the_holder_of_a_file_lock_that_is_polled(library: ModuleType, tmp_path: Path) -> None:
     path = str(tmp_path / "app.lock")
     command = [sys.executable, "-c", HOLDS, path]

@@ -30,7 +30,7 @@ from lastspan.instrumentation.evidence.kernel.files import (
     unseen_holder,
 )
 
-pytestmark = pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="this kernel does not list locks")
+pytestmark = pytest.mark.applies(os.path.exists("/proc/locks"), reason="this kernel does not list locks")
 
 
 @contextmanager

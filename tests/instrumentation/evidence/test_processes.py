@@ -14,8 +14,8 @@ from tests.instrumentation.evidence.blocked import PATIENCE
 from lastspan.instrumentation.evidence.kernel.descriptors import descriptor
 from lastspan.instrumentation.evidence.kernel.processes import ChildProcess, at_other_end, descendants, process
 
-pytestmark = pytest.mark.skipif(
-    not os.path.exists(f"/proc/self/task/{os.getpid()}/children"), reason="this kernel does not list children"
+pytestmark = pytest.mark.applies(
+    os.path.exists(f"/proc/self/task/{os.getpid()}/children"), reason="this kernel does not list children"
 )
 
 PARENT = """

@@ -38,7 +38,7 @@ from lastspan.instrumentation.evidence.kernel.syscalls import (
     watched,
 )
 
-pytestmark = pytest.mark.skipif(CALLS is None, reason="system calls are not known on this machine")
+pytestmark = pytest.mark.applies(CALLS is not None, reason="system calls are not known on this machine")
 
 POLL = "poll ppoll"
 SELECT = "select pselect6"
@@ -354,7 +354,7 @@ print(system_call(me).unseen, thread_state(me), cpu_time_ns(me) > 0, run_queue_n
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another")
+@pytest.mark.applies(os.geteuid() == 0, reason="only root can become another")
 def test_after_the_process_has_changed_its_user() -> None:
     """`celery --uid`: the kernel hides the system call, and says so; state, clocks and descriptors are still there."""
     code = AFTER_SETUID.format(path=sys.path)

@@ -44,7 +44,7 @@ def show_learned(url: str, service: str | None, job_name: str | None, as_json: b
     if as_json:
         click.echo(json.dumps(found))
     elif not found["learned"]:
-        click.echo("Nothing is learned yet: workers tell their durations every 15 s, and some runs must have ended.")
+        click.echo("Nothing is learned yet: workers report durations every 15 s, and some runs must have ended.")
     else:
         Console().print(_table(found))
 
@@ -79,7 +79,7 @@ def export_learned(url: str, service: str | None, job_name: str | None, rules: b
 def import_learned(url: str, file: Any) -> None:
     """Bring back what `lastspan learn export` wrote: it replaces what is known of the same jobs and calls."""
     done = _ask(url, "POST", body=file.read())
-    click.echo(f"{done['imported']} jobs and calls are learned")
+    click.echo(f"{done['imported']} jobs and calls were imported")
 
 
 @learn.command("reset")
@@ -90,9 +90,9 @@ def import_learned(url: str, file: Any) -> None:
 def reset_learned(url: str, service: str | None, job_name: str | None, everything: bool) -> None:
     """Forget what was learned, of a service, of a job, or all; the defaults hold until enough runs have ended."""
     if not (service or job_name or everything):
-        raise _fail("say of what: --service, --job, or --all")
+        raise _fail("choose what to forget: --service, --job, or --all")
     done = _ask(url, "DELETE", service=service, job_name=job_name)
-    click.echo(f"{done['forgotten']} jobs and calls are forgotten")
+    click.echo(f"{done['forgotten']} jobs and calls were forgotten")
 
 
 def _ask(url: str, method: str, *, body: bytes | None = None, **query: str | None) -> Json:
@@ -133,8 +133,8 @@ def _table(found: Json) -> Table:
 
 def _why(row: Json) -> str:
     """Write by what rule so much is allowed, and what the runs say if they do not decide."""
-    why = str(row["rule"]).removeprefix("learned: ")
-    if row["duration_s"] is not None and "runs is" not in why.partition("as its job")[0]:
+    why = str(row["why"])
+    if row["duration_s"] is not None and not row["is_own"]:
         why += f"; {row['what']} of {row['runs']:,.0f} runs is {duration.render(row['duration_s'])}"
     return f"{why} (few runs: it may lift the default, never lower it)" if row["is_hint"] else why
 
@@ -145,10 +145,10 @@ def _rules(found: Json, *, is_ascii: bool = False) -> str:
     known = [row for row in found["learned"] if row["learned_s"] is not None and not row["is_hint"]]
     widest: dict[tuple[str | None, ...], Json] = {}
     for row in sorted(known, key=lambda row: row["learned_s"]):  # a rule allows what any environment and peer needs
-        widest[row["service"], row["job_name"], row["span_name"], _kind(row)] = row
+        widest[row["service"], row["job_name"], row["span_name"], row["kind"]] = row
     for row in sorted(widest.values(), key=_calls_first):
         match = {name: _exact(row[name]) for name in ("service", "job_name", "span_name") if row[name] is not None}
-        match |= {"kind": _kind(row)} if _kind(row) else {}
+        match |= {"kind": row["kind"]} if row["kind"] else {}
         rule = {"match": match, "allowed": _plain(row["learned_s"])}
         environment = " ".join(row["environment"].split())
         lines.append(f"  # {row['learned_rule']}" + (f" ({environment})" if environment else ""))
@@ -158,13 +158,8 @@ def _rules(found: Json, *, is_ascii: bool = False) -> str:
 
 
 def _calls_first(row: Json) -> tuple[bool, str, str, str, str]:
-    return row["span_name"] is None, row["service"], row["job_name"], row["span_name"] or "", _kind(row) or "z"
-
-
-def _kind(row: Json) -> str:
-    """Return the kind of a call, as rules know it; empty: any. Those come last: the first rule that matches decides."""
-    kind = str(row["peer"].partition(" ")[0])
-    return kind if kind in ("http", "db") else ""
+    """Order rules: those for calls of any kind come behind, for the first rule that matches decides."""
+    return row["span_name"] is None, row["service"], row["job_name"], row["span_name"] or "", row["kind"] or "z"
 
 
 def _exact(name: str) -> str:

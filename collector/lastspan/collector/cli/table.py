@@ -1,4 +1,4 @@
-"""Jobs for the eyes: the table of `lastspan jobs`."""
+"""The table of `lastspan jobs`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from lastspan.semconv import duration
+from lastspan.semconv.vocabulary import Outcome
 
+from ..model.records import SUSPECT, Kind, State
 from ..publish.text.printable import Json
 from ..publish.text.story import STYLES, process
 from .client import UnreachableError
 
-_ORDER = ("stuck", "lost", "frozen", "overdue", "running", "ended")
+_ORDER = (State.STUCK, State.LOST, State.FROZEN, State.OVERDUE, State.RUNNING, State.ENDED)
+_BAD = frozenset({Outcome.ERROR, Outcome.KILLED, Outcome.LOST, Outcome.TIMEOUT})
 
 
 def jobs_table(found: Json, *, state: str | None = None) -> RenderableType:
@@ -69,7 +72,7 @@ def _summary(found: Json) -> Text:
     for state in _ORDER:
         if counts.get(state):
             summary.append(f"{counts[state]} {state}   ", STYLES[state])
-    if not any(counts.get(state) for state in ("stuck", "lost", "frozen")):
+    if not any(counts.get(state) for state in SUSPECT):
         summary.append("nothing is stuck", "green")
     if found["truncated"]:
         summary.append("   (more jobs than are shown)", "dim")
@@ -79,7 +82,7 @@ def _summary(found: Json) -> Text:
 def _state(job: Json) -> Text:
     text = Text(job["state"], STYLES[job["state"]])
     if job["outcome"]:
-        text.append(f" {job['outcome']}", "red" if job["outcome"] in ("error", "killed", "lost", "timeout") else "dim")
+        text.append(f" {job['outcome']}", "red" if job["outcome"] in _BAD else "dim")
     return text
 
 
@@ -96,14 +99,14 @@ def _where(job: Json) -> Text:
     """The call that is open, if one is; and the code line either way."""
     last, code = job["last_span"], job["code"]
     text = Text()
-    if last["kind"] != "job":
+    if last["kind"] != Kind.JOB:
         text.append(last["name"], "bold")
         if peer := _peer(last["attributes"]):
             text.append(f" → {peer}")
     if code:
         place = f"{PurePosixPath(code['file'] or '?').name}:{code['line']}"
         text.append("\n" if text else "").append(f"{code['function']} ").append(place, "cyan")
-    if last["kind"] == "job" and job["state"] != "ended":
+    if last["kind"] == Kind.JOB and job["state"] != State.ENDED:
         text.append("\n" if text else "").append("no call is open in it", "dim")
     return text
 

@@ -15,7 +15,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from ..model.records import Call, JobType, Resource
-from . import layout, proto, tails
+from . import fixed_size, layout, older, proto
 from .values import RecordError
 
 CACHE = 65_536
@@ -29,7 +29,7 @@ _CACHED_BYTES = 512
 """Longer values are decoded each time."""
 _TYPE, _TYPE_END, _CALL = layout.TYPE.start, layout.TYPE.stop, layout.CALL.start
 _EVIDENCE = frozenset(range(layout.EVIDENCE.start, layout.EVIDENCE.stop))
-_DETAILS = frozenset(slot for group in layout.DETAILS for slot in range(group.start, group.stop))
+_DETAILS = frozenset(range(layout.DETAILS.start, layout.DETAILS.stop))
 _ELSEWHERE = 0
 """The slot of what is not ours."""
 
@@ -49,6 +49,8 @@ class Shape(msgspec.Struct, eq=False):
     has_evidence: bool
     has_details: bool
     """Of the evidence: what it waits for and the like, and what the job owns."""
+    is_older: bool
+    """Some of it is told as workers of before told it."""
     has_progress: bool
     call_slots: tuple[int, ...]
     """Of the call's attributes, those that records of this shape have."""
@@ -63,7 +65,7 @@ class _Size(msgspec.Struct, eq=False):
     """The shapes of all records with a certain number of attributes."""
 
     name_at: int
-    """Where the job's name stands; -1: these have none."""
+    """Position of the job's name; -1: these have none."""
     shapes: dict[bytes, Shape]
     """By the job's name in wire bytes: records of one job have most else in common too."""
 
@@ -83,18 +85,18 @@ class Attributes:
         raws: list[bytes] = attributes[:]
         size = self._sizes.get(len(raws))
         if size is None:
-            return self._afresh(raws)
+            return self._read_new(raws)
         name = raws[size.name_at] if size.name_at >= 0 else _NO_NAME
         shape = size.shapes.get(name)
         try:
-            if shape is None or not self._repeat(shape, raws):
-                shape = self._afresh(raws)
+            if shape is None or not self._read_same_shape(shape, raws):
+                shape = self._read_new(raws)
         except RecordError:
             size.shapes.pop(name, None)  # half brought up to date
             raise
         return shape
 
-    def _repeat(self, shape: Shape, raws: list[bytes]) -> bool:
+    def _read_same_shape(self, shape: Shape, raws: list[bytes]) -> bool:
         """Bring a shape up to date with another record; False: it is not of this shape."""
         row, known = shape.row, self._known
         for raw, (slot, head, length, convert) in compress(zip(raws, shape.places), map(ne, raws, shape.raws)):  # noqa: B905
@@ -112,18 +114,20 @@ class Attributes:
         shape.raws = raws
         return True
 
-    def _afresh(self, raws: list[bytes]) -> Shape:
+    def _read_new(self, raws: list[bytes]) -> Shape:
         row, places = layout.BLANK[:], []
         for raw in raws:
             slot, value = self._known.get(raw) or self._decode(raw)
             row[slot] = value
-            form = tails.form_of(raw)
+            form = fixed_size.form_of(raw)
             places.append((slot, b"", -1, None) if form is None else (slot, form.head, len(raw), form.convert))
         taken = {place[0] for place in places}
         has_evidence = not taken.isdisjoint(_EVIDENCE)
         has_details = not taken.isdisjoint(_DETAILS)
         call_slots = tuple(sorted(slot for slot in taken if slot >= _CALL))
-        shape = Shape(raws, places, row, has_evidence, has_details, row[layout.PROGRESS_DONE] is not None, call_slots)
+        has_progress = row[layout.PROGRESS_DONE] is not None
+        is_older = older.speaks(taken)
+        shape = Shape(raws, places, row, has_evidence, has_details, is_older, has_progress, call_slots)
         slots = [place[0] for place in places if place[0] != _ELSEWHERE]
         if len(set(slots)) == len(slots):  # a name that comes twice: the last counts, which only order tells
             self._remember(shape, slots=[place[0] for place in places])

@@ -13,13 +13,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
+from lastspan.semconv.vocabulary import Outcome
 
 from ..model.evidence import Evidence
 from ..model.records import (
     NO_CALL,
     Call,
     CallSeen,
-    Durations,
+    DurationCounts,
     JobAccepted,
     JobEnded,
     JobType,
@@ -27,16 +28,16 @@ from ..model.records import (
     ProcessState,
     Progress,
     Resource,
+    Sender,
     Signal,
     SpanClosed,
     SpanFinished,
     SpanOpen,
-    Speaker,
 )
-from . import gresearch, layout, logfire, parts, proto
+from . import gresearch, layout, logfire, older, parts, proto
 from .attributes import MOST, Attributes, Shape, remember
 from .calls import call
-from .speakers import frameworks_in
+from .senders import frameworks_in
 from .values import RecordError, RequestError
 
 _IGNORED = "ignored"
@@ -55,16 +56,16 @@ class Batch(msgspec.Struct):
     """By event name; `ignored`: not for us."""
     rejected: Counter[str] = msgspec.field(default_factory=Counter)
     """Records of ours that cannot be used, by reason."""
-    complaint: str = ""
+    problem: str = ""
     """About the first of them, for the sender."""
-    speakers: list[Speaker] = []
+    senders: list[Sender] = []
     """Who sends OTLP that is not about jobs."""
 
     def reject(self, problem: RecordError, event: str) -> None:
         """Count one record that cannot be used."""
         self.rejected[problem.reason] += 1
-        if not self.complaint:
-            self.complaint = f"{event}: {problem}"
+        if not self.problem:
+            self.problem = f"{event}: {problem}"
 
 
 class Decoder:
@@ -89,7 +90,7 @@ class Decoder:
                 else:
                     batch.received[_IGNORED] += len(scope_logs.log_records)
             if not ours:
-                self._speaks(resource_logs.resource, batch)
+                self._note_sender(resource_logs.resource, batch)
         return batch
 
     def traces(self, body: bytes) -> Batch:
@@ -107,7 +108,7 @@ class Decoder:
                     if len(key) == 24:
                         batch.signals.append(SpanFinished(key, _outcome(span), False))
             scopes = [scope_spans.scope.name for scope_spans in resource_spans.scope_spans]
-            self._speaks(resource_spans.resource, batch, frameworks_in(scopes), consumes)
+            self._note_sender(resource_spans.resource, batch, frameworks_in(scopes), consumes)
         return batch
 
     def metrics(self, body: bytes) -> Batch:
@@ -118,18 +119,18 @@ class Decoder:
             len(scope.metrics) for resource in request.resource_metrics for scope in resource.scope_metrics
         )
         for resource_metrics in request.resource_metrics:
-            self._speaks(resource_metrics.resource.SerializeToString(), batch)
+            self._note_sender(resource_metrics.resource.SerializeToString(), batch)
         return batch
 
-    def _speaks(
+    def _note_sender(
         self, raw: bytes, batch: Batch, frameworks: frozenset[str] = frozenset(), consumes: bool = False
     ) -> None:
         digest = blake2b(raw, digest_size=16).digest()
         if digest not in self._speakers:
-            remember(self._speakers, digest, parts.speaker(raw))
+            remember(self._speakers, digest, parts.sender(raw))
         named = self._speakers.get(digest)
         if named is not None:
-            batch.speakers.append(Speaker(*named, frameworks, consumes))
+            batch.senders.append(Sender(*named, frameworks, consumes))
 
     def _foreign_traces(self, body: bytes) -> Batch:
         batch = Batch()
@@ -191,7 +192,7 @@ class Decoder:
             shape.call or self._call(shape),
             Progress(*row[layout.PROGRESS]) if shape.has_progress else None,
             *(
-                parts.seen(row)
+                parts.seen(older.renewed(row) if shape.is_older else row)
                 if shape.has_details
                 else (Evidence(*row[_EVIDENCE]) if shape.has_evidence else None, None)
             ),
@@ -200,7 +201,7 @@ class Decoder:
 
     def _span_closed(self, shape: Shape, record: Any, resource: Resource) -> SpanClosed:
         row = shape.row
-        return SpanClosed(_key(record), Origin(resource, *row[layout.ORIGIN]), parts.known_outcome(row))
+        return SpanClosed(_key(record), Origin(resource, *row[layout.ORIGIN]), row[layout.OUTCOME] or Outcome.UNKNOWN)
 
     def _process_state(self, shape: Shape, record: Any, resource: Resource) -> ProcessState:
         row = shape.row
@@ -218,22 +219,22 @@ class Decoder:
             span_ids,
             complete,
             parts.children(row),
-            parts.overslept(row),
+            parts.stall(older.renewed(row) if shape.is_older else row),
             parts.frameworks(row),
         )
 
-    def _durations(self, shape: Shape, record: Any, resource: Resource) -> Durations:
+    def _durations(self, shape: Shape, record: Any, resource: Resource) -> DurationCounts:
         row = shape.row
         origin = Origin(resource, *row[layout.ORIGIN])
         name, queue, *_ = row[layout.TYPE]
-        outcome = row[layout.OUTCOME] and parts.known_outcome(row)
+        outcome = row[layout.OUTCOME]
         count = row[layout.STARTED if outcome is None else layout.ENDED]
         if origin.process_id is None or count is None:
             raise RecordError("missing", f"{a.PROCESS_ID if origin.process_id is None else 'a count'} is missing")
         if count > parts.MAX_RUNS:
             raise RecordError("bad_number", f"{count} runs are more than a process can have had")
         runs, total = parts.sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
-        return Durations(
+        return DurationCounts(
             origin, name, queue, row[layout.SPAN_NAME], outcome, count, runs, total, row[layout.CALL_PEER] or ""
         )
 
@@ -251,7 +252,7 @@ class Decoder:
             job_id,
             attempt,
             queue,
-            parts.known_outcome(row),
+            row[layout.OUTCOME] or Outcome.UNKNOWN,
             row[layout.REASON],
             row[layout.PID],
             row[layout.EXIT_SIGNAL],
@@ -352,8 +353,8 @@ def _call(facts: tuple[Any, ...]) -> Call:
     return call(pairs, timeout_ns, unbounded) if pairs or unbounded or timeout_ns is not None else NO_CALL
 
 
-def _outcome(span: Any) -> str:
-    return "error" if span.status.code == _ERROR else "ok"
+def _outcome(span: Any) -> Outcome:
+    return Outcome.ERROR if span.status.code == _ERROR else Outcome.OK
 
 
 def _finished(span: Any) -> SpanFinished:

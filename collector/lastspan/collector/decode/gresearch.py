@@ -14,6 +14,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from lastspan.semconv.vocabulary import Outcome
+
 from ..model.records import NO_SEQUENCE, Origin, Resource, Signal, SpanClosed
 from . import layout, otlp_json, proto
 from .logfire import foreign_span
@@ -37,7 +39,7 @@ def signals(row: list[Any], record: Any, resource_of: Callable[[bytes], Resource
             for span in scope_spans.spans:
                 if event == "stop":
                     key = span.trace_id + span.span_id
-                    yield SpanClosed(key, Origin(resource, None, NO_SEQUENCE, None), "unknown")
+                    yield SpanClosed(key, Origin(resource, None, NO_SEQUENCE, None), Outcome.UNKNOWN)
                 else:
                     yield foreign_span(span, span.span_id, span.parent_span_id, resource, SYSTEM, interval_ns)
 

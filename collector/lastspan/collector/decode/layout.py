@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from lastspan.semconv import attributes as a
+from lastspan.semconv.vocabulary import Certainty, OnLost, Outcome, WaitKind, WaitPurpose
 
 from ..model.records import NO_SEQUENCE
 from . import values as v
@@ -72,8 +73,8 @@ TYPE = _group(
     (a.JOB_REDELIVERY_AFTER, v.nanoseconds),
     (a.JOB_ACKS_LATE, v.flag),
     (a.JOB_MAX_ATTEMPTS, v.count),
-    (a.JOB_ON_LOST, v.brief),
-    (a.JOB_ON_TIMEOUT, v.brief),
+    (a.JOB_ON_LOST, v.word(OnLost)),
+    (a.JOB_ON_TIMEOUT, v.word(OnLost)),
     (a.JOB_BROKER, v.brief, ""),
 )
 PROGRESS = _group(
@@ -92,7 +93,8 @@ EVIDENCE = _group(
     (a.CODE_STACKTRACE, v.long_text, None, "unique"),
     (a.STACK_AGE, v.nanoseconds, None, "unique"),
     (a.STACK_UNSEEN, v.text),
-    (a.CODE_LINES, v.brief),
+    (a.CODE_FIRST_LINE, v.integer),
+    (a.CODE_LAST_LINE, v.integer),
     (a.THREAD_CPU_RATIO, v.number, None, "unique"),
     (a.THREAD_RUNQUEUE_RATIO, v.number, None, "unique"),
     (a.THREAD_STATE, v.text),
@@ -102,51 +104,72 @@ EVIDENCE = _group(
 CODE = slice(EVIDENCE.start + 2, EVIDENCE.start + 5)
 # What follows becomes structures inside the evidence, made only where there is something for them.
 WAIT = _group(
-    (a.WAIT_KIND, v.text),
+    (a.WAIT_KIND, v.word(WaitKind)),
     (a.WAIT_CALL, v.brief),
+    (a.WAIT_PURPOSE, v.word(WaitPurpose)),
     (a.WAIT_PEER, v.text),
     (a.WAIT_LOCAL, v.brief),
     (a.WAIT_IDLE, v.nanoseconds, None, "unique"),
     (a.WAIT_TIMEOUT, v.nanoseconds),
     (a.WAIT_UNBOUNDED, v.flag, False),
     (a.WAIT_JOB_ID, v.brief, None, "unique"),
+    (a.WAIT_JOB_IDS, v.list_of_texts, (), "unique"),
     (a.WAIT_TARGET, v.brief),
     (a.DB_SESSION, v.brief),
 )
-PEER = WAIT.start + 2
+WAIT_CALL, WAIT_PURPOSE, PEER = WAIT.start + 1, WAIT.start + 2, WAIT.start + 3
+PROCESSES = _group(
+    (a.WAIT_PIDS, v.integers, ()),
+    (a.WAIT_PROGRAMS, v.list_of_texts, ()),
+    (a.WAIT_PROCESS_STATES, v.list_of_texts, ()),
+)
 LOCK = _group(
     (a.LOCK_NAME, v.text),
     (a.LOCK_KIND, v.brief),
     (a.LOCK_KEY, v.brief),
     (a.LOCK_HOLDER_JOB_ID, v.text),
     (a.LOCK_HOLDER_SPAN_ID, v.span_id, None, "unique"),
-    (a.LOCK_HOLDER_TRACE_ID, v.brief),
+    (a.LOCK_HOLDER_TRACE_ID, v.trace_id, None, "unique"),
     (a.LOCK_HOLDER_THREAD, v.text),
     (a.LOCK_HOLDER_PID, v.integer),
-    (a.LOCK_HOLDER_CODE, v.brief),
-    (a.LOCK_HOLDER_CERTAINTY, v.brief),
+    (a.LOCK_HOLDER_CERTAINTY, v.word(Certainty)),
     (a.LOCK_CYCLE, v.list_of_texts, ()),
 )
+LOCK_PLACE = _group((a.LOCK_FILE, v.brief), (a.LOCK_LINE, v.integer))
+HOLDER_PLACE = _group((a.LOCK_HOLDER_FUNCTION, v.brief), (a.LOCK_HOLDER_FILE, v.brief), (a.LOCK_HOLDER_LINE, v.integer))
 LOOP = _group(
     (a.LOOP_LAG, v.nanoseconds, None, "unique"),
     (a.LOOP_CULPRIT, v.flag, False),
+    (a.LOOP_JOB_ID, v.brief),
+    (a.LOOP_JOB_NAME, v.brief),
     (a.LOOP_TASK, v.brief),
-    (a.LOOP_CODE, v.brief),
 )
+LOOP_PLACE = _group((a.LOOP_FUNCTION, v.brief), (a.LOOP_FILE, v.brief), (a.LOOP_LINE, v.integer))
 REPEAT = _group(
     (a.REPEAT_CALL, v.brief, ""),
+    (a.REPEAT_VARIES, v.flag),
     (a.REPEAT_PEER, v.brief),
     (a.REPEAT_COUNT, v.count, None, "unique"),
     (a.REPEAT_WINDOW, v.nanoseconds, None, "unique"),
     (a.REPEAT_ERRORS, v.count, None, "unique"),
     (a.REPEAT_ERROR, v.brief),
 )
-OWNED = _group(
-    (a.JOB_HOLDS, v.list_of_texts, ()),
-    (a.JOB_DB_SESSIONS, v.list_of_texts, ()),
+HOLDS = _one(a.JOB_HOLDS, v.list_of_texts, ())
+SESSIONS = _group(
+    (a.JOB_DB_SYSTEMS, v.list_of_texts, ()),
+    (a.JOB_DB_SERVERS, v.list_of_texts, ()),
+    (a.JOB_DB_IDS, v.list_of_texts, ()),
+    (a.JOB_DB_LOCALS, v.list_of_texts, ()),
 )
-DETAILS = (WAIT, LOCK, LOOP, REPEAT, OWNED)
-OUTCOME = _one(a.OUTCOME, v.text)
+OLDER_LINES = _one("lastspan.code.lines", v.brief)
+OLDER_TARGET = _one("lastspan.wait.target", v.brief)
+OLDER_HOLDER_CODE = _one("lastspan.lock.holder.code", v.brief)
+OLDER_TASK = _one("lastspan.loop.task", v.brief)
+OLDER_LOOP_CODE = _one("lastspan.loop.code", v.brief)
+OLDER_SESSIONS = _one("lastspan.job.db.sessions", v.list_of_texts, ())
+OLDER = slice(OLDER_LINES, OLDER_SESSIONS + 1)
+DETAILS = slice(WAIT.start, OLDER.stop)
+OUTCOME = _one(a.OUTCOME, v.word(Outcome, Outcome.UNKNOWN))
 REASON = _one(a.REASON, v.text, "")
 STATUS = _one(a.PROCESS_STATUS, v.text, "running")
 OPEN_COUNT = _one(a.SPAN_OPEN_COUNT, v.count)
@@ -156,7 +179,12 @@ CHILD_CPU_RATIOS = _one(a.PROCESS_CHILD_CPU_RATIOS, v.numbers, repeats=False)
 CHILD_WAITS = _one(a.PROCESS_CHILD_WAITS, v.texts)
 FRAMEWORKS = _one(a.PROCESS_FRAMEWORKS, v.texts)
 OVERSLEPT = _one(a.PROCESS_OVERSLEPT, v.nanoseconds, repeats=False)
-OVERSLEPT_CODE = _one(a.PROCESS_OVERSLEPT_CODE, v.brief)
+OVERSLEPT_PLACE = _group(
+    (a.PROCESS_OVERSLEPT_FUNCTION, v.brief),
+    (a.PROCESS_OVERSLEPT_FILE, v.brief),
+    (a.PROCESS_OVERSLEPT_LINE, v.integer),
+)
+OLDER_OVERSLEPT_CODE = _one("lastspan.process.overslept.code", v.brief)
 CALL_PEER = _one(a.CALL_PEER, v.text, "")
 STARTED = _one(a.COUNT_STARTED, v.count, repeats=False)
 ENDED = _one(a.COUNT_ENDED, v.count, repeats=False)

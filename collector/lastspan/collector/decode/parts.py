@@ -1,4 +1,4 @@
-"""Parts of signals, made of a row of values or of bytes that stand for themselves."""
+"""Parts of signals, made of a row of values or of raw bytes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM
 from lastspan.semconv import attributes as a
 from lastspan.semconv.vocabulary import FRAMEWORKS
 
-from ..model.evidence import Evidence, Lock, Loop, Owned, OwnSession, Repeat, Wait
-from ..model.records import OUTCOMES, Child, Overslept, Resource, Status
+from ..model.evidence import CodeLine, Evidence, JobSession, Lock, Loop, OwnedByJob, Repeat, Wait, WaitedProcess
+from ..model.records import Child, ProcessStall, ProcessStatus, Resource
 from ..model.sketch import Runs, rescaled
 from . import layout, proto
-from .values import MAX_BRIEF, RecordError
+from .values import MAX_BRIEF, MAX_LIST, RecordError
 
 _MAX_CHILDREN = 4096
 _MAX_BUCKETS = 4096
@@ -55,42 +55,59 @@ def resource(raw: bytes) -> Resource:
     )
 
 
-def known_outcome(row: list[Any]) -> str:
-    """Return the outcome, if it is one of those that we know."""
-    outcome = row[layout.OUTCOME]
-    return outcome if outcome in OUTCOMES else "unknown"
-
-
-def status(text: str) -> Status:
+def status(text: str) -> ProcessStatus:
     """Return what a process says of itself."""
     try:
-        return Status(text)
+        return ProcessStatus(text)
     except ValueError:
         raise RecordError(
-            "wrong_kind", f"{a.PROCESS_STATUS}: {text[:40]!r} is none of running, stopping, stopped"
+            "wrong_kind", f"{a.PROCESS_STATUS}: {text[:40]!r} is not one of running, stopping, stopped"
         ) from None
 
 
-def seen(row: list[Any]) -> tuple[Evidence | None, Owned | None]:
+def seen(row: list[Any]) -> tuple[Evidence | None, OwnedByJob | None]:
     """Return the evidence with its details, and what the job owns."""
-    wait = Wait(*row[layout.WAIT]) if layout.holds(row, layout.WAIT) else None
-    lock = Lock(*row[layout.LOCK]) if layout.holds(row, layout.LOCK) else None
-    loop = Loop(*row[layout.LOOP]) if layout.holds(row, layout.LOOP) else None
+    wait = _wait(row)
+    lock = _lock(row)
+    loop = _loop(row)
     repeat = Repeat(*row[layout.REPEAT]) if row[layout.REPEAT.start] else None
-    owned = _owned(*row[layout.OWNED])
+    owned = _owned(row)
     details = (wait, lock, loop, repeat)
     if not any(details) and not layout.holds(row, layout.EVIDENCE):
         return None, owned
     return Evidence(*(*row[layout.EVIDENCE], *details)), owned
 
 
-def _owned(locks: tuple[str, ...], sessions: tuple[str, ...]) -> Owned | None:
-    found = []
-    for session in sessions:
-        parts = ["" if part == "-" else part for part in session.split(" ")]
-        if len(parts) == 4:  # else it is not known how to read it
-            found.append(OwnSession(*parts))
-    return Owned(locks, tuple(found)) if locks or found else None
+def _wait(row: list[Any]) -> Wait | None:
+    processes = _processes(*row[layout.PROCESSES])
+    return Wait(*(*row[layout.WAIT], processes)) if processes or layout.holds(row, layout.WAIT) else None
+
+
+def _processes(pids: tuple[int, ...], programs: tuple[str, ...], states: tuple[str, ...]) -> tuple[WaitedProcess, ...]:
+    told = zip_longest(pids[:MAX_LIST], programs[: len(pids)], states[: len(pids)], fillvalue="")
+    return tuple(WaitedProcess(pid, program, state) for pid, program, state in told if isinstance(pid, int))
+
+
+def _lock(row: list[Any]) -> Lock | None:
+    place, holder_place = _place(None, *row[layout.LOCK_PLACE]), _place(*row[layout.HOLDER_PLACE])
+    if place is None and holder_place is None and not layout.holds(row, layout.LOCK):
+        return None
+    return Lock(*(*row[layout.LOCK], place, holder_place))
+
+
+def _loop(row: list[Any]) -> Loop | None:
+    place = _place(*row[layout.LOOP_PLACE])
+    return None if place is None and not layout.holds(row, layout.LOOP) else Loop(*(*row[layout.LOOP], place))
+
+
+def _place(function: str | None, file: str | None, line: int | None) -> CodeLine | None:
+    return CodeLine(function, file, line) if function or file else None
+
+
+def _owned(row: list[Any]) -> OwnedByJob | None:
+    locks, sessions = row[layout.HOLDS], row[layout.SESSIONS]
+    found = tuple(JobSession(*parts) for parts in zip_longest(*sessions, fillvalue="")) if any(sessions) else ()
+    return OwnedByJob(locks, found) if locks or found else None
 
 
 def children(row: list[Any]) -> dict[int, Child]:
@@ -104,10 +121,10 @@ def children(row: list[Any]) -> dict[int, Child]:
     }
 
 
-def overslept(row: list[Any]) -> Overslept | None:
+def stall(row: list[Any]) -> ProcessStall | None:
     """Return for how long a process could not run, if it says so."""
     for_ns = row[layout.OVERSLEPT]
-    return None if for_ns is None else Overslept(for_ns, row[layout.OVERSLEPT_CODE] or "")
+    return None if for_ns is None else ProcessStall(for_ns, _place(*row[layout.OVERSLEPT_PLACE]))
 
 
 def frameworks(row: list[Any]) -> tuple[str, ...]:
@@ -115,7 +132,7 @@ def frameworks(row: list[Any]) -> tuple[str, ...]:
     return tuple(name for name in (row[layout.FRAMEWORKS] or ())[:_MAX_CHILDREN] if name in FRAMEWORKS)
 
 
-def speaker(raw: bytes) -> tuple[str, str] | None:
+def sender(raw: bytes) -> tuple[str, str] | None:
     """Return service and environment of a resource; None: it says that it is no Python program."""
     try:
         language = next(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
+
+from lastspan.semconv.vocabulary import Word
+
+W = TypeVar("W", bound=Word)
 
 MAX_TEXT = 4096
 """Characters of one attribute; stacks have a limit of their own (`Limits.evidence_bytes`)."""
@@ -106,6 +110,25 @@ def span_id(value: Any) -> bytes:
     if len(result) != 8:
         raise RecordError("bad_id", f"{digits[:40]!r} is not a span id (16 hex digits)")
     return result
+
+
+def trace_id(value: Any) -> bytes | None:
+    """Return 32 hex digits as 16 bytes; None: they are none, and the record is good without."""
+    try:
+        result = bytes.fromhex(text(value))
+    except ValueError:
+        return None
+    return result if len(result) == 16 else None
+
+
+def word(kind: type[W], otherwise: W | None = None) -> Reader:
+    """Return what reads one of a few words; of others, as a later version may send, it makes *otherwise*."""
+
+    def read(value: Any) -> W | None:
+        found = kind.known(long_text(value))
+        return otherwise if found is None else found
+
+    return read
 
 
 def integers(value: Any) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Who waits for whom, among all that is suspect: jobs, locks, sessions, peers, processes. Pure; made when asked.
+"""The wait graph of all suspects: jobs, locks, sessions, peers, processes. Pure; built on request.
 
 An edge goes from the one that waits to what it waits for, and from a thing to the job that has it.
 """
@@ -9,25 +9,40 @@ from collections.abc import Iterable
 
 import msgspec
 
+from lastspan.semconv.vocabulary import Certainty, WaitKind, Word
+
 from ..track import JobRow
 from .blockers import Blocker, behind, blocker
-from .context import Known, evidence_of
-from .words import file_line, session, short
+from .context import JudgeContext, evidence_of
+from .names import file_line
+from .words import session, short
 
 MAX_NODES = 2000
+
+
+class NodeKind(Word):
+    """What a node stands for."""
+
+    JOB = "job"
+    LOCK = "lock"
+    SESSION = "session"
+    PEER = "peer"
+    PROCESS = "process"
+    TASK = "task"
 
 
 class Node(msgspec.Struct, frozen=True):
     """A job, or a thing that jobs wait for."""
 
     id: str
-    kind: str
-    """job, lock, session, peer, process, task."""
+    kind: NodeKind
     title: str
     subtitle: str
     state: str
     """Of a job: its state; else empty."""
     job_id: str = ""
+    job_key: bytes = b""
+    """Of a job that is known."""
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -37,10 +52,10 @@ class Edge(msgspec.Struct, frozen=True):
     target: str
     kind: str
     """The kind of wait, or `held by`."""
-    certainty: str
+    certainty: Certainty
 
 
-class Graph(msgspec.Struct, frozen=True):
+class WaitGraph(msgspec.Struct, frozen=True):
     """Who waits for whom."""
 
     nodes: dict[str, Node]
@@ -53,11 +68,11 @@ class Graph(msgspec.Struct, frozen=True):
     """For each root or member of a cycle: how many jobs wait for it, at any distance."""
 
 
-def graph(jobs: Iterable[JobRow], known: Known, *, limit: int = MAX_NODES) -> Graph:
+def graph(jobs: Iterable[JobRow], context: JudgeContext, *, limit: int = MAX_NODES) -> WaitGraph:
     """Return the graph of *jobs*, and of those that hold what they wait for; at most *limit* nodes."""
-    drawing = _Drawing(known, limit)
+    drawing = _GraphBuilder(context, limit)
     for job in jobs:
-        drawing.draw(job)
+        drawing.add_job(job)
     nodes, edges = drawing.nodes, list(dict.fromkeys(drawing.edges))
     following: dict[str, list[str]] = {id: [] for id in nodes}
     before: dict[str, list[str]] = {id: [] for id in nodes}
@@ -68,30 +83,30 @@ def graph(jobs: Iterable[JobRow], known: Known, *, limit: int = MAX_NODES) -> Gr
     ends = [id for id in nodes if before[id] and not following[id]]
     waiting = {id: _count_jobs(id, before, nodes) for id in (*ends, *(id for cycle in cycles for id in cycle))}
     roots = tuple(sorted(ends, key=lambda id: -waiting[id]))
-    return Graph(nodes, edges, roots, cycles, waiting)
+    return WaitGraph(nodes, edges, roots, cycles, waiting)
 
 
-class _Drawing:
-    def __init__(self, known: Known, limit: int) -> None:
-        self._known = known
+class _GraphBuilder:
+    def __init__(self, context: JudgeContext, limit: int) -> None:
+        self._context = context
         self._limit = limit
         self._drawn: set[bytes] = set()
         self.nodes: dict[str, Node] = {}
         self.edges: list[Edge] = []
 
-    def draw(self, job: JobRow) -> None:
+    def add_job(self, job: JobRow) -> None:
         """Draw a job and, one after the other, those that it waits for."""
         current: JobRow | None = job
         while current is not None and current.span.key not in self._drawn:
             self._drawn.add(current.span.key)
-            step = blocker(current, self._known.verdict(current).last, self._known)
+            step = blocker(current, self._context.verdict(current).last, self._context)
             source, passed = self._job(current), set[bytes]()
             while step is not None:
                 self._step(source, step)
                 current = step.job
                 if current is not None:
                     break
-                source, step = self._thing(step), behind(step, self._known, passed)
+                source, step = self._thing(step), behind(step, self._context, passed)
             if step is None:
                 return
 
@@ -108,33 +123,40 @@ class _Drawing:
         if thing == holder:
             self.edges.append(Edge(source, holder, step.kind or "waits for", step.certainty))
             return
-        self.edges.append(Edge(source, thing, step.kind or "waits for", "certain"))
+        self.edges.append(Edge(source, thing, step.kind or "waits for", Certainty.CERTAIN))
         self.edges.append(Edge(thing, holder, "held by", step.certainty))
 
     def _job(self, job: JobRow) -> str | None:
-        known = self._known
-        leaf = known.verdict(job).last
+        context = self._context
+        leaf = context.verdict(job).last
         evidence = evidence_of(job, leaf)
         where = file_line(evidence.file, evidence.line) or leaf.span.name
-        state = known.verdict(job).state.value
-        return self._add(Node(f"job:{job.span.key.hex()}", "job", job.type.name, short(where), state, job.job_id))
+        state = context.verdict(job).state.value
+        key = job.span.key
+        return self._add(Node(f"job:{key.hex()}", NodeKind.JOB, job.type.name, short(where), state, job.job_id, key))
 
     def _thing(self, step: Blocker) -> str | None:
-        if step.job is not None and step.kind == "job":
+        if step.job is not None and step.kind is WaitKind.JOB:
             return self._job(step.job)
         if step.session is not None:
             one = step.session
-            return self._add(Node(f"session:{one.server} {one.id}", "session", f"session {one.id}", session(one), ""))
+            return self._add(
+                Node(f"session:{one.server} {one.id}", NodeKind.SESSION, f"session {one.id}", session(one), "")
+            )
         if step.key:
-            return self._add(Node(f"lock:{step.key}", "lock", short(step.thing or step.key), step.kind, ""))
+            return self._add(
+                Node(f"lock:{step.key}", NodeKind.LOCK, short(step.resource or step.key), step.kind or "", "")
+            )
         if step.pid is not None:
-            return self._add(Node(f"process:{step.pid}", "process", f"process {step.pid}", step.thread, ""))
+            return self._add(Node(f"process:{step.pid}", NodeKind.PROCESS, f"process {step.pid}", step.thread, ""))
         if step.job_id:
-            return self._add(Node(f"awaited:{step.job_id}", "job", short(step.job_id), "not started", "", step.job_id))
+            return self._add(
+                Node(f"awaited:{step.job_id}", NodeKind.JOB, short(step.job_id), "not started", "", step.job_id)
+            )
         if step.peer:
-            return self._add(Node(f"peer:{step.peer}", "peer", short(step.peer), step.kind, ""))
-        name = step.thread or step.thing
-        return self._add(Node(f"{step.kind}:{name}", "task", short(name), step.code, "")) if name else None
+            return self._add(Node(f"peer:{step.peer}", NodeKind.PEER, short(step.peer), step.kind or "", ""))
+        name = step.thread or step.resource
+        return self._add(Node(f"{step.kind or ''}:{name}", NodeKind.TASK, short(name), step.code, "")) if name else None
 
     def _add(self, node: Node) -> str | None:
         if node.id not in self.nodes:
@@ -193,4 +215,4 @@ def _count_jobs(id: str, before: dict[str, list[str]], nodes: dict[str, Node]) -
             if other not in seen:
                 seen.add(other)
                 work.append(other)
-    return sum(1 for other in seen if other != id and nodes[other].kind == "job")
+    return sum(1 for other in seen if other != id and nodes[other].kind is NodeKind.JOB)

@@ -1,22 +1,23 @@
-"""The nouns: what a record says (signals), and the few words for what we conclude.
+"""The data types: what a record says (signals), and the states and severities that we conclude.
 
 Times are `int` nanoseconds (`_ns`). Signals carry ages, never timestamps: clocks of two machines are not compared.
 """
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from .evidence import Evidence, Owned
+from lastspan.semconv.vocabulary import OnLost, Outcome, Word
+
+from .evidence import CodeLine, Evidence, OwnedByJob
 
 NO_SEQUENCE = -1
 """`sequence` of a record without one (other people's): taken in order of arrival."""
 
 
-class State(str, Enum):
+class State(Word):
     """What a job is; see DESIGN, "Judge"."""
 
     RUNNING = "running"
@@ -31,7 +32,7 @@ SUSPECT = frozenset({State.STUCK, State.LOST, State.FROZEN})
 """The states that somebody should look at."""
 
 
-class Basis(str, Enum):
+class Basis(Word):
     """Where an allowed duration comes from, strongest first."""
 
     DECLARED = "declared"
@@ -40,7 +41,7 @@ class Basis(str, Enum):
     DEFAULT = "default"
 
 
-class Kind(str, Enum):
+class Kind(Word):
     """What a span does, as far as the policy cares."""
 
     JOB = "job"
@@ -50,26 +51,23 @@ class Kind(str, Enum):
     OTHER = "other"
 
 
-class Severity(str, Enum):
+class Severity(Word):
     """Whether to wake somebody."""
 
     PAGE = "page"
     WARNING = "warning"
 
 
-class Status(str, Enum):
-    """What a process says of itself."""
+class ProcessStatus(Word):
+    """The status that a process reports."""
 
     RUNNING = "running"
     STOPPING = "stopping"
     STOPPED = "stopped"
 
 
-OUTCOMES = frozenset({"ok", "error", "retry", "killed", "timeout", "revoked", "shutdown", "lost", "unknown"})
-
-
 class Resource(msgspec.Struct, frozen=True):
-    """Who speaks: the facts of an OTLP resource that we use. Interned: one object for all records of a process."""
+    """The sender: the facts of an OTLP resource that we use. Interned: one object for all records of a process."""
 
     service: str = ""
     environment: str = ""
@@ -97,9 +95,9 @@ class JobType(msgspec.Struct, frozen=True, eq=False):
     redelivery_ns: int | None
     acks_late: bool | None
     max_attempts: int | None
-    on_lost: str | None = None
-    """What the worker does with the message of a job whose process was killed: ack, reject, requeue, retry."""
-    on_timeout: str | None = None
+    on_lost: OnLost | None = None
+    """What the worker does with the message of a job whose process was killed."""
+    on_timeout: OnLost | None = None
     """The same, of a job beyond its hard limit."""
     broker: str = ""
     """redis, amqp, sqs, …"""
@@ -152,7 +150,7 @@ class SpanOpen(msgspec.Struct, frozen=True, gc=False):
     call: Call
     progress: Progress | None
     evidence: Evidence | None
-    owned: Owned | None
+    owned: OwnedByJob | None
     # From here on in the order of `layout.SPAN`.
     name: str
     kind: str
@@ -176,14 +174,14 @@ class SpanClosed(msgspec.Struct, frozen=True, gc=False):
 
     key: bytes
     origin: Origin
-    outcome: str
+    outcome: Outcome
 
 
 class SpanFinished(msgspec.Struct, frozen=True, gc=False):
     """A finished span from the traces pipeline."""
 
     key: bytes
-    outcome: str
+    outcome: Outcome
     foreign: bool
     """Its producer announces spans too, so an announcement may come after it."""
 
@@ -192,39 +190,39 @@ class Child(msgspec.Struct, frozen=True):
     """A child process, as its parent sees it."""
 
     state: str
-    """The kernel's letter; empty: not told."""
+    """The kernel's letter; empty: not known."""
     cpu_ratio: float | None = None
     """In cores, of all its threads."""
     wait: str = ""
     """Where the kernel lets it wait, or `cgroup_frozen`; empty: nowhere, or not known."""
 
 
-class Overslept(msgspec.Struct, frozen=True):
+class ProcessStall(msgspec.Struct, frozen=True):
     """A process could not run for a while, and can again."""
 
     for_ns: int
-    code: str
-    """Where the job stood then; may be empty."""
+    place: CodeLine | None = None
+    """Where the job stood then."""
 
 
 class ProcessState(msgspec.Struct, frozen=True):
     """A process is alive; these announced spans of it are open."""
 
     origin: Origin
-    status: Status
+    status: ProcessStatus
     span_ids: bytes
     """8 bytes each."""
     complete: bool
     """False: the list is truncated, and absence proves nothing."""
     children: dict[int, Child]
     """Children that run jobs, by pid."""
-    overslept: Overslept | None = None
+    stall: ProcessStall | None = None
     frameworks: tuple[str, ...] = ()
     """Job frameworks that are loaded in it, and whose jobs are not seen."""
 
 
-class Speaker(msgspec.Struct, frozen=True):
-    """Whose OTLP has arrived, and what its spans tell of jobs."""
+class Sender(msgspec.Struct, frozen=True):
+    """A service that sent OTLP, and what its spans say about jobs."""
 
     service: str
     environment: str
@@ -234,14 +232,14 @@ class Speaker(msgspec.Struct, frozen=True):
     """It takes messages."""
 
 
-class Durations(msgspec.Struct, frozen=True):
+class DurationCounts(msgspec.Struct, frozen=True):
     """How often and how long, cumulative since the process began."""
 
     origin: Origin
     job_name: str
     queue: str
     span_name: str | None
-    outcome: str | None
+    outcome: Outcome | None
     """None: `count` is of the started ones."""
     count: int
     runs: tuple[tuple[int, int], ...]
@@ -261,7 +259,7 @@ class JobEnded(msgspec.Struct, frozen=True):
     job_id: str
     attempt: int | None
     queue: str
-    outcome: str
+    outcome: Outcome
     reason: str
     pid: int | None
     signal: int | None
@@ -269,7 +267,7 @@ class JobEnded(msgspec.Struct, frozen=True):
 
 
 class JobAccepted(msgspec.Struct, frozen=True, gc=False):
-    """A parent says that a child of it took a job a while ago; the child may be kept from saying so itself."""
+    """A parent reports that its child accepted a job a while ago; the child may be unable to report it."""
 
     key: bytes
     """Of the parent's making: the ids of the job's span are not known."""
@@ -298,10 +296,12 @@ class CallSeen(msgspec.Struct, frozen=True):
     unbounded: bool
 
 
-Signal: TypeAlias = SpanOpen | SpanClosed | SpanFinished | ProcessState | Durations | JobEnded | JobAccepted | CallSeen
+Signal: TypeAlias = (
+    SpanOpen | SpanClosed | SpanFinished | ProcessState | DurationCounts | JobEnded | JobAccepted | CallSeen
+)
 
 
-class Session(msgspec.Struct, frozen=True):
+class DatabaseSession(msgspec.Struct, frozen=True):
     """One session of a database, as a probe beside that database sees it. Empty, or None: not known."""
 
     server: str
@@ -325,6 +325,8 @@ class Session(msgspec.Struct, frozen=True):
     traceparent: str = ""
     locks: str = ""
     """What it waits for: relation and type."""
+    is_locked: bool = False
+    """It waits for a lock, as the server says; by whom it is held need not be known."""
 
 
 class DatabaseWait(NamedTuple):

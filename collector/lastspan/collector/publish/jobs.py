@@ -11,13 +11,24 @@ from datetime import datetime, timezone
 from itertools import chain, islice
 from typing import Any
 
-from ..judge.context import Known, evidence_of
+from ..judge.context import JudgeContext, evidence_of
+from ..judge.names import waited_for
 from ..judge.verdict import Leaf, Verdict
 from ..model.evidence import Evidence
 from ..model.records import Call, Resource, State
 from ..track import JobRow, SpanRow
-from .blocked import blocked_by, key_text
-from .shapes import Code, JobList, JobView, LastSpan, OpenSpan, Other, Progress, Wait
+from .blocked_by import blocked_by, key_text
+from .shapes import (
+    AwaitedProcess,
+    CodeLocation,
+    JobList,
+    JobView,
+    LastSpan,
+    OpenSpan,
+    OtherAttempt,
+    ProgressView,
+    WaitView,
+)
 from .view import View
 
 SCANNED = 50_000
@@ -47,7 +58,7 @@ def list_jobs(
         if len(found) >= limit:
             truncated = True
             break
-        found.append(job_view(view, job, wall=wall, known=known))
+        found.append(job_view(view, job, wall=wall, context=known))
     return JobList(found, truncated, view.states(), iso(wall()))
 
 
@@ -60,11 +71,11 @@ def find_job(view: View, ref: str) -> JobRow | None:
     return max(view.attempts(ref), key=lambda job: (job.attempt or 0, job.end is None, job.span.start_ns), default=None)
 
 
-def job_view(view: View, job: JobRow, *, wall: Wall, known: Known | None = None) -> JobView:
-    """Return one job as the API tells it; *known*: what others may be asked, if several jobs are told at once."""
+def job_view(view: View, job: JobRow, *, wall: Wall, context: JudgeContext | None = None) -> JobView:
+    """Return one job as the API returns it; *known*: what others may be asked, if several jobs are told at once."""
     now_ns = view.clock() if job.end is None else min(view.clock(), job.end.at_ns)
-    known = known or view.known()
-    verdict, cause = view.look(job, known)
+    context = context or view.known()
+    verdict, cause = view.look(job, context)
     process = job.span.process
     resource = _NOWHERE if process is None else process.resource
     evidence = evidence_of(job, verdict.last)
@@ -88,20 +99,20 @@ def job_view(view: View, job: JobRow, *, wall: Wall, known: Known | None = None)
         system=type.system or None,
         attempt=job.attempt,
         max_attempts=type.max_attempts,
-        state=verdict.state.value,
+        state=verdict.state,
         outcome=None if end is None else end.outcome,
         reason=None if end is None else end.reason or None,
         exit_signal=None if end is None else end.signal,
         exit_code=None if end is None else end.exit_code,
-        severity=None if verdict.severity is None else verdict.severity.value,
-        basis=verdict.allowance.basis.value,
+        severity=verdict.severity,
+        basis=verdict.allowance.basis,
         basis_rule=verdict.allowance.rule,
         cause=None if cause is None else cause.name,
         cause_text=None if cause is None else cause.text,
         advice=None if cause is None else cause.first_step,
         brief=None if cause is None else cause.brief,
         confidence=None if cause is None else cause.confidence,
-        incident=None if job.trouble is None else job.trouble.incident or None,
+        incident=None if job.suspect_state is None else job.suspect_state.incident or None,
         started_at=iso(wall() - age_s - ended_ago_s),
         moved_at=iso(wall() - still_s - ended_ago_s),
         age_s=age_s,
@@ -129,14 +140,14 @@ def job_view(view: View, job: JobRow, *, wall: Wall, known: Known | None = None)
         wait=_wait(evidence),
         holds=[] if job.owned is None else list(job.owned.locks),
         open_spans=[_open_span(span, verdict, now_ns) for span in _open_spans(job)],
-        blocked_by=blocked_by(job, known) if job.end is None else None,
-        lint=view.findings_of(job, known),
+        blocked_by=blocked_by(job, context) if job.end is None else None,
+        lint=view.findings_of(job, context),
         others=[_other(other) for other in view.other_attempts(job)],
     )
 
 
 def all_jobs(view: View, state: str | None) -> Iterator[JobRow]:
-    """Yield jobs that may be in *state*: suspects first, then those that are open, then those that ended lately."""
+    """Yield jobs that may be in *state*: suspects first, then open jobs, then recently ended ones."""
     if state == State.ENDED.value:
         return view.ended()
     suspects = list(islice(view.suspects(), SCANNED))
@@ -155,7 +166,7 @@ def _last_span(leaf: Leaf, verdict: Verdict) -> LastSpan:
     span = leaf.span
     return LastSpan(
         span.name,
-        span.policy_kind.value,
+        span.policy_kind,
         leaf.age_ns / 1e9,
         leaf.allowance.allowed_ns / 1e9,
         leaf.allowance.basis.value,
@@ -187,25 +198,27 @@ def _attributes(call: Call) -> dict[str, Any]:
     return attributes
 
 
-def _progress(job: JobRow) -> Progress | None:
+def _progress(job: JobRow) -> ProgressView | None:
     progress = job.progress
     if progress is None:
         return None
     ratio = progress.done / progress.total if progress.total else None
-    return Progress(progress.done, progress.total, ratio, progress.message)
+    return ProgressView(progress.done, progress.total, ratio, progress.message)
 
 
-def _code(evidence: Evidence) -> Code | None:
+def _code(evidence: Evidence) -> CodeLocation | None:
     if evidence.function is None:
         return None
-    return Code(evidence.function, evidence.file, evidence.line, evidence.lines)
+    first, last = evidence.first_line, evidence.last_line
+    lines = None if first is None or last is None else f"{first}-{last}"
+    return CodeLocation(evidence.function, evidence.file, evidence.line, lines, first, last)
 
 
-def _wait(evidence: Evidence) -> Wait | None:
+def _wait(evidence: Evidence) -> WaitView | None:
     wait = evidence.wait
     if wait is None:
         return None
-    return Wait(
+    return WaitView(
         wait.kind,
         wait.call,
         wait.peer,
@@ -214,15 +227,18 @@ def _wait(evidence: Evidence) -> Wait | None:
         _seconds(wait.timeout_ns),
         wait.unbounded,
         wait.job_id,
-        wait.target,
+        waited_for(wait) or None,
         wait.session,
         evidence.syscall,
+        wait.purpose,
+        list(wait.job_ids),
+        [AwaitedProcess(one.pid, one.program or None, one.state or None) for one in wait.processes],
     )
 
 
-def _other(job: JobRow) -> Other:
+def _other(job: JobRow) -> OtherAttempt:
     resource = _NOWHERE if job.span.process is None else job.span.process.resource
-    return Other(
+    return OtherAttempt(
         key_text(job.span.key),
         job.attempt,
         job.state.value,

@@ -1,4 +1,4 @@
-"""What was learned, as the API tells it and takes it back."""
+"""Learned durations, as the API exports and imports them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Protocol
 
 import msgspec
 
+from lastspan.semconv.peers import kind_of
+
 from ..judge.policy import Allowance, Allowed, Policy
 from ..model.records import Call, JobType, Kind
 from ..model.sketch import HIGHEST, LOWEST
 from ..track import SavedLearned, learned
-from ..track.learn import Key, Row
+from ..track.learn import Learned, LearnedKey, LearnedRow
 from .shapes import BasisWord
 from .view import View
 
@@ -31,7 +33,7 @@ class LearnedView(msgspec.Struct):
     span_name: str | None
     """The call in it; null: the job as a whole."""
     peer: str
-    """Whom the span calls; empty: nobody, or told by a worker that did not say."""
+    """Whom the span calls; empty: nobody, or an old worker did not report it."""
     runs: float
     """They fade with time, so it may not be whole."""
     allowed_s: float
@@ -40,12 +42,18 @@ class LearnedView(msgspec.Struct):
     """Where that comes from."""
     rule: str
     """Which rule decided, for people."""
+    why: str
+    """The same without its basis, which stands in a field of its own."""
+    kind: str
+    """Of the call, as rules know it: http, db; empty: any, or the job."""
     learned_s: float | None
     """What would be allowed by these runs alone; null: not enough is known."""
     is_hint: bool
     """From few runs: it may lift the default, never lower it."""
     learned_rule: str | None
     """How it came about, for people."""
+    is_own: bool
+    """What decides is what was learned of this very call or job."""
     what: str | None
     """Of which run the duration is: p99, the longest …"""
     duration_s: float | None
@@ -94,7 +102,7 @@ class LearnedStore(Protocol):
     def put_learned(self, told: Sequence[SavedLearned]) -> int:
         """Take in what was learned elsewhere; return how many keys are known now."""
 
-    def forget_learned(self, keys: Sequence[Key]) -> int:
+    def forget_learned(self, keys: Sequence[LearnedKey]) -> int:
         """Forget what was learned by these keys; return how many were known."""
 
 
@@ -145,22 +153,21 @@ def _check(saved: SavedLearned) -> None:
         raise ValueError(f"{saved.job_name}: its age is out of range")
 
 
-def _decides(policy: Policy, key: Key, type: JobType | None) -> Allowed:
+def _decides(policy: Policy, key: LearnedKey, type: JobType | None) -> Allowed:
     """Return what is allowed to a span that is known by *key* alone; *type*: one of its job, if any is known."""
     type = type or JobType(key.service, key.environment, key.job_name, "", "", None, None, None, None)
     of_job = policy.job(type, "")
     if key.span_name is None:
         return of_job
-    kind, called = _KINDS.get(key.peer.partition(" ")[0], Kind.OTHER), Call((), Kind.OTHER, None, False, key.peer)
+    kind, called = _KINDS.get(kind_of(key.peer), Kind.OTHER), Call((), Kind.OTHER, None, False, key.peer)
     as_its_job = Allowance(of_job.allowed_ns, of_job.basis, f"as its job: {of_job.rule}")
     return policy.allowed(type, key.span_name, kind, None, called) or as_its_job
 
 
 _KINDS = {"http": Kind.HTTP, "db": Kind.DB}
-"""By the first word of a peer."""
 
 
-def _view(key: Key, row: Row, decides: Allowed) -> LearnedView:
+def _view(key: LearnedKey, row: LearnedRow, decides: Allowed) -> LearnedView:
     known = row.learned
     return LearnedView(
         *key,
@@ -168,9 +175,12 @@ def _view(key: Key, row: Row, decides: Allowed) -> LearnedView:
         allowed_s=decides.allowed_ns / 1e9,
         basis=decides.basis.value,
         rule=decides.rule,
+        why=decides.why if isinstance(decides, Learned) else decides.rule,
+        kind=kind.value if (kind := _KINDS.get(kind_of(key.peer))) is not None else "",
         learned_s=None if known is None else known.allowed_ns / 1e9,
         is_hint=known is not None and known.is_hint,
         learned_rule=None if known is None else known.rule,
+        is_own=isinstance(decides, Learned),
         what=None if known is None else known.what,
         duration_s=None if known is None else known.seconds,
         factor=None if known is None else known.factor,

@@ -8,9 +8,11 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
+from lastspan.semconv.vocabulary import Outcome, WaitPurpose
+
 from ..judge.cause import Brief
 from ..judge.lint import Finding
-from ..model.records import OUTCOMES, Basis, Kind, Severity, State
+from ..model.records import Basis, Kind, Severity, State
 
 
 def _one_of(words: Iterable[str | Enum]) -> msgspec.Meta:
@@ -19,7 +21,7 @@ def _one_of(words: Iterable[str | Enum]) -> msgspec.Meta:
 
 
 StateWord: TypeAlias = Annotated[str, _one_of(State)]
-OutcomeWord: TypeAlias = Annotated[str, _one_of(sorted(OUTCOMES))]
+OutcomeWord: TypeAlias = Annotated[str, _one_of(Outcome)]
 SeverityWord: TypeAlias = Annotated[str, _one_of(Severity)]
 BasisWord: TypeAlias = Annotated[str, _one_of(Basis)]
 KindWord: TypeAlias = Annotated[str, _one_of(Kind)]
@@ -47,8 +49,8 @@ class LastSpan(msgspec.Struct):
     """16 hex digits."""
 
 
-class Code(msgspec.Struct):
-    """The code line where the thread stands."""
+class CodeLocation(msgspec.Struct):
+    """The current code line of the thread."""
 
     function: str | None
     """The innermost function of the application."""
@@ -58,9 +60,13 @@ class Code(msgspec.Struct):
     """The line where it stands."""
     lines: str | None
     """Of a loop that repeats, as 97-109."""
+    first_line: int | None
+    """The first of these."""
+    last_line: int | None
+    """The last of these."""
 
 
-class Progress(msgspec.Struct):
+class ProgressView(msgspec.Struct):
     """What `progress()` last said."""
 
     done: float
@@ -73,7 +79,18 @@ class Progress(msgspec.Struct):
     """In the job's own words."""
 
 
-class Wait(msgspec.Struct):
+class AwaitedProcess(msgspec.Struct):
+    """A process that is waited for."""
+
+    pid: int
+    """Its number."""
+    program: str | None
+    """The name of its program, 15 letters of it."""
+    state: str | None
+    """The kernel's letter: R, S, D, T, Z or X (gone)."""
+
+
+class WaitView(msgspec.Struct):
     """What the thread or task waits for."""
 
     kind: str | None
@@ -93,14 +110,20 @@ class Wait(msgspec.Struct):
     job_id: str | None
     """The job whose end it waits for."""
     target: str | None
-    """The thread, task, child process or queue that it waits for."""
+    """The thread, task, process, queue … by name."""
     session: str | None
     """The database session that waits: its id at the server."""
     syscall: str | None
     """The system call in which its thread is."""
+    purpose: Annotated[str, _one_of(WaitPurpose)] | None
+    """What the call is for, where its kind does not say it: docs/semconv.md lists the words."""
+    job_ids: list[str]
+    """Of several jobs that it waits for: the first few that have not ended."""
+    processes: list[AwaitedProcess]
+    """Those that it waits for."""
 
 
-class Step(msgspec.Struct):
+class BlockerView(msgspec.Struct):
     """What is waited for, and who has it."""
 
     kind: str | None
@@ -129,10 +152,10 @@ class Step(msgspec.Struct):
     """How sure it is that this one has it: certain, likely, nobody (it was leaked) or unknown."""
 
 
-class BlockedBy(Step):
+class BlockedBy(BlockerView):
     """The first step, and all of them to the one that everybody waits for."""
 
-    chain: list[Step]
+    chain: list[BlockerView]
     """All steps, this one first."""
     is_circle: bool
     """The last one waits for this job: a deadlock."""
@@ -159,7 +182,7 @@ class OpenSpan(msgspec.Struct):
     """It is the last span."""
 
 
-class Other(msgspec.Struct):
+class OtherAttempt(msgspec.Struct):
     """Another attempt of the same job."""
 
     job_key: str
@@ -261,7 +284,7 @@ class JobView(msgspec.Struct):
     """Since its process was last heard."""
     movement_age_s: float | None
     """Since it last did something new."""
-    progress: Progress | None
+    progress: ProgressView | None
     """What it said of itself."""
     cpu_ratio: float | None
     """Of its thread: share of a core."""
@@ -275,7 +298,7 @@ class JobView(msgspec.Struct):
     """16 hex digits."""
     last_span: LastSpan
     """Where the job is, or where it stopped."""
-    code: Code | None
+    code: CodeLocation | None
     """The code line there."""
     stack: list[str]
     """Its lines, innermost last."""
@@ -285,7 +308,7 @@ class JobView(msgspec.Struct):
     """What could not be looked at, and why."""
     thread: str | None
     """The name of its thread."""
-    wait: Wait | None
+    wait: WaitView | None
     """What it waits for there."""
     holds: list[str]
     """Keys of the locks that it holds."""
@@ -295,7 +318,7 @@ class JobView(msgspec.Struct):
     """Whom it waits for."""
     lint: list[Finding]
     """What is better changed in this job."""
-    others: list[Other]
+    others: list[OtherAttempt]
     """Other attempts of it, open or ended lately."""
 
 

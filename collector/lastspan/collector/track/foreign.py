@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lastspan.semconv.vocabulary import Outcome
+
 from ..model.records import State
 from .jobs import Jobs, all_inside
 from .rows import End, JobRow, SpanRow
@@ -43,12 +45,12 @@ class Foreign:
         """Make a foreign job, whose parent has turned up, part of its parent's job."""
         if inner.size() > _MERGED:
             return
-        self._jobs.settle(inner, State.ENDED, None)
+        self._jobs.apply_verdict(inner, State.ENDED, None)
         self._jobs.open.pop(inner.span.key, None)
         self._jobs.index.remove(inner)
         for span in [inner.span, *all_inside(inner)]:
             span.job = job
             job.attach(span)
         inner.inside = None
-        inner.end = End("unknown", "", 0)
+        inner.end = End(Outcome.UNKNOWN, "", 0)
         self._jobs.touch(job)

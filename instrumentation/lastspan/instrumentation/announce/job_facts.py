@@ -11,6 +11,7 @@ from ..guest import redact
 if TYPE_CHECKING:
     from ..registry.children import JobEnd
     from ..registry.run import Run
+    from ..registry.session import Session
 
 
 def of_run(run: Run) -> dict[str, Any]:
@@ -44,6 +45,15 @@ def of_progress(run: Run, now: float) -> dict[str, Any]:
         a.JOB_PROGRESS_MESSAGE: redact.text(message) if message else None,
         a.JOB_PROGRESS_AGE: now - at,
     }
+
+
+def of_sessions(sessions: list[Session]) -> dict[str, Any]:
+    """Return the database sessions that a job has used."""
+    if not sessions:
+        return {}
+    names = (a.JOB_DB_SYSTEMS, a.JOB_DB_SERVERS, a.JOB_DB_IDS, a.JOB_DB_LOCALS)
+    rows = [[redact.text(word) for word in (one.system, one.server, one.id, one.local)] for one in sessions]
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def of_accepted(run: Run, pid: int, age: float) -> dict[str, Any]:

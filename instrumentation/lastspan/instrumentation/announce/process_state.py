@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lastspan.semconv import attributes as a
 from lastspan.semconv.vocabulary import FRAMEWORKS, SUPPORTED_FRAMEWORKS
 
+from ..evidence import CodeLine
 from ..guest import procfs
+from .places import OF_STALL, place_attributes
 
 if TYPE_CHECKING:
     from ..registry.children import Child
@@ -21,8 +23,8 @@ class Stall(NamedTuple):
     """The whole process stood still, or native code held the interpreter."""
 
     seconds: float
-    code: str
-    """Where the oldest job stood then."""
+    place: CodeLine | None
+    """Where the oldest job stood when it could go on."""
     at: float
     """When it was seen; monotonic, s."""
 
@@ -39,19 +41,19 @@ def of_children(children: Sequence[Child]) -> dict[str, Any]:
     }
 
 
-def of_usage(*, is_hurried: bool) -> dict[str, Any]:
+def of_usage(*, gil_contended: bool) -> dict[str, Any]:
     """Return what the process uses; *is_hurried*: without what the kernel says in files."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         a.PROCESS_CPU_TIME: usage.ru_utime + usage.ru_stime,
-        a.PROCESS_RSS: None if is_hurried else _resident_bytes(),
+        a.PROCESS_RSS: None if gil_contended else _resident_bytes(),
         a.PROCESS_FRAMEWORKS: _unseen_frameworks() or None,
     }
 
 
 def of_stall(stall: Stall) -> dict[str, Any]:
     """Return for how long the process stood still, and where."""
-    return {a.PROCESS_OVERSLEPT: stall.seconds, a.PROCESS_OVERSLEPT_CODE: stall.code or None}
+    return {a.PROCESS_OVERSLEPT: stall.seconds, **place_attributes(OF_STALL, stall.place)}
 
 
 def _unseen_frameworks() -> list[str]:

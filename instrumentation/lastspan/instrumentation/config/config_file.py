@@ -70,7 +70,7 @@ def read(environ: Mapping[str, str]) -> ConfigFile | None:
 
 
 def _fault(error: Exception) -> str:
-    """Say what is wrong, and where, but not what stands there: a message of the parser's quotes it, tokens included."""
+    """Describe the error and its place, but not the text there: the parser's message quotes it, tokens included."""
     cause = error.__cause__
     line = getattr(getattr(cause, "problem_mark", None), "line", None)
     path = [str(step) for step in getattr(cause, "absolute_path", None) or ()]
@@ -79,7 +79,7 @@ def _fault(error: Exception) -> str:
 
 
 def _ignored(path: str, why: str) -> None:
-    _log.warning("lastspan ignores %s=%s (%s); it goes by the other variables", OTEL_CONFIG_FILE, path, why)
+    _log.warning("lastspan ignores %s=%s (%s) and uses the other variables", OTEL_CONFIG_FILE, path, why)
 
 
 def _of(config: Any) -> ConfigFile:

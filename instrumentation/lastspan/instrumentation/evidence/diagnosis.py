@@ -16,7 +16,7 @@ from lastspan.semconv import attributes as a
 from ..guest import redact
 from ..registry.held_locks import host_name
 from ..registry.session import Session
-from ..registry.spans import Where
+from ..registry.spans import ExecutionContext
 from .kernel.descriptors import Descriptor, descriptor, is_unbounded
 from .kernel.files import file_name, holders, in_the_way, number_of, sqlite_databases, unseen_holder
 from .kernel.processes import at_other_end, process
@@ -87,7 +87,7 @@ class Kernel:
 class Subject(NamedTuple):
     """Whose wait is looked at."""
 
-    where: Where
+    where: ExecutionContext
     package: str
     thread_id: int | None
     """None: its task or greenlet is not the one that its thread runs, so the thread says nothing of it."""
@@ -217,8 +217,11 @@ def _of_wait(waits: WaitingCall | None) -> Attributes:
         return {}
     return {
         a.WAIT_CALL: redact.text(waits.call) or None,
+        a.WAIT_PURPOSE: waits.purpose or None,
         a.WAIT_TARGET: redact.text(waits.target) or None,
+        a.WAIT_PIDS: None if waits.pid is None else [waits.pid],
         a.WAIT_JOB_ID: redact.text(waits.job_id) or None,
+        a.WAIT_JOB_IDS: [redact.text(one) for one in waits.job_ids] or None,
     }
 
 
@@ -235,23 +238,28 @@ def _of_peer(waits: WaitingCall | None, facts: CallFacts | None, kernel: Kernel,
         found |= _some({a.WAIT_PEER: waits.peer})
     if blocked is not None:
         found |= _some({a.WAIT_PEER: found.get(a.WAIT_PEER) or blocked.peer})
-    if waits is None or not waits.target:
-        found |= _some({a.WAIT_TARGET: _child(kernel)})
-    cleaned = {name: redact.text(value) if isinstance(value, str) else value for name, value in found.items()}
-    return _some(cleaned)
+    cleaned = _some({name: redact.text(value) if isinstance(value, str) else value for name, value in found.items()})
+    is_named = waits is not None and (waits.target or waits.pid is not None)
+    return cleaned if is_named else cleaned | _children(kernel)
 
 
-def _child(kernel: Kernel) -> str:
-    """Name the child process that the thread waits for: to end, or to write into a pipe."""
+def _children(kernel: Kernel) -> Attributes:
+    """Tell the child processes that the thread waits for: to end, or to write into a pipe."""
     blocked, about = kernel.call, kernel.about
     if blocked is not None and blocked.pid is not None and blocked.pid > 0:
         pids = [blocked.pid]
     elif about is not None and about.kind == "pipe" and about.inode is not None:
         pids = at_other_end(about.inode)
     else:
-        return ""
-    names = (process(pid) for pid in pids[:_NAMED_MAX])
-    return ", ".join(f"{one.name or '?'} (pid {one.pid}, {one.state})" for one in names)
+        return {}
+    found = [process(pid) for pid in pids[:_NAMED_MAX]]
+    if not found:
+        return {}
+    return {
+        a.WAIT_PIDS: [one.pid for one in found],
+        a.WAIT_PROGRAMS: [redact.text(one.name) for one in found],
+        a.WAIT_PROCESS_STATES: [one.state for one in found],
+    }
 
 
 def _of_sqlite() -> Attributes:

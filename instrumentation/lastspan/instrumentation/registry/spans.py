@@ -35,12 +35,12 @@ _ENDED_MAX: Final = 1024
 """Rows between two looks of the watcher; above 1,000 spans a second not each one is counted."""
 _JOBS_ENDED_MAX: Final = 10_000
 """The same, of jobs: each one is counted as long as somebody looks."""
-_STRAY_MAX: Final = 10_000
+_ORPHAN_MAX: Final = 10_000
 _EVENTS_MAX: Final = 8
 _CLIENT: Final = SpanKind.CLIENT
 
 
-class Where(NamedTuple):
+class ExecutionContext(NamedTuple):
     """Where a span runs: a thread, and on it perhaps a task or a greenlet."""
 
     thread: int
@@ -54,9 +54,14 @@ Entry: TypeAlias = "tuple[ref[Span], int, ref[Any] | None, Run | None]"
 
 It keeps nothing of the host's alive: a task that nobody will ever wake is to go, whatever it holds, the span included.
 """
+SPAN: Final = 0
+THREAD: Final = 1
+FIBER: Final = 2
+RUN: Final = 3
+"""The places in an entry. `on_start` and `on_end` have the number itself: to look up a name costs them."""
 
 
-NOWHERE: Final = Where(0, None, None)
+NOWHERE: Final = ExecutionContext(0, None, None)
 """Of a span whose task or greenlet is no more: no thread has this ident."""
 
 Ended: TypeAlias = "tuple[int, str, int, int, Status, Run | None, object, object]"
@@ -94,7 +99,7 @@ class OpenSpans(SpanProcessor):
         """By thread: the run whose span is about to start there."""
         self.runs: dict[int, Run] = {}
         """Open runs by the span id of their span."""
-        self.left: set[int] = set()
+        self.interrupted: set[int] = set()
         """Jobs whose process is being ended under way: they stay open here, for its parent knows why and tells."""
         self.announced: Container[int] = frozenset()
         """Owned by the watcher."""
@@ -192,7 +197,7 @@ class OpenSpans(SpanProcessor):
 
     def _keep_example(self, span: ReadableSpan, span_id: int) -> None:
         entry = self.open.get(span_id)
-        run = entry[3] if entry is not None else None
+        run = entry[RUN] if entry is not None else None
         if run is None or run.span_id == span_id or run.span_id not in self._wanted or run.span_id in self.examples:
             return
         attributes = span._attributes.copy()  # type: ignore[union-attr]  # its lock may be held: a copy without it
@@ -233,7 +238,7 @@ class OpenSpans(SpanProcessor):
     def run_of(self, span_id: int) -> Run | None:
         """Return the run that an open span belongs to."""
         entry = self.open.get(span_id)
-        return entry[3] if entry is not None else None
+        return entry[RUN] if entry is not None else None
 
     def is_wanted(self, parent_context: Context | None, kind: SpanKind | None) -> tuple[bool, bool]:
         """Say, for a span about to start: is it a job's own, is it below a job."""
@@ -245,15 +250,16 @@ class OpenSpans(SpanProcessor):
         parent = _current_span_id(parent_context)
         return False, parent in self.open or otel_context.get_value(RUN_KEY, parent_context) is not None
 
-    def where(self, entry: Entry) -> Where:
+    def execution_context(self, entry: Entry) -> ExecutionContext:
         """Read an entry's place."""
-        if entry[2] is None:
-            return Where(entry[1], None, None)
-        fiber = entry[2]()
+        _, thread, known, _ = entry
+        if known is None:
+            return ExecutionContext(thread, None, None)
+        fiber = known()
         if fiber is None:
             return NOWHERE
         is_task = issubclass(type(fiber), asyncio.Future)  # isinstance() would ask its `__class__`
-        return Where(entry[1], fiber if is_task else None, None if is_task else fiber)
+        return ExecutionContext(thread, fiber if is_task else None, None if is_task else fiber)
 
     def clear(self) -> None:
         """Forget everything: in a child process the spans are its parent's."""
@@ -261,7 +267,7 @@ class OpenSpans(SpanProcessor):
         self.ended = deque()
         self.claims = {}
         self.runs = {}
-        self.left = set()
+        self.interrupted = set()
         self.dropped = 0
         self.examples = {}
         self.want_examples(frozenset())
@@ -273,17 +279,17 @@ class OpenSpans(SpanProcessor):
         del self.claims[get_ident()]
         parent = span.parent
         outer = self.open.get(parent.span_id) if parent is not None else None
-        run.outer = outer[3] if outer is not None else None
+        run.outer = outer[RUN] if outer is not None else None
         run.span_id = span.context.span_id
         self.runs[run.span_id] = run
-        if len(self.open) > _STRAY_MAX:
+        if len(self.open) > _ORPHAN_MAX:
             self.forget_strays()
         return run
 
     def forget_strays(self) -> None:
-        """Drop spans that nobody can end any more: their owner let go of them."""
+        """Drop spans that nobody can end any more: their owner dropped them."""
         for span_id, entry in list(self.open.items()):
-            if entry[0]() is None:
+            if entry[SPAN]() is None:
                 self.open.pop(span_id, None)
                 self.runs.pop(span_id, None)
 

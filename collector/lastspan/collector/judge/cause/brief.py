@@ -10,10 +10,11 @@ from typing import Final
 
 import msgspec
 
-from lastspan.semconv.vocabulary import LOCK_WAITS
+from lastspan.semconv.vocabulary import LOCK_WAITS, WaitKind
 
 from ...model.records import State
 from ..blockers import Blocker, blocker
+from ..names import lock_name, waited_for
 from ..words import one_line
 from . import broker, repeats
 from .case import Case
@@ -25,7 +26,12 @@ WHY: Final = 300
 NAME: Final = 100
 """Letters of a name."""
 _SPAN: Final = 60
-_KINDS: Final = {"file_lock": "file lock", "redis_lock": "Redis lock", "db_lock": "database lock", "dns": "name"}
+_KINDS: Final[dict[WaitKind, str]] = {
+    WaitKind.FILE_LOCK: "file lock",
+    WaitKind.REDIS_LOCK: "Redis lock",
+    WaitKind.DB_LOCK: "database lock",
+    WaitKind.DNS: "name",
+}
 """Kinds of waits that people call otherwise."""
 
 
@@ -46,7 +52,7 @@ class Brief(msgspec.Struct, frozen=True):
 
 def brief(case: Case, why: str, first_step: str) -> Brief:
     """Return what a page says, of a case whose words are stable."""
-    step = blocker(case.job, case.last, case.known) if case.job.end is None else None
+    step = blocker(case.job, case.last, case.context) if case.job.end is None else None
     who = "" if step is None else _who(case, step)
     is_lock = step is not None and (step.kind in LOCK_WAITS or step.session is not None)
     return Brief(
@@ -59,13 +65,15 @@ def brief(case: Case, why: str, first_step: str) -> Brief:
 
 
 def _who(case: Case, step: Blocker) -> str:
-    """Name who has it, so that two of them can be told apart."""
+    """Name the holder so that two holders can be told apart."""
     if step.job_id:
         return f"job {step.job_id}"
     if step.session is not None:
         return f"session {step.session.id} at {step.peer}"
+    if step.session_id:
+        return f"session {step.session_id} of {process(case.job)}"
     if step.thread:
-        noun = "" if step.kind in ("loop", "task") or step.thread.startswith("session ") else "thread "
+        noun = "" if step.kind in (WaitKind.LOOP, WaitKind.TASK) else "thread "
         return f"{noun}{short(step.thread)} of {process(case.job)}"
     return "" if step.pid is None else f"process {step.pid}"
 
@@ -87,16 +95,18 @@ def _stopped_at(case: Case) -> str:
 def _thing(case: Case) -> str:
     """Name the lock, queue, job … that is waited for; empty: none, or it has no name."""
     wait, lock = case.wait, case.lock
-    seen = case.known.session(case.job, case.last) if case.known.has_databases else None
+    seen = case.context.session(case.job, case.last) if case.context.has_databases else None
     if seen is not None and seen.blocked_by and seen.locks:
         return f"lock on {seen.locks}"
     if wait.job_id:
         return f"job {wait.job_id}"
-    if wait.target in broker.DOES:
-        return wait.target if case.is_database or not case.peer else f"{wait.target} at {case.peer}"
-    kind = wait.kind or ("lock" if lock.name else "")
-    name = lock.name or wait.target or (wait.peer or lock.key if kind in LOCK_WAITS else "")
-    if not name or not kind or name in case.last.span.name:
+    if wait.purpose in broker.DOES:
+        what = waited_for(wait)
+        return what if case.is_database or not case.peer else f"{what} at {case.peer}"
+    named = lock_name(lock)
+    kind = wait.kind or (WaitKind.LOCK if named else None)
+    name = named or waited_for(wait) or (wait.peer or lock.key if kind in LOCK_WAITS else "")
+    if not name or kind is None or name in case.last.span.name:
         return ""
     noun = _KINDS.get(kind, kind)
-    return name if name.startswith(noun) else f"{noun} {of_kind(kind, name)}"
+    return name if name.startswith(noun) else f"{noun} {of_kind(wait, name)}"

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import msgspec
 
 from lastspan.semconv.peers import host_of, template
+from lastspan.semconv.vocabulary import CauseName
 
 from ...model.evidence import Evidence, Lock, Wait
 from ...model.records import Call, Kind
 from ...track import JobRow
-from ..context import Known, evidence_of, server_of
+from ..context import JudgeContext, evidence_of, server_of
 from ..verdict import Leaf, Verdict
 
 _NO_WAIT, _NO_LOCK = Wait(), Lock()
 _MOVES_NS = 3_000_000_000
-_CHILD_STATE = re.compile(r"(\(pid \d+), \w\)")
-"""As a worker names a child process: `gzip (pid 4711, S)`."""
-_LINE = re.compile(r":\d+$")
 _BUSY_CPU, _BUSY = 0.02, 0.05
 """A thread that uses so much of a core, and with the time that it waits for one so much, computes; others wait."""
 
@@ -29,10 +26,10 @@ class Case(msgspec.Struct, gc=False):
 
     job: JobRow
     verdict: Verdict
-    known: Known
+    context: JudgeContext
     evidence: Evidence
     wait: Wait
-    """Empty where nothing was told."""
+    """Empty where nothing was reported."""
     lock: Lock
     stable: bool = False
     """What is said of it is to be a label: without what changes by itself (ages, shares, lines of code that runs), and
@@ -68,13 +65,13 @@ class Case(msgspec.Struct, gc=False):
         return "" if row is None else row.id
 
     @property
-    def machine(self) -> str:
+    def host_or_process(self) -> str:
         """The host or pod that it runs on, else the process."""
         row = self.job.span.process
         return "" if row is None else row.resource.pod or row.resource.host or row.id
 
     @property
-    def stood_ns(self) -> int:
+    def stopped_ns(self) -> int:
         """For how long it has been where it is."""
         stood_ns = self.evidence.stack_age_ns
         return self.last.age_ns if stood_ns is None else min(self.last.age_ns, stood_ns)
@@ -114,29 +111,25 @@ class Case(msgspec.Struct, gc=False):
     @property
     def silent_ns(self) -> int:
         """For how long the peer has sent nothing, as far as that is known."""
-        return self.stood_ns if self.wait.idle_ns is None else self.wait.idle_ns
+        return self.stopped_ns if self.wait.idle_ns is None else self.wait.idle_ns
 
 
 def stable(case: Case) -> Case:
     """Return the case for labels: what the worker names is named without the part that changes by itself."""
     wait, evidence = case.wait, case.evidence
-    if wait.target:
-        wait = msgspec.structs.replace(wait, target=lasting(wait.target))
-    if evidence.loop is not None and evidence.loop.code:  # what keeps a loop from running runs itself
-        loop = msgspec.structs.replace(evidence.loop, code=_LINE.sub("", evidence.loop.code))
-        evidence = msgspec.structs.replace(evidence, loop=loop)
+    if wait.processes:
+        stateless = tuple(msgspec.structs.replace(one, state="") for one in wait.processes)
+        wait = msgspec.structs.replace(wait, processes=stateless)
+    if evidence.loop is not None and evidence.loop.place is not None:  # what keeps a loop from running runs itself
+        place = msgspec.structs.replace(evidence.loop.place, line=None)
+        evidence = msgspec.structs.replace(evidence, loop=msgspec.structs.replace(evidence.loop, place=place))
     return msgspec.structs.replace(case, stable=True, wait=wait, evidence=evidence)
 
 
-def lasting(name: str) -> str:
-    """Return the name of a process without the state that it is in."""
-    return _CHILD_STATE.sub(r"\1)", name)
-
-
-def case(job: JobRow, verdict: Verdict, known: Known) -> Case:
+def case(job: JobRow, verdict: Verdict, context: JudgeContext) -> Case:
     """Return the case of a job."""
     evidence = evidence_of(job, verdict.last)
-    return Case(job, verdict, known, evidence, evidence.wait or _NO_WAIT, evidence.lock or _NO_LOCK)
+    return Case(job, verdict, context, evidence, evidence.wait or _NO_WAIT, evidence.lock or _NO_LOCK)
 
 
 Words = Callable[[Case], str]
@@ -145,8 +138,7 @@ Words = Callable[[Case], str]
 class Cause(msgspec.Struct, frozen=True):
     """Why a job is as it is."""
 
-    name: str
-    """One of `vocabulary.CAUSES`."""
+    name: CauseName
     confidence: float
     """0 … 1: how often we would be right if we said so each time. 0: not known."""
     family: str

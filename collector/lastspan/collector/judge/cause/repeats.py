@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lastspan.semconv.peers import template
+from lastspan.semconv.vocabulary import CauseName, WaitKind
 
 from ...model.evidence import Evidence, Repeat
 from .case import Case, Cause
@@ -10,10 +11,8 @@ from .words import file_line, join, live, short, took
 
 _SHORT_NS = 3_000_000_000
 _PAUSES = 3
-_POLLED = frozenset({"job", "pool", "redis_lock", "file_lock"})
+_POLLED = frozenset({WaitKind.JOB, WaitKind.POOL, WaitKind.REDIS_LOCK, WaitKind.FILE_LOCK})
 """Waits whose libraries ask again and again: what they wait for says more."""
-_OTHERS = "…"
-"""In a path: what differs from call to call."""
 _NONE = Evidence()
 
 
@@ -23,7 +22,9 @@ def find(case: Case) -> Cause | None:
     if repeat is None or case.wait.kind in _POLLED or _stands(case, repeat):
         return None
     target = join(repeat.peer, template(repeat.call)) if repeat.peer else join(case.job.type.service, repeat.call)
-    return Cause("call_loop", _sure(repeat), "call_loop", target, _words, _advice, is_guess=repeat.count is None)
+    return Cause(
+        CauseName.CALL_LOOP, _sure(repeat), "call_loop", target, _words, _advice, is_guess=repeat.count is None
+    )
 
 
 def of(case: Case) -> Repeat | None:
@@ -62,7 +63,7 @@ def _sure(repeat: Repeat) -> float:
         return 0.7
     if repeat.error or repeat.errors == repeat.count:
         return 0.95
-    return 0.75 if _OTHERS in repeat.call else 0.9
+    return 0.75 if repeat.varies else 0.9
 
 
 def _words(case: Case) -> str:
@@ -113,7 +114,10 @@ def _advice(case: Case) -> str:
     if _failing(repeat):
         to = f" to {repeat.peer}" if repeat.peer else ""
         how = f" with {repeat.error}" if repeat.error else ""
-        return f"See why the calls{to} fail{how}; then limit the retries, and let the job fail."
-    if _OTHERS in repeat.call:
-        return "See how many calls it still has to make; if it gets on, progress() tells so."
-    return "Check the loop's exit condition: the same is asked for again and again. If it gets on, progress() tells so."
+        return f"Check why the calls{to} fail{how}; then limit the retries and let the job fail."
+    if repeat.varies:
+        return "Check how many calls are left. If it does make progress, call progress() in the loop."
+    return (
+        "Check the loop's exit condition: it sends the same request again and again. If it does make progress, call "
+        "progress() in the loop."
+    )

@@ -14,8 +14,9 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from lastspan.semconv import duration
 
-from ...judge.words import file_line, short
-from .elsewhere import runbook
+from ...judge.names import file_line
+from ...judge.words import short
+from .external_links import runbook
 from .headings import heading
 from .paths import job_path
 from .rows import id_start
@@ -63,7 +64,7 @@ def _sentence(text: str) -> str:
 
 
 def _ticks(text: str) -> Markup:
-    """Show what stands between `ticks` as code."""
+    """Show text between `ticks` as code."""
     code = (
         Markup("<code>{}</code>").format(part) if index % 2 else escape(part)
         for index, part in enumerate(text.split("`"))

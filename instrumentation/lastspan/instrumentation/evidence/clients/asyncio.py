@@ -20,7 +20,7 @@ PAGE: Final = Page(
             "Barrier.wait": KnownCall("barrier"),
         },
         "asyncio.queues": each("Queue.get Queue.put Queue.join", KnownCall("queue")),
-        "asyncio.subprocess": each("Process.wait Process.communicate", KnownCall("process", "", "pid {self.pid}")),
+        "asyncio.subprocess": each("Process.wait Process.communicate", KnownCall("process", pid="self.pid")),
         "asyncio.streams": {
             **each("StreamReader.read StreamReader.readline StreamReader.readexactly StreamReader.readuntil", _SOCKET),
             **each("StreamWriter.drain StreamWriter.wait_closed", _SOCKET),

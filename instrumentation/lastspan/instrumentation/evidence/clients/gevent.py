@@ -30,7 +30,7 @@ PAGE: Final = Page(
         "gevent.lock": each("RLock.acquire DummySemaphore.acquire", _LOCK),
         "gevent.thread": {"LockType.acquire": _LOCK},
         "gevent._semaphore": {"Semaphore.acquire": KnownCall("semaphore", "timeout")},
-        "gevent.subprocess": each("Popen.wait Popen.communicate", KnownCall("process", "timeout", "pid {self.pid}")),
+        "gevent.subprocess": each("Popen.wait Popen.communicate", KnownCall("process", "timeout", pid="self.pid")),
         "gevent.select": each("select poll.poll", _SOCKET),
         "gevent._socket3": {
             **each("socket.recv socket.recv_into socket.recvfrom socket.send socket.sendall", _SOCKET),

@@ -6,7 +6,7 @@ from typing import Final
 
 from .page import KnownCall, Page, each
 
-_OF_SET: Final = KnownCall("job", "timeout", "{pending of self}", job="{next of self}", system="celery")
+_OF_SET: Final = KnownCall("job", "timeout", job="{next of self}", jobs="self", system="celery")
 _RQ: Final = KnownCall("job", "timeout", job="{self._id}", system="rq")
 
 
@@ -17,9 +17,9 @@ def _dramatiq(job: str) -> KnownCall:
 PAGE: Final = Page(
     calls={
         "celery.backends.base": each(
-            "Backend.store_result Backend.on_chord_part_return", KnownCall("socket", target="result backend")
+            "Backend.store_result Backend.on_chord_part_return", KnownCall("socket", purpose="result_backend")
         ),
-        "kombu.messaging": {"Producer.publish": KnownCall("socket", target="broker")},
+        "kombu.messaging": {"Producer.publish": KnownCall("socket", purpose="broker")},
         "celery.result": {
             "AsyncResult.get": KnownCall("job", "timeout", job="{self.id}", system="celery"),
             **each("ResultSet.get ResultSet.join ResultSet.join_native ResultSet.iter_native", _OF_SET),

@@ -29,7 +29,7 @@ class KnownCall:
     timeout: str = ""
     """The variable that holds its timeout: None or a negative number is none. Empty: it cannot be read here."""
     target: str = ""
-    """What it waits for, for people, paths in braces: "pid {self.pid}", or with one of `WORDS`, `{thread of self}`."""
+    """The name of what it waits for, paths in braces: `{self.name}`, or with one of `WORDS`, `{thread of self}`."""
     peer: str = ""
     """host:port or path of that."""
     job: str = ""
@@ -44,6 +44,12 @@ class KnownCall:
     """It is what is waited for, whoever called it: a free connection, not the query for which one is needed."""
     is_weak: bool = False
     """Only if nothing else is known: it hands the waiting on."""
+    pid: str = ""
+    """The number of the process that it waits for."""
+    jobs: str = ""
+    """Several jobs, of which those are told that have not ended."""
+    purpose: str = ""
+    """What the call is for, where its kind does not say it: a word of `semconv.vocabulary.PURPOSES`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Final
 
 from .page import NONE, Calls, KnownCall, Page, TimeoutSource, each
 
-_PID: Final = "pid {self.pid}"
+_CHILD: Final = KnownCall("process", "timeout", pid="self.pid")
 _QUEUE: Final = KnownCall("queue", "timeout")
 _LOCK: Final = KnownCall("lock", "timeout")
 _CONDITION: Final = KnownCall("condition", "timeout")
@@ -34,14 +34,14 @@ _THREADS: Final[Calls] = {
     },
     "concurrent.futures.thread": {"ThreadPoolExecutor.shutdown": KnownCall("thread", NONE)},
     "concurrent.futures.process": {"ProcessPoolExecutor.shutdown": KnownCall("process", NONE)},
-    "subprocess": each("Popen.wait Popen.communicate", KnownCall("process", "timeout", _PID)),
+    "subprocess": each("Popen.wait Popen.communicate", _CHILD),
     "sched": {"scheduler.run": _SLEEP},
     "socketserver": each("BaseServer.serve_forever BaseServer.handle_request", KnownCall("accept")),
 }
 
 _MULTIPROCESSING: Final[Calls] = {
-    "process": {"BaseProcess.join": KnownCall("process", "timeout", "{self._name}, pid {self._popen.pid}")},
-    "popen_fork": each("Popen.wait Popen.poll", KnownCall("process", "timeout", _PID)),
+    "process": {"BaseProcess.join": KnownCall("process", "timeout", "{self._name}", pid="self._popen.pid")},
+    "popen_fork": each("Popen.wait Popen.poll", _CHILD),
     "queues": each("Queue.get Queue.put SimpleQueue.get SimpleQueue.put JoinableQueue.join", _QUEUE),
     "pool": {
         **each("ApplyResult.get ApplyResult.wait", _FUTURE),

@@ -34,7 +34,7 @@ def process(pid: int, proc: str = "/proc") -> ChildProcess:
 
 
 def descendants(pid: int | None = None, proc: str = "/proc") -> list[int]:
-    """Return the children of a process, of this one unless told, then theirs; the first 64 of them."""
+    """Return the children of a process, by default of this one, then theirs; the first 64 of them."""
     found: list[int] = []
     waiting = deque([os.getpid() if pid is None else pid])
     while waiting and len(found) < _LOOKED_AT_MAX:

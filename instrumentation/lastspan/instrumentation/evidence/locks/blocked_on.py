@@ -49,7 +49,9 @@ class BlockedOn(NamedTuple):
     kind: str
     word: str
     short: str
-    place: str
+    """As the source calls it; empty: it has no name there."""
+    place: tuple[str, int]
+    """File and line."""
     owner: int | None = None
     """The thread that holds it, if the object itself knows; 0: it was just let go."""
     nodes: tuple[Node, ...] = ()
@@ -62,12 +64,12 @@ class BlockedOn(NamedTuple):
         """Return the wait for another task, or for a thread that works for it, to end."""
         name = f"task {futures.name_of(node)}" if futures.is_task(node) else "a thread"
         caller = _caller(stack) or stack[0]
-        return cls(id(node), "asyncio.Task", "task", name, short_place(*_place(caller, None)), nodes=(node,))
+        return cls(id(node), "asyncio.Task", "task", name, _place(caller, None), nodes=(node,))
 
     @property
     def name(self) -> str:
         """As the source calls it, and where."""
-        return f"{self.short or self.word} in {self.place}"
+        return f"{self.short or self.word} in {short_place(*self.place)}"
 
 
 HELD: Final = frozenset({"lock", "semaphore"})
@@ -170,7 +172,7 @@ def _known_wait(stack: list[FrameType], depth: int, word: str) -> BlockedOn | No
         kind,
         word,
         _import_name(owner) if module.startswith("importlib") else source_name(expr),
-        short_place(*_place(caller or frame, expr)),
+        _place(caller or frame, expr),
         _owner(blocking),
         _waited_nodes(owner, word),
         _entry_of(stack[depth + 1 :]),
@@ -202,7 +204,7 @@ def _native_wait(stack: list[FrameType]) -> BlockedOn | None:
     """The frame itself waits, in a function written in C."""
     frame = stack[0]
     expr = source.expression(frame)
-    place = short_place(*_place(frame, expr))
+    place = _place(frame, expr)
     if expr is None:
         return BlockedOn(0, "unknown", "lock", "", place) if source.is_entering(frame) else None
     node = expr.node.value if isinstance(expr.node, ast.Await) else expr.node

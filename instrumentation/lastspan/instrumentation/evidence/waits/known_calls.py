@@ -28,7 +28,7 @@ from types import (
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ...guest import redact
-from ...guest.failures import or_none
+from ...guest.errors import or_none
 from .. import python
 from ..clients import table
 from ..clients.page import NONE, KnownCall
@@ -58,19 +58,25 @@ class WaitingCall:
     is_unbounded: bool | None = None
     """None: not known here; the system call or the client may tell."""
     target: str = ""
-    """The thread, pid, queue, channel or file that it waits for."""
+    """The thread, process, queue, channel or file that it waits for, by name."""
     job_id: str = ""
     """The job whose end it waits for."""
     job_system: str = ""
     peer: str = ""
     """host:port or path."""
+    pid: int | None = None
+    """Of the process that it waits for."""
+    job_ids: tuple[str, ...] = ()
+    """Of several jobs that it waits for: the first few that have not ended."""
+    purpose: str = ""
+    """A word of `semconv.vocabulary.PURPOSES`; empty: its kind says it."""
 
 
 @or_none
 def wait(frames: tuple[FrameType, ...], package: str = "") -> WaitingCall | None:
     """Return what the innermost known call on a stack waits for; None: no known call waits."""
-    found: _Found | None = None
-    inside: _Found | None = None
+    found: _WaitingFrame | None = None
+    inside: _WaitingFrame | None = None
     for index in range(len(frames) - 1, -1, -1):
         if is_application(frames[index].f_code.co_filename, package):
             break
@@ -104,7 +110,7 @@ _QUEUES: Final = frozenset({"queue", "condition", "lock", "semaphore", "event", 
 """How a pool waits for a connection that somebody gives back."""
 
 
-class _Found(NamedTuple):
+class _WaitingFrame(NamedTuple):
     """A frame that is known to wait."""
 
     frame: FrameType
@@ -117,7 +123,7 @@ class _Found(NamedTuple):
     """Its name alone says that it is a lock."""
 
 
-def _goes_before(outer: _Found, inner: _Found, around: tuple[FrameType, ...]) -> bool:
+def _goes_before(outer: _WaitingFrame, inner: _WaitingFrame, around: tuple[FrameType, ...]) -> bool:
     """Say whether a call is what the application means, rather than the one inside of it."""
     if outer.row.is_weak:
         return False
@@ -129,21 +135,23 @@ def _goes_before(outer: _Found, inner: _Found, around: tuple[FrameType, ...]) ->
     return not around or around[-1].f_code.co_name != "_wait_for_one"
 
 
-def _known(frame: FrameType) -> _Found | None:
+def _known(frame: FrameType) -> _WaitingFrame | None:
     """Return how a call is named, and what it waits for."""
     if not (module := python.module_name(frame)):
         return None
     if module in _BY_NAME and (row := row_of(frame)) is not None:
-        return _Found(frame, *row, module.partition(".")[0], is_row=True)
+        return _WaitingFrame(frame, *row, module.partition(".")[0], is_row=True)
     if (lock := _lock_of_others(frame)) is not None:
         return lock
     if not (kind := _package_kind(module)):
         return None
     package = module.partition(".")[0]
-    return _Found(frame, f"{package}.{frame.f_code.co_name.lstrip('_')}", _of_package(kind), package, is_row=False)
+    return _WaitingFrame(
+        frame, f"{package}.{frame.f_code.co_name.lstrip('_')}", _of_package(kind), package, is_row=False
+    )
 
 
-def _lock_of_others(frame: FrameType) -> _Found | None:
+def _lock_of_others(frame: FrameType) -> _WaitingFrame | None:
     """A library's lock that no row knows, whatever it does to get it: mostly it tries again and sleeps."""
     if frame.f_code.co_name not in _ACQUIRES or "self" not in frame.f_code.co_varnames:
         return None
@@ -156,7 +164,7 @@ def _lock_of_others(frame: FrameType) -> _Found | None:
     kind = "file_lock" if path else "semaphore" if "emaphore" in name else "lock"
     row = KnownCall(kind, "timeout" if "timeout" in frame.f_code.co_varnames else "", path, path)
     call = f"{name}.{frame.f_code.co_name}"
-    return _Found(frame, call, row, module.partition(".")[0], is_row=True, is_guess=True)
+    return _WaitingFrame(frame, call, row, module.partition(".")[0], is_row=True, is_guess=True)
 
 
 _MEANS: Final = frozenset({"sleep", "event", "condition", "db", "socket", "http", "future"})
@@ -229,7 +237,7 @@ def _of_package(kind: str) -> KnownCall:
 # --- what it awaits ---------------------------------------------------------------------------------------------------
 
 
-def _described(found: _Found) -> WaitingCall:
+def _described(found: _WaitingFrame) -> WaitingCall:
     frame, row = found.frame, found.row
     timeout, is_unbounded = _timeout(frame, row)
     return WaitingCall(
@@ -241,7 +249,18 @@ def _described(found: _Found) -> WaitingCall:
         job_id=fill(frame, row.job),
         job_system=row.system,
         peer=fill(frame, row.peer),
+        pid=_integer(python.read(frame, row.pid)) if row.pid else None,
+        job_ids=tuple(islice(_pending(python.read(frame, row.jobs)), _PENDING_MAX)) if row.jobs else (),
+        purpose=row.purpose or _PURPOSES.get(frame.f_code.co_name, ""),
     )
+
+
+_PURPOSES: Final[Mapping[str, str]] = {"do_handshake": "tls_handshake", "notifies": "notification"}
+"""By the name of a function, whatever its library: psycopg has a generator of notifications."""
+
+
+def _integer(value: object) -> int | None:
+    return value if type(value) is int else None
 
 
 def _timeout(frame: FrameType, row: KnownCall) -> tuple[float | None, bool | None]:
@@ -296,16 +315,12 @@ def _thread_of(future: object) -> str:
     return _thread(ident)[1] if ident is not None else ""
 
 
-def _pending_of(results: object) -> str:
-    """The first few Celery tasks of a set that have not ended."""
-    return ", ".join(islice(_pending(results), _PENDING_MAX))
-
-
 def _next_of(results: object) -> str:
     return next(_pending(results), "")
 
 
 def _pending(results: object) -> Iterator[str]:
+    """The Celery tasks of a set that have not ended."""
     children = values.attribute(results, "results")
     for child in list(children) if type(children) is list else ():
         if values.attribute(child, "_cache") is None and (name := plain(values.attribute(child, "id"))):
@@ -314,7 +329,6 @@ def _pending(results: object) -> Iterator[str]:
 
 WORDS: Final[dict[str, Callable[[object], str]]] = {
     "thread": _thread_of,
-    "pending": _pending_of,
     "next": _next_of,
 }
 """Words of a template that read more than a variable: `{thread of self}`."""
