@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .tracked import TrackedSpans
 
 
-class Ended(NamedTuple):
+class EndedSpan(NamedTuple):
     """A span that was met, and has ended."""
 
     span_id: int
@@ -42,7 +42,7 @@ class EndedSpans:
         """Count a job that has begun."""
         self.durations.start(_key(run, None, None))
 
-    def read(self, now: float, waits: Container[int]) -> Iterator[Ended | None]:
+    def read(self, now: float, waits: Container[int]) -> Iterator[EndedSpan | None]:
         """Count what ended, but not *waits*: only those that last are spans, so their durations would mislead.
 
         Yields those that were met, and None where the host may want its turn.
@@ -76,7 +76,7 @@ class EndedSpans:
             if row % ROWS_A_TURN == ROWS_A_TURN - 1:
                 yield None
             if span_id in self._tracked:
-                yield Ended(span_id, seconds, outcome)
+                yield EndedSpan(span_id, seconds, outcome)
 
     def _count_job(self, run: Run, seconds: float, outcome: str, *, is_met: bool) -> None:
         if not is_met:  # too short for us to have met it

@@ -20,7 +20,7 @@ _PARSER: Final = "opentelemetry.configuration"
 
 
 @dataclass(frozen=True, slots=True)
-class Exporter:
+class ConfiguredExporter:
     """An OTLP exporter that the file names."""
 
     section: str
@@ -45,7 +45,7 @@ class ConfigFile:
     """What a file says that is of use here."""
 
     is_disabled: bool = False
-    exporters: tuple[Exporter, ...] = ()
+    exporters: tuple[ConfiguredExporter, ...] = ()
     """Of logs before those of spans."""
 
 
@@ -92,7 +92,7 @@ def _of(config: Any) -> ConfigFile:
     return ConfigFile(getattr(config, "disabled", None) is True, tuple(exporters))
 
 
-def _exporters(section: str, processor: Any) -> Iterable[Exporter]:
+def _exporters(section: str, processor: Any) -> Iterable[ConfiguredExporter]:
     for kind in ("batch", "simple"):
         exporter = getattr(getattr(processor, kind, None), "exporter", None)
         for name, is_grpc in (("otlp_http", False), ("otlp_grpc", True)):
@@ -100,9 +100,9 @@ def _exporters(section: str, processor: Any) -> Iterable[Exporter]:
                 yield _exporter(section, is_grpc, told)
 
 
-def _exporter(section: str, is_grpc: bool, told: Any) -> Exporter:
+def _exporter(section: str, is_grpc: bool, told: Any) -> ConfiguredExporter:
     tls = getattr(told, "tls", None)
-    return Exporter(
+    return ConfiguredExporter(
         section,
         is_grpc,
         str(getattr(told, "endpoint", None) or ""),
