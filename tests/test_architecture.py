@@ -77,14 +77,21 @@ ROOMS: Final = {
     "collector.publish.shapes": "judge model",
     "collector.publish.families": "",
     "collector.publish.text": "",
-    "collector.judge.cause": "judge.words judge.blockers judge.context judge.verdict judge.policy track model",
-    "collector.judge.graph": "judge.words judge.blockers judge.context judge.verdict judge.policy track model",
-    "collector.judge.lint": "judge.words judge.blockers judge.context judge.verdict judge.policy track model",
-    "collector.judge.words": "judge.blockers judge.context judge.verdict judge.policy track model",
-    "collector.judge.blockers": "judge.context judge.verdict judge.policy track model",
+    "collector.judge.cause": (
+        "judge.names judge.words judge.blockers judge.context judge.verdict judge.policy track model"
+    ),
+    "collector.judge.graph": (
+        "judge.names judge.words judge.blockers judge.context judge.verdict judge.policy track model"
+    ),
+    "collector.judge.lint": (
+        "judge.names judge.words judge.blockers judge.context judge.verdict judge.policy track model"
+    ),
+    "collector.judge.words": "judge.names judge.blockers judge.context judge.verdict judge.policy track model",
+    "collector.judge.blockers": "judge.names judge.context judge.verdict judge.policy track model",
     "collector.judge.context": "judge.verdict judge.policy track model",
     "collector.judge.verdict": "judge.policy track model",
     "collector.judge.policy": "track model",
+    "collector.judge.names": "model",
     "collector.track": "model",
     "collector.decode": "model",
     "collector.model": "",
