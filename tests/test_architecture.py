@@ -57,11 +57,11 @@ ROOMS: Final = {
     # Publishers ask the View, and no other publisher; `web` puts them behind one port.
     "collector.publish.web": "publish judge track model",
     "collector.publish.metrics": (
-        "publish.families publish.labels publish.chosen publish.jobs publish.blocked publish.shapes publish.view "
+        "publish.families publish.labels publish.chosen publish.jobs publish.blocked_by publish.shapes publish.view "
         "publish.text judge track model"
     ),
     "collector.publish.pages": (
-        "publish.jobs publish.blocked publish.status publish.shapes publish.view publish.text judge track model"
+        "publish.jobs publish.blocked_by publish.status publish.shapes publish.view publish.text judge track model"
     ),
     "collector.publish.jaeger": "publish.jobs publish.shapes publish.view judge track model",
     "collector.publish.alert": (
@@ -69,10 +69,10 @@ ROOMS: Final = {
     ),
     "collector.publish.status": "publish.view publish.text track model",
     "collector.publish.learned": "publish.shapes publish.view judge track model",
-    "collector.publish.jobs": "publish.blocked publish.shapes publish.view judge track model",
+    "collector.publish.jobs": "publish.blocked_by publish.shapes publish.view judge track model",
     "collector.publish.chosen": "publish.view track",
     "collector.publish.labels": "publish.shapes judge",
-    "collector.publish.blocked": "publish.shapes judge track model",
+    "collector.publish.blocked_by": "publish.shapes judge track model",
     "collector.publish.view": "judge track model",
     "collector.publish.shapes": "judge model",
     "collector.publish.families": "",
@@ -89,9 +89,9 @@ ROOMS: Final = {
     "collector.judge.words": "judge.names judge.blockers judge.context judge.verdict judge.policy track model",
     "collector.judge.blockers": "judge.names judge.context judge.verdict judge.policy track model",
     "collector.judge.context": "judge.verdict judge.policy track model",
-    "collector.judge.names": "model",
     "collector.judge.verdict": "judge.policy track model",
     "collector.judge.policy": "track model",
+    "collector.judge.names": "model",
     "collector.track": "model",
     "collector.decode": "model",
     "collector.model": "",
@@ -118,14 +118,14 @@ PURE: Final = (
     "collector.publish.chosen",
     "collector.publish.shapes",
     "collector.publish.labels",
-    "collector.publish.blocked",
+    "collector.publish.blocked_by",
     "collector.publish.learned",
     "collector.publish.status",
     "collector.publish.text",
     "collector.publish.alert.model",
     "collector.publish.alert.texts",
-    "collector.publish.alert.wrong",
-    "collector.publish.alert.open",
+    "collector.publish.alert.active_alerts",
+    "collector.publish.alert.open_alerts",
     "collector.publish.alert.outbox",
     "collector.publish.alert.target",
 )

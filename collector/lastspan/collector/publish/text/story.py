@@ -12,7 +12,6 @@ from rich.tree import Tree
 from lastspan.semconv import duration
 from lastspan.semconv.vocabulary import Certainty
 
-from ...model.records import State
 from .printable import Json
 
 STYLES = {
@@ -55,14 +54,14 @@ def _head(job: Json) -> Text:
 
 
 def _cause(job: Json) -> list[RenderableType]:
-    if job["state"] == State.ENDED:
+    if job["state"] == "ended":
         return [Text(f"It ended: {_outcome(job)}.")]
     if not job["cause_text"]:
         return []
     confidence = job["confidence"]
     doubt = f"Likely ({confidence:.0%} sure): " if 0 < confidence < _SURE else ""
     told: list[RenderableType] = [Text(doubt + job["cause_text"])]
-    advice = _OVERDUE if job["state"] == State.OVERDUE else job["advice"]
+    advice = _OVERDUE if job["state"] == "overdue" else job["advice"]
     return [*told, Text("\nWhat to do", "bold"), Text(advice)] if advice else told
 
 
