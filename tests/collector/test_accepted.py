@@ -45,7 +45,7 @@ def test_a_child_whose_interpreter_is_held_from_the_first_moment(held: Held, has
     assert (job.state, job.cause) == ("frozen", "gil_held")
     assert job.cause_text is not None
     assert "silent since it took the job, 56 s ago" in job.cause_text
-    assert "Where it stands is not known." in job.cause_text
+    assert "Where it stopped is not known." in job.cause_text
     assert held.states()["frozen"] == 1
 
 
@@ -152,7 +152,7 @@ def test_a_child_that_speaks_but_not_of_the_job(held: Held) -> None:
         held.wait(5)
     job = held.job("id-1")
     assert (job.state, job.cause, job.severity) == ("stuck", "unknown", "page")
-    assert "has not said that it began it" in (job.cause_text or "")
+    assert "has not reported its start" in (job.cause_text or "")
 
 
 def test_the_whole_worker_is_gone(held: Held) -> None:

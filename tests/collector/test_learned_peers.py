@@ -62,11 +62,11 @@ def test_workers_of_before_are_understood(held: Held) -> None:
 
 
 BEFORE = (
-    "c-m!=y^a$x5XZe7f#X|96g&eGNW4LcLo{?pzjEx+#;ng?Ja(cq6o_k(5PM5O8(lX0!A0;25xOoybUX-8!0g@%1h}wf#xvvj{ii5cUPK>?%^{zGd<NV"
-    "ZknhgG%#^d{2#ha1psx|!ObMtbN^513=7pWah9AMkb4>A(m~xjuiy1e4c=hzj^U?)_C&j(pc)|L!=BOm(%?unWYcQ{P0<l51=^x_3D^c6|jt!^wE}#"
-    "ebC!noKXr$ft{kRWQ2*Miq+b=%%EC<1H-+lACvQ8z+ylEVu4Nkz@e{uffZ952}5wKikRxZn_MNg)Z+fNyHloogPnKJ0P5fCf6{4z9+2fk%Hw=M-2_e"
-    "IVMKqUK=^9JE%04j^9fu}023H&?FzW3_x4^}!m$CHnLNm~if;1->(r#Af-<>&h&%FiRlcH@H!Ws3R`yw@O)S1Byc@3ZLA-sRDitNYik-?(|}_MJh%X"
-    "iYPFpgV|^<h5a<;kZ#o&=QQVrru`{AFl-u2yN%Yf@|Gsjy~=d+|57)M5+9u%xG&3s!oFogy_NOC#!`GL?*wkZ6LtyFRTFatp"
+    "c-m!=y>1jS5XZfQgYYdR3Z4N8B;MePAR4;RuN-@{XV$S7kA0_WC=h9o5SvXwd&=$Y2RYysPAJ_8(eWTW0kfMG2ykJ|jAzF4`%h7@yogSU^**11d<NV"
+    "ZknhgGOqH|d5R5N9psx|!R0*gLl-9~5%?o=F8-56D&oRYEV!~YlEoR*G;pNjO&r25!9vAnv<2mckildT{H&bw^tiinE3B(53x_^iVuS9KUTQ;29yMP"
+    "|#pMbU|p^>(m_v1cLAqZ>aZ@>85v+M=OefQ1l$~u)O^QLitHaG!q|Hb)_x9uQ^M!;g3S-B`D7Co6tZa!w*QCi&DXUd@GMnJ6O;>*x99{3jR%(@g@+!"
+    "r}30Fmrd&Krc60jMmZ2A-<8Ch+ex`_8MoKUnGP439tjC2b`@gPV7{p4#+Vl%Ma8C_j%F+m81xlqu?c@Lq#FTBa~Rzt5seJC{dSuI^sDe&gn?+jj;5q"
+    "ZQ5Uf$kvEPZ%%*;p0Ab)F>lp6~<Q+@3V)GSAqwGwsT^^wQe;>%B3}TlMn~7DnBnX+FgUHQ{n<7dNBIQYGDKM$*(IL2y^obW&-s+"
 )
 """A row with the fields of a version before: GET was learned by 400 runs, process aa told of them, a job was stuck."""
 

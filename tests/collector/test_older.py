@@ -155,7 +155,13 @@ def said(job: JobView) -> dict[str, Any]:
     return {**verdict, **as_words(job), "blocked_by": blocked, "wait": wait, "incident": job.incident}
 
 
+def facts(told: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the sentences, which are made better from version to version."""
+    sentences = ("text", "advice", "why", "first_step")
+    return {name: facts(value) if name == "brief" else value for name, value in told.items() if name not in sentences}
+
+
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_what_was_recorded_is_judged_as_then(path: Path) -> None:
-    """A collector of that commit was told the same records, and said this."""
-    assert said(replayed(path)) == json.loads(path.read_text(encoding="utf-8"))["said"]
+    """A collector of that commit was told the same records, and came to this."""
+    assert facts(said(replayed(path))) == facts(json.loads(path.read_text(encoding="utf-8"))["said"])

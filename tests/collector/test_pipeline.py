@@ -51,4 +51,4 @@ def test_a_storm_is_a_few_lines(held: Held, caplog: pytest.LogCaptureFixture) ->
     assert caplog.messages[0].startswith(
         "job tasks.charge id-1: running → stuck at run/tasks.charge, open for 1 h 6 min"
     )
-    assert caplog.messages[-1] == "and 980 more jobs changed their state"
+    assert caplog.messages[-1] == "980 more jobs changed their state"

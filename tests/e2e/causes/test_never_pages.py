@@ -77,7 +77,14 @@ def test_a_healthy_query_of_20_minutes(values: dict[str, Any]) -> None:
 
 def _computing(worker: Process, age: float) -> Iterator[LogRecord]:
     yield worker.job(
-        1, age=age, job_movement_age=age, stack_age=0.4, thread_cpu_ratio=0.97, code_lines="30-44", thread_state="R"
+        1,
+        age=age,
+        job_movement_age=age,
+        stack_age=0.4,
+        thread_cpu_ratio=0.97,
+        code_first_line=30,
+        code_last_line=44,
+        thread_state="R",
     )
     yield worker.state(1)
 

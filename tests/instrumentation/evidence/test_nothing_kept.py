@@ -289,7 +289,7 @@ def test_nothing_of_a_job_lives_longer_than_the_job(place: Callable[[Job], None]
 
 
 PARTS: list[tuple[Any, str]] = [
-    (sampling, "look"),
+    (sampling, "sample_stack"),
     (python, "in_reach"),
     (sampling, "diagnose"),
     (sampling, "find"),
@@ -412,7 +412,7 @@ VIEW = """
 import faulthandler, gc, io, sys, threading
 faulthandler.enable()
 from lastspan.instrumentation.evidence.stack import frames
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 gc.disable()
 there, leave = threading.Event(), threading.Event()
@@ -425,7 +425,7 @@ def job():
 thread = threading.Thread(target=job, daemon=True)
 thread.start()
 there.wait()
-frames.look(Where(thread.ident, None, None))
+frames.sample_stack(ExecutionContext(thread.ident, None, None))
 leave.set()
 thread.join()
 print(sum(type(one).__name__ == "frame" and one.f_code is job.__code__ for one in gc.get_objects()))
