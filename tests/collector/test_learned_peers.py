@@ -62,11 +62,11 @@ def test_workers_of_before_are_understood(held: Held) -> None:
 
 
 BEFORE = (
-    "c-m!=y>1jS5XZfQgYYdR3Z4N8B;MePAR4;RuN-@{XV$S7kA0_WC=h9o5SvXwd&=$Y2RYysPAJ_8(eWTW0kfMG2ykJ|jAzF4`%h7@yogSU^**11d<NV"
-    "ZknhgGOqH|d5R5N9psx|!R0*gLl-9~5%?o=F8-56D&oRYEV!~YlEoR*G;pNjO&r25!9vAnv<2mckildT{H&bw^tiinE3B(53x_^iVuS9KUTQ;29yMP"
-    "|#pMbU|p^>(m_v1cLAqZ>aZ@>85v+M=OefQ1l$~u)O^QLitHaG!q|Hb)_x9uQ^M!;g3S-B`D7Co6tZa!w*QCi&DXUd@GMnJ6O;>*x99{3jR%(@g@+!"
-    "r}30Fmrd&Krc60jMmZ2A-<8Ch+ex`_8MoKUnGP439tjC2b`@gPV7{p4#+Vl%Ma8C_j%F+m81xlqu?c@Lq#FTBa~Rzt5seJC{dSuI^sDe&gn?+jj;5q"
-    "ZQ5Uf$kvEPZ%%*;p0Ab)F>lp6~<Q+@3V)GSAqwGwsT^^wQe;>%B3}TlMn~7DnBnX+FgUHQ{n<7dNBIQYGDKM$*(IL2y^obW&-s+"
+    "c-m!=&2H2%5XT+LLd&O+IPeTeMdA(iP{f5Bh^yt=qpV442amn0y>LMEf`mxZ1J_kIn@#8fudu3mTUFe65T1ZZ8i4>GteNr5cz*vW3YHhqaj|+X#-N^"
+    "oa0b+eQ!r!gtT_PVOAqLm2yUz;EcbPqY7^J5>^?W*09IaLf{)}#xELDDgz3Wbr%zs#E*Ly2?r(-u)}4hwtst+*;80tGc_m`t2HC26;JsI3Y9|}kpQU"
+    "#JJ*Yo{)S8$^+N?hgyFi5?tx>=I;%mpU7o70zH*YKJbga$0+5y_&B)tC@=Re-2g&-OUvw3FKtQ=YNWNNkkoC!y1ytPlYK`)F1uGQ>Y-<0=!vu0vl0*"
+    "-e@&PqTe`$UKu;dKBii>QI8Dv=WScba|c&AlJ2basMApZ=1zl8}O%wz{6!<RZ$?w+ED;M~rQTdzZ@eOMD4VY3UE=2~5u)u;|Lx)xovv+dDUI-nxC~Z"
+    "m(jrpus)R9c1za17;vS?_!6wHj?&Xd^Peu+kL!{A|N!a!=*^mCKX7zwCi>pf+1k-r)5S9tWmdeT+&1j2S3?T+CY%%Y+(bju73eWDfck"
 )
 """A row with the fields of a version before: GET was learned by 400 runs, process aa told of them, a job was stuck."""
 
