@@ -20,9 +20,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
-from lastspan.instrumentation.announce.sampling import Sampling
-from lastspan.instrumentation.config.settings import Settings
-from lastspan.instrumentation.evidence import look
+from lastspan.instrumentation.announce.sampling import StackSampler
+from lastspan.instrumentation.config.settings import WorkerSettings
+from lastspan.instrumentation.evidence import sample_stack
 from lastspan.instrumentation.evidence.diagnosis import Subject, diagnose
 from lastspan.instrumentation.evidence.locks.find import find
 from lastspan.instrumentation.evidence.python import current_frames
@@ -76,16 +76,16 @@ def main(jobs: int, samples: int, seconds: float) -> None:
     kept = [_start(tracer, spans, _WAITS[number % len(_WAITS)]) for number in range(jobs)]
     time.sleep(1)
     entries = [(span_id, entry) for span_id, entry in spans.open.items() if entry[3] is not None]
-    result: dict[str, Any] = {"jobs": len(kept), "interval": Settings().interval}
+    result: dict[str, Any] = {"jobs": len(kept), "interval": WorkerSettings().interval}
     result["frames"] = [_cpu(current_frames) for _ in range(samples)]
     now = 1000.0
-    sampling = Sampling(spans, Settings(), "0")
+    sampling = StackSampler(spans, WorkerSettings(), "0")
     result["first"] = [_look(sampling, spans, item, now) for item in entries]
     now += 1
     result["diagnosis"] = [_look(sampling, spans, item, now) for item in entries]
     result["sample"] = []
     for _ in range(max(samples // len(entries), 1)):
-        now += Settings().interval / 3
+        now += WorkerSettings().interval / 3
         result["sample"] += [_look(sampling, spans, item, now) for item in entries]
     result["again"] = [_diagnosis(spans, entry) for _, entry in entries * 4]
     result["locks"], result["slices"] = _locks(sampling, spans, entries)
@@ -114,25 +114,27 @@ def _start(tracer: Any, spans: OpenSpans, wait: Callable[[], None]) -> list[Any]
     return kept
 
 
-def _look(sampling: Sampling, spans: OpenSpans, item: tuple[int, Entry], now: float) -> float:
+def _look(sampling: StackSampler, spans: OpenSpans, item: tuple[int, Entry], now: float) -> float:
     span_id, entry = item
     run = entry[3]
     assert run is not None
-    return _cpu(lambda: _exhaust(sampling.sample(span_id, spans.where(entry), run, now, is_call=False)))
+    return _cpu(lambda: _exhaust(sampling.sample(span_id, spans.execution_context(entry), run, now, is_call=False)))
 
 
 def _diagnosis(spans: OpenSpans, entry: Entry) -> float:
-    where = spans.where(entry)
-    subject = Subject(where, "", look(where).thread_id, False, 1.0)
+    where = spans.execution_context(entry)
+    subject = Subject(where, "", sample_stack(where).thread_id, False, 1.0)
     return _cpu(lambda: (diagnose(subject), sessions_in_reach(live(where))))
 
 
-def _locks(sampling: Sampling, spans: OpenSpans, entries: list[tuple[int, Entry]]) -> tuple[list[float], list[float]]:
+def _locks(
+    sampling: StackSampler, spans: OpenSpans, entries: list[tuple[int, Entry]]
+) -> tuple[list[float], list[float]]:
     """Search the lock and its holder for each job that waits for one; the first is the cold one."""
     whole, slices = [], []
     for _, entry in entries[:: len(_WAITS)]:
         steps = []
-        search = find(spans.where(entry), sampling._describe)
+        search = find(spans.execution_context(entry), sampling._describe)
         began = time.thread_time_ns()
         for _ in search:
             steps.append((time.thread_time_ns() - began) / 1000)
@@ -145,23 +147,27 @@ def _locks(sampling: Sampling, spans: OpenSpans, entries: list[tuple[int, Entry]
 
 def _busy(tracer: Any, spans: OpenSpans, seconds: float) -> tuple[int, int]:
     """Count the turns of a job that computes, alone and while it is sampled ten times a second."""
-    turns = [0]
+    gil_yielder = [0]
 
     def work() -> None:
         while True:
-            turns[0] += 1
+            gil_yielder[0] += 1
 
     kept = _start(tracer, spans, work)
     time.sleep(0.2)
     item = next(item for item in spans.open.items() if item[1][0]() is kept[0])
     counted = []
     for is_watched in (False, True) * 3:
-        sampling, began, before = Sampling(spans, Settings(interval=0.1), "0"), time.monotonic(), turns[0]
+        sampling, began, before = (
+            StackSampler(spans, WorkerSettings(interval=0.1), "0"),
+            time.monotonic(),
+            gil_yielder[0],
+        )
         while time.monotonic() - began < seconds / 6:
             time.sleep(0.1)
             if is_watched:
                 _look(sampling, spans, item, time.monotonic())
-        counted.append((turns[0] - before) / (time.monotonic() - began))
+        counted.append((gil_yielder[0] - before) / (time.monotonic() - began))
     return round(sum(counted[::2]) / 3), round(sum(counted[1::2]) / 3)
 
 

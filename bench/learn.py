@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from lastspan.collector.track.learn import Key, Learner
+from lastspan.collector.track.learn import LearnedKey, Learner
 from lastspan.instrumentation import job
 from lastspan.instrumentation.agent import start, stop
 from lastspan.instrumentation.registry.spans import OpenSpans
@@ -131,7 +131,9 @@ def _on_the_watcher(count: int, number: int) -> float:
 def _in_the_collector(keys: int, runs: int) -> tuple[float, float]:
     """Return µs for each run that is told, and bytes of a key."""
     learner = Learner()
-    names = [Key("prod", "shop", "tasks.charge", f"SELECT something FROM table_{number}") for number in range(keys)]
+    names = [
+        LearnedKey("prod", "shop", "tasks.charge", f"SELECT something FROM table_{number}") for number in range(keys)
+    ]
     gc.collect()
     tracemalloc.start()
     try:
@@ -146,7 +148,7 @@ def _in_the_collector(keys: int, runs: int) -> tuple[float, float]:
     return (time.thread_time_ns() - began) / 1000 / (10 * keys), grown / keys
 
 
-def _teach(learner: Learner, keys: list[Key], runs: int) -> None:
+def _teach(learner: Learner, keys: list[LearnedKey], runs: int) -> None:
     """Durations over some octaves, two versions that take turns."""
     for turn in range(runs):
         for number, key in enumerate(keys):

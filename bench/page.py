@@ -24,7 +24,7 @@ from tests.collector.served import Served
 from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.build import build
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 
 from .report import Bound, Column, Options, Progress, Report
 
@@ -63,7 +63,7 @@ def _measure(variant: str, interval_s: int, group_wait: str, trials: int) -> lis
     with ExitStack() as within:
         folder = Path(within.enter_context(tempfile.TemporaryDirectory()))
         caught = within.enter_context(Catcher())
-        built = build(Settings(group_wait=group_wait, webhook_url=caught.url, route={"page": "webhook"}))
+        built = build(AlertSettings(group_wait=group_wait, webhook_url=caught.url, route={"page": "webhook"}))
         alertmanager = within.enter_context(Alertmanager(built["alertmanager.yml"], built["lastspan.tmpl"]))
         rules = folder / "lastspan.yaml"
         direct = f"alertmanager: {{urls: ['http://{alertmanager.address}']}}\n" if interval_s == 0 else ""

@@ -19,7 +19,7 @@ from starlette.types import Message
 
 from lastspan.collector.judge.policy import Match, Policy, Rule
 from lastspan.collector.model.records import Call, Kind
-from lastspan.collector.publish.blocked import key_text
+from lastspan.collector.publish.blocked_by import key_text
 from lastspan.collector.publish.web import web_app
 from lastspan.collector.serve.pipeline import Pipeline
 from lastspan.collector.track import JobRow
@@ -95,11 +95,11 @@ def _hang(job: JobRow, place: int) -> None:
 
 def _asked(together: Pipeline, apart: Pipeline) -> Iterator[tuple[str, Pipeline, str]]:
     job = next(iter(together.tracker.suspects.values()))
-    assert job.trouble is not None
+    assert job.suspect_state is not None
     trace_id = job.span.key[:16].hex()
     yield "/ together", together, "/"
     yield "/ apart", apart, "/"
-    yield "/ of one incident", together, f"/?incident={job.trouble.incident}"
+    yield "/ of one incident", together, f"/?incident={job.suspect_state.incident}"
     yield "/ of running", together, "/?state=running"
     yield "/jobs/{ref}", together, f"/jobs/{key_text(job.span.key)}"
     yield "/jobs/{ref}.txt", together, f"/jobs/{key_text(job.span.key)}.txt"

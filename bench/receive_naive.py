@@ -21,7 +21,7 @@ from lastspan.collector.decode.decoder import Batch
 from lastspan.collector.model.evidence import Evidence
 from lastspan.collector.model.records import NO_CALL, Call, JobType, Origin, Resource, SpanOpen
 from lastspan.collector.receive.http import logs_response
-from lastspan.collector.serve.config import Settings
+from lastspan.collector.serve.config import CollectorSettings
 from lastspan.collector.serve.server import Collector, run
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
@@ -141,7 +141,7 @@ class _Servicer(LogsServiceServicer):
 class _NaiveCollector(Collector):
     """The collector, its decoding replaced."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CollectorSettings) -> None:
         super().__init__(settings)
         self._decoder = NaiveDecoder()
         self.pipeline._decoder = self._decoder  # type: ignore[assignment]
@@ -196,7 +196,7 @@ def main() -> None:
     import lastspan.collector.serve.server as server
 
     server.Collector = _NaiveCollector  # type: ignore[misc]
-    settings = Settings(otlp_grpc="127.0.0.1:0", otlp_http="127.0.0.1:0", web="off", log_level="error")
+    settings = CollectorSettings(otlp_grpc="127.0.0.1:0", otlp_http="127.0.0.1:0", web="off", log_level="error")
     run(settings, ready=lambda line: print(line, flush=True))
 
 

@@ -8,13 +8,13 @@ import tempfile
 
 import msgspec
 
-from lastspan.collector.serve.config import Settings
+from lastspan.collector.serve.config import CollectorSettings
 from lastspan.collector.serve.server import run
 
 
 def main() -> None:
     logging.disable(logging.WARNING)
-    settings = Settings(otlp_grpc="127.0.0.1:0", otlp_http="127.0.0.1:0", web="off", log_level="error")
+    settings = CollectorSettings(otlp_grpc="127.0.0.1:0", otlp_http="127.0.0.1:0", web="off", log_level="error")
     with tempfile.TemporaryDirectory() as folder:
         if "kept" in sys.argv[1:]:
             settings = msgspec.structs.replace(settings, data_dir=folder)

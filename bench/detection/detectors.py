@@ -58,7 +58,7 @@ class Collector:
         for job in self.pipeline.tracker.suspects.values():
             run = int(job.job_id)
             if run not in self.alarms:
-                severity = job.trouble.severity.value if job.trouble is not None else ""
+                severity = job.suspect_state.severity.value if job.suspect_state is not None else ""
                 verdict = self.pipeline.view.verdict(job)
                 where = f"{job.state.value} {verdict.last.span.name}: {verdict.allowance.rule}"
                 self.alarms[run] = Alarm(now, severity == "page", verdict.allowance.basis.value, where)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import count
 
-from lastspan.instrumentation.announce.durations import Durations, Key
+from lastspan.instrumentation.announce.durations import DurationKey, Durations
 from lastspan.instrumentation.send.records import Record, encode
 from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
@@ -303,14 +303,14 @@ class Fleet:
             self._begin(process, now)
 
     def _count(self, process: Process, run: Run, outcome: str, now: float) -> None:
-        key = Key(run.job.name, "default", "celery", None, None)
+        key = DurationKey(run.job.name, "default", "celery", None, None)
         process.durations.start(key)
         calls = [(call.name, min(call.end, now) - call.start, 1, call.end <= now) for call in run.calls]
         for name, seconds, often, is_ok in (*((*told, True) for told in run.durations), *calls):
             self._add(process, key._replace(span_name=name, outcome="ok" if is_ok else "error"), seconds, often)
         self._add(process, key._replace(outcome=outcome), now - run.start, 1)
 
-    def _add(self, process: Process, key: Key, seconds: float, often: int) -> None:
+    def _add(self, process: Process, key: DurationKey, seconds: float, often: int) -> None:
         sketch = process.durations.of(key)
         for _ in range(often if sketch is not None else 0):
             sketch.add(seconds)  # type: ignore[union-attr]

@@ -13,8 +13,8 @@ from itertools import count
 from lastspan.collector.judge.policy import Allowed
 from lastspan.collector.model.records import JobType, Kind
 from lastspan.collector.serve.config import check
-from lastspan.collector.track.learn import Key
-from lastspan.instrumentation.announce.durations import Sketch
+from lastspan.collector.track.learn import LearnedKey
+from lastspan.instrumentation.announce.durations import DurationHistogram
 
 from .detectors import Alarm, ended
 from .parameters import SILENT, WEEK, Parameters
@@ -77,15 +77,15 @@ class Replay:
         return Alarm(at) if at < min(call.end, ended(run, self.parameters)) else None
 
     def _learn(self, now: float, _: int, run: Run, version: int) -> None:
-        sketches: dict[str | None, Sketch] = {None: Sketch()}
+        sketches: dict[str | None, DurationHistogram] = {None: DurationHistogram()}
         sketches[None].add(run.end - run.start)
         calls = [(call.name, call.end - call.start, 1) for call in run.calls]
         for name, seconds, often in (*run.durations, *calls):
-            sketch = sketches.setdefault(name, Sketch())
+            sketch = sketches.setdefault(name, DurationHistogram())
             for _often in range(often):
                 sketch.add(seconds)
         for span, sketch in sketches.items():
-            key, now_ns = Key("prod", "shop", run.job.name, span), 10**15 + int(now * _SECOND_NS)
+            key, now_ns = LearnedKey("prod", "shop", run.job.name, span), 10**15 + int(now * _SECOND_NS)
             self._learner.take(key, sorted(sketch.buckets.items()), version=str(version), now_ns=now_ns)
 
 

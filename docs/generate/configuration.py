@@ -20,7 +20,7 @@ from lastspan.collector.serve import config
 from lastspan.collector.track.learn import Learning
 from lastspan.dashboards.command import dashboards
 from lastspan.instrumentation.config import environment_variables
-from lastspan.instrumentation.config.settings import Settings as WorkerSettings
+from lastspan.instrumentation.config.settings import WorkerSettings as WorkerSettings
 
 from .meanings import meanings
 
@@ -83,7 +83,7 @@ def _collector() -> Iterator[str]:
     head = ("key", "type", "default", "flag", "variable", "meaning")
     rows = (
         (f"`{row.name}`", row.kind, row.default, _code(flags.get(row.name)), _code(_variable(row.name)), row.meaning)
-        for row in of_struct(config.Settings)
+        for row in of_struct(config.CollectorSettings)
     )
     yield from _table(head, rows)
     for title, struct in SECTIONS.values():
@@ -139,8 +139,8 @@ def of_worker() -> Iterator[Row]:
 
 def of_alerts() -> Iterator[Row]:
     """Yield the settings of the alerts."""
-    told, kinds, defaults = meanings(alerts.Settings), get_type_hints(alerts.Settings), alerts.Settings()
-    for field in dataclasses.fields(alerts.Settings):
+    told, kinds, defaults = meanings(alerts.AlertSettings), get_type_hints(alerts.AlertSettings), alerts.AlertSettings()
+    for field in dataclasses.fields(alerts.AlertSettings):
         yield Row(field.name, _kind(kinds[field.name]), _shown(getattr(defaults, field.name)), told.get(field.name, ""))
 
 

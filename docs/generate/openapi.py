@@ -13,7 +13,7 @@ import msgspec
 from lastspan.collector.model.records import State
 from lastspan.collector.publish.learned import Export, Imported, LearnedForgotten, LearnedList
 from lastspan.collector.publish.shapes import Error, FindingList, JobList, JobView
-from lastspan.collector.publish.status import Status
+from lastspan.collector.publish.status import CollectorStatus
 
 from .meanings import meanings
 
@@ -76,7 +76,9 @@ OPERATIONS: Final = (
         refusals=((404, "No such job is open or has ended lately."),),
     ),
     Operation("list_findings", "/api/v1/lint", "get", "What will hang one day", (FindingList,)),
-    Operation("get_status", "/api/v1/status", "get", "What the collector hears and knows, in short", (Status,)),
+    Operation(
+        "get_status", "/api/v1/status", "get", "What the collector hears and knows, in short", (CollectorStatus,)
+    ),
     Operation(
         "list_learned",
         _LEARNED,

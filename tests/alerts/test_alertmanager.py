@@ -13,7 +13,7 @@ from tests.alerts.test_rules import GENERATED, NASTY
 from tests.servers import program
 
 from lastspan.alerts.alertmanager import config
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 
 CONFIG: Final = GENERATED / "alertmanager.yml"
 GOLDEN: Final = Path(__file__).with_name("page.txt")
@@ -52,7 +52,7 @@ def test_the_committed_configuration_is_valid() -> None:
 
 
 def test_all_channels_and_the_watchdog_are_valid(tmp_path: Path) -> None:
-    settings = Settings(
+    settings = AlertSettings(
         watchdog_url="https://deadman.example/x", route={"page": "pagerduty,slack,email,webhook", "info": "email"}
     )
     (tmp_path / "alertmanager.yml").write_text(config(settings))
@@ -76,12 +76,12 @@ def test_routes(receiver: str, labels: tuple[str, ...]) -> None:
 
 
 STORY: Final = alert(
-    summary="send is stuck. The HTTP call POST smtp:443 does not end and has no timeout.",
-    description="send id-1, queue mail\nwhy: The HTTP call POST smtp:443 does not end and has no timeout.\n"
-    "without movement for: 10m 4s, since 2026-01-01 00:00:00 UTC\n"
-    "what to do first: See whether smtp:443 is well; then give the call a timeout.\nstopped at: POST smtp:443",
-    why="The HTTP call POST smtp:443 does not end and has no timeout.",
-    first_step="See whether smtp:443 is well; then give the call a timeout.",
+    summary="send is stuck. The HTTP call POST smtp:443 has not returned and has no timeout.",
+    description="send id-1, queue mail\nwhy: The HTTP call POST smtp:443 has not returned and has no timeout.\n"
+    "no activity for: 10m 4s, since 2026-01-01 00:00:00 UTC\n"
+    "what to do first: Check whether smtp:443 is healthy; then give the call a timeout.\nstopped at: POST smtp:443",
+    why="The HTTP call POST smtp:443 has not returned and has no timeout.",
+    first_step="Check whether smtp:443 is healthy; then give the call a timeout.",
     incident_url="http://127.0.0.1:9417/jobs/k-1",
     runbook_url="http://127.0.0.1:9417/runbooks/LastspanJobStuck",
 )

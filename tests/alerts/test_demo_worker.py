@@ -11,7 +11,7 @@ from tests.alerts.catcher import Catcher
 from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.build import build
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 from lastspan.examples import shop
 from lastspan.examples.demo import RULES
 from lastspan.examples.running import Collector, Running
@@ -28,7 +28,7 @@ class Demo:
         self.caught = within.enter_context(Catcher())
         self.collector: Collector = running.collector("--config", str(RULES))
         running.celery(self.collector.otlp, concurrency=2)
-        settings = Settings(
+        settings = AlertSettings(
             keep_firing_for="5s", learning="3s", group_wait="1s", group_interval="1s",
             webhook_url=self.caught.url, route={"page": "webhook", "warning": "webhook"},
         )  # fmt: skip
@@ -64,11 +64,11 @@ def test_a_job_hangs_the_page_says_why_and_its_end_ends_the_page(demo: Demo) -> 
     (alert,) = demo.caught.of(STUCK)[0]["alerts"]
     said, line = alert["annotations"], _line_of("requests.get(SILENT_SERVER")
     peer = demo.running.silent.url.partition("://")[2].rstrip("/")
-    fact = f"The HTTP call GET {peer} does not end and has no timeout."
+    fact = f"The HTTP call GET {peer} has not returned and has no timeout."
     assert said["summary"] == f"shop.charge_card is stuck. {fact}"
     assert said["description"].startswith(f"shop.charge_card {job_id}, queue celery, service shop, demo\n")
     assert f"\nwhy: {fact} The job stopped at " in said["description"]
-    assert f"\nwhat to do first: See whether {peer} is well; then give the call a timeout" in said["description"]
+    assert f"\nwhat to do first: Check whether {peer} is healthy; then give the call a timeout" in said["description"]
     assert f"\nstopped at: GET {peer}\n" in said["description"]
     assert f"\ncode: charge_card {shop.__file__}:{line}\n" in said["description"]
     assert (said["last_span"], said["cause"]) == ("GET", "http_no_timeout")

@@ -20,7 +20,7 @@ from tests.servers import Alertmanager, Prometheus
 
 from lastspan.alerts.alertmanager import TELLING
 from lastspan.alerts.build import build
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 from lastspan.examples.running import SilentServer
 
 pytestmark = pytest.mark.long
@@ -40,7 +40,7 @@ def served(folder: Path, *urls: str, **settings: Any) -> Served:
 
 def alertmanager(caught: Catcher, **more: Any) -> Alertmanager:
     quick = {"group_wait": "1s", "group_interval": "1s"}
-    built = build(Settings(**quick, webhook_url=caught.url, route=ROUTE))  # type: ignore[arg-type]
+    built = build(AlertSettings(**quick, webhook_url=caught.url, route=ROUTE))  # type: ignore[arg-type]
     return Alertmanager(built["alertmanager.yml"], built["lastspan.tmpl"], **more)
 
 
@@ -95,7 +95,7 @@ def test_a_job_that_hangs_pages_is_told_again_and_its_end_ends_the_page(direct: 
     direct.hang()
     direct.until(direct.pages)
     said = direct.caught.of(STUCK)[0]["alerts"][0]
-    fact = "The HTTP call GET peer-1:443 does not end and has no timeout."
+    fact = "The HTTP call GET peer-1:443 has not returned and has no timeout."
     assert said["annotations"]["summary"] == f"tasks.charge is stuck. {fact}"
     assert said["labels"]["severity"] == "page"
     (first,) = direct.known()
@@ -186,7 +186,9 @@ def test_no_value_of_a_job_breaks_a_page(direct: Direct) -> None:
 def test_prometheus_and_direct_mode_say_the_same(direct: Direct) -> None:
     """Labels and texts of all alerts about jobs, but for durations."""
     say_everything(direct.collector, direct.worker)
-    with Prometheus(direct.collector.web.removeprefix("http://"), rules=build(Settings())["rules.yml"]) as prometheus:
+    with Prometheus(
+        direct.collector.web.removeprefix("http://"), rules=build(AlertSettings())["rules.yml"]
+    ) as prometheus:
 
         def told() -> tuple[set[str], set[str]]:
             sides = prometheus.alerts(), direct.alertmanager.execute("alerts")
@@ -227,7 +229,7 @@ def about_a_job(alert: dict[str, Any]) -> bool:
 def as_text(alert: dict[str, Any]) -> str:
     told = {key: value for key, value in alert["annotations"].items() if value}
     text = json.dumps([alert["labels"], told], sort_keys=True, ensure_ascii=False)
-    return re.sub(r"(without movement for:) [^\\]+", r"\1 …", text)  # by clocks that are not read at once
+    return re.sub(r"(no activity for:) [^\\]+", r"\1 …", text)  # by clocks that are not read at once
 
 
 def test_a_server_that_never_answers_costs_a_counter_and_delays_nobody(tmp_path: Path) -> None:
@@ -242,7 +244,7 @@ def test_a_server_that_never_answers_costs_a_counter_and_delays_nobody(tmp_path:
         assert metric(collector, "lastspan_collector_verdict_age_seconds") < 10
         assert collector.stop() == 0
     silent.close()
-    assert collector.log.read_text().count("cannot be told") == 1
+    assert collector.log.read_text().count("alerts cannot be posted") == 1
 
 
 BCRYPT: Final = "$2b$04$CepYIRU4nhjVuOm02EebaOKvR0wH2hCoA./PeGxyiHXc66sNzgaZm"

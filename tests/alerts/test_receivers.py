@@ -22,8 +22,8 @@ from tests.alerts.test_words import MANY, page
 from tests.servers import Alertmanager
 
 from lastspan.alerts.build import build
-from lastspan.alerts.settings import Settings
-from lastspan.collector.publish.alert.model import Alert
+from lastspan.alerts.settings import AlertSettings
+from lastspan.collector.publish.alert.model import ActiveAlert
 
 CAUSES: Final = ("http_no_timeout", "db_lock")
 
@@ -68,7 +68,7 @@ class Everybody:
         secrets = [folder / "slack", folder / "pagerduty"]
         secrets[0].write_text(self.slack.url)
         secrets[1].write_text("0" * 32)
-        settings = Settings(
+        settings = AlertSettings(
             group_wait="1s", route=dict.fromkeys(("page", "warning"), "pagerduty,slack,email,webhook"),
             slack_url_file="slack", pagerduty_key_file="pagerduty",
             email_smarthost=self.mail.address, webhook_url=self.webhook.url,
@@ -79,7 +79,7 @@ class Everybody:
         server = Alertmanager(json.dumps(config), built["lastspan.tmpl"], files=secrets)
         self.alertmanager = within.enter_context(server)
 
-    def tell(self, *alerts: Alert) -> None:
+    def tell(self, *alerts: ActiveAlert) -> None:
         told = [{"labels": dict(alert.labels), "annotations": dict(alert.annotations)} for alert in alerts]
         url = f"http://{self.alertmanager.address}/api/v2/alerts"
         requests.post(url, json=told, timeout=10).raise_for_status()

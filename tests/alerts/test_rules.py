@@ -18,7 +18,7 @@ import yaml
 from tests.servers import program
 
 from lastspan.alerts.build import alert_names, build, groups
-from lastspan.alerts.settings import SettingError, Settings, with_pairs
+from lastspan.alerts.settings import AlertSettings, SettingError, with_pairs
 from lastspan.semconv import METRICS
 
 GENERATED: Final = Path(__file__).parents[2] / "alerts" / "generated"
@@ -191,17 +191,17 @@ def test_no_value_of_a_job_breaks_a_rule(tmp_path: Path, value: str) -> None:
 
 def test_the_committed_files_are_those_of_the_defaults() -> None:
     """`make alerts` writes them."""
-    assert {path.name: path.read_text() for path in GENERATED.iterdir()} == build(Settings())
+    assert {path.name: path.read_text() for path in GENERATED.iterdir()} == build(AlertSettings())
 
 
 def test_rules_name_declared_metrics_only() -> None:
-    text = build(Settings())["rules.yml"]
+    text = build(AlertSettings())["rules.yml"]
     known = set(METRICS) | {name + part for name in METRICS for part in ("_bucket", "_sum", "_count")}
     assert set(re.findall(r"\blastspan_[a-z_]+", text)) <= known
 
 
 def test_the_other_forms_say_the_same() -> None:
-    built = build(Settings())
+    built = build(AlertSettings())
     rules = yaml.safe_load(built["rules.yml"])["groups"]
     operators = yaml.safe_load(built["prometheusrule.yml"])["spec"]["groups"]
     assert {group.pop("interval") for group in operators} == {"15s"}
@@ -243,4 +243,4 @@ def test_settings_reach_the_rules() -> None:
     )
     assert (overdue["for"], overdue["labels"]["severity"]) == ("1h", "info")
     assert "by (cluster," in overdue["expr"]
-    assert groups(Settings(many=7))[0].alerts[0].expr.startswith("sum by (environment, incident)")
+    assert groups(AlertSettings(many=7))[0].alerts[0].expr.startswith("sum by (environment, incident)")

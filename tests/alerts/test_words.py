@@ -21,9 +21,9 @@ from tests.collector.test_alert import seen
 from tests.collector.test_cause_words import CASES, Scene
 
 from lastspan.alerts.alertmanager import TELLING, config
-from lastspan.alerts.settings import Settings
-from lastspan.collector.publish.alert.model import Alert
-from lastspan.collector.publish.alert.wrong import wrong
+from lastspan.alerts.settings import AlertSettings
+from lastspan.collector.publish.alert.active_alerts import active_alerts
+from lastspan.collector.publish.alert.model import ActiveAlert
 from lastspan.collector.publish.metrics import render
 from lastspan.semconv.vocabulary import CAUSES
 
@@ -61,14 +61,14 @@ def scene_of(cause: str, copies: int) -> Scene:
     return scene
 
 
-def alerts_of(scene: Scene, wall_s: float = NOW_S) -> list[Alert]:
+def alerts_of(scene: Scene, wall_s: float = NOW_S) -> list[ActiveAlert]:
     """Return what direct mode tells, without what is about us."""
-    found = wrong(seen(scene.held, wall_s=wall_s), Settings(), instance="here")
+    found = active_alerts(seen(scene.held, wall_s=wall_s), AlertSettings(), instance="here")
     return [alert for alert in found if not alert.ours]
 
 
 @cache
-def page(cause: str, copies: int) -> tuple[Alert, ...]:
+def page(cause: str, copies: int) -> tuple[ActiveAlert, ...]:
     """Return the alerts of the one page that is sent of an incident: those that tell most."""
     found = alerts_of(scene_of(cause, copies), 1_796_092_200.0)
     name = min((dict(alert.labels)["alertname"] for alert in found), key=TELLING.index)
@@ -95,7 +95,7 @@ def as_series(name: str, labels: Mapping[str, str]) -> str:
     return f"{name}{{{','.join(f'{key}={json.dumps(value, ensure_ascii=False)}' for key, value in told.items())}}}"
 
 
-def expected(alerts: list[Alert]) -> Iterator[dict[str, Any]]:
+def expected(alerts: list[ActiveAlert]) -> Iterator[dict[str, Any]]:
     for name in TELLING:
         of_name = [alert for alert in alerts if dict(alert.labels)["alertname"] == name]
         told = [
@@ -133,7 +133,7 @@ def test_rules_and_direct_mode_say_the_same_of_every_cause(tmp_path: Path) -> No
 
 def templates() -> dict[str, str]:
     """Return all texts of all receivers, by their place in the file."""
-    every = Settings(route={"page": "pagerduty,slack,email,webhook"})
+    every = AlertSettings(route={"page": "pagerduty,slack,email,webhook"})
     (receiver,) = (one for one in yaml.safe_load(config(every))["receivers"] if one["name"] == "lastspan-page")
     return dict(_texts(receiver, ""))
 
@@ -149,7 +149,7 @@ def _texts(tree: Any, place: str) -> Iterator[tuple[str, str]]:
 _BREAK: Final = "\n-----\n"
 
 
-def rendered(tmp_path: Path, *alerts: Alert, status: str = "firing") -> dict[str, str]:
+def rendered(tmp_path: Path, *alerts: ActiveAlert, status: str = "firing") -> dict[str, str]:
     """Return all texts of a page, as amtool renders them."""
     wanted, data = templates(), tmp_path / "data.json"
     told = [{"status": status, "labels": dict(one.labels), "annotations": dict(one.annotations)} for one in alerts]
@@ -163,7 +163,7 @@ def rendered(tmp_path: Path, *alerts: Alert, status: str = "firing") -> dict[str
     return dict(zip(wanted, said.split(_BREAK), strict=True))
 
 
-def as_text(alerts: tuple[Alert, ...]) -> str:
+def as_text(alerts: tuple[ActiveAlert, ...]) -> str:
     first = alerts[0].annotations
     more = f" ({len(alerts)} of this kind)" if len(alerts) > 1 else ""
     return f"{first['summary']}{more}\n\n{first['description']}\n"

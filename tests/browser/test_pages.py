@@ -141,8 +141,8 @@ def test_the_focus_goes_through_the_page_in_order(look: Open, shown: Shown, name
         order.append(found)
     assert order[0]["text"] == "To the content"
     assert [found for found in order if not found["outline"]] == []
-    turns = page.evaluate("[...document.querySelectorAll('[data-turn]')].map((e) => Number(e.dataset.turn))")
-    assert turns == sorted(turns)
+    gil_yielder = page.evaluate("[...document.querySelectorAll('[data-turn]')].map((e) => Number(e.dataset.turn))")
+    assert gil_yielder == sorted(gil_yielder)
     reachable = page.evaluate(
         "[...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary, [tabindex=\"0\"]')]"
         ".filter((e) => e.getClientRects().length).length"

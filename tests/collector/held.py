@@ -10,7 +10,7 @@ from tests.collector.records import Process
 from lastspan.collector.publish.jobs import find_job, job_view
 from lastspan.collector.publish.metrics import render
 from lastspan.collector.publish.shapes import JobView
-from lastspan.collector.receive.sink import Answer
+from lastspan.collector.receive.sink import AcceptResult
 from lastspan.collector.serve.config import check
 from lastspan.collector.serve.pipeline import TICK_NS, Pipeline
 
@@ -33,11 +33,11 @@ class Held:
         self.view = self.pipeline.view
         self.tick()
 
-    def tell(self, process: Process, *records: LogRecord) -> Answer:
+    def tell(self, process: Process, *records: LogRecord) -> AcceptResult:
         """Deliver records of one process in one request."""
         return self.pipeline.accept_logs(process.body(*records), transport="test")
 
-    def spans(self, body: bytes) -> Answer:
+    def spans(self, body: bytes) -> AcceptResult:
         """Deliver a traces request."""
         return self.pipeline.accept_traces(body, transport="test")
 

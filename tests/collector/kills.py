@@ -18,7 +18,7 @@ from lastspan.examples.running import reserve_port
 _LAST_SECOND = 1.0
 _WORKERS = 4
 _OPEN_MAX = 40
-_LOG_MAX = 100_000
+_LOG_MAX = 50_000
 """So small that the state is written anew every second or so: kills fall into that too."""
 
 

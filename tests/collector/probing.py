@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from lastspan.collector.model.records import DatabaseWait, Session
+from lastspan.collector.model.records import DatabaseSession, DatabaseWait
 from lastspan.collector.probe import Probes, Target, connector, missing_library, parse
 
 PATIENCE_S = 20.0
@@ -30,10 +30,10 @@ def target(system: str, dsn: str, *, servers: Sequence[str] = (), timeout_s: flo
     )
 
 
-def look(what: Target, *waits: DatabaseWait) -> dict[str, Session]:
+def look(what: Target, *waits: DatabaseWait) -> dict[str, DatabaseSession]:
     """Connect, look once, leave; return the sessions by their ids."""
 
-    async def once() -> list[Session]:
+    async def once() -> list[DatabaseSession]:
         source = await connector(what.system)(what)
         try:
             return await source.sessions(waits, server="db:1")
@@ -78,7 +78,7 @@ class Told:
     def __init__(self, *targets: Target) -> None:
         self.now_ns = 0
         self.waits: list[DatabaseWait] = []
-        self.facts: dict[str, list[Session]] = {}
+        self.facts: dict[str, list[DatabaseSession]] = {}
         self.failures: Counter[tuple[str, str]] = Counter()
         self.looks = 0
         self.probes = Probes(
@@ -100,12 +100,12 @@ class Told:
     async def tick(self, step_ns: int = 10_000_000_000) -> None:
         """Move the clock, and wait for the end of a look that this begins."""
         self.now_ns += step_ns
-        self.probes.look()
+        self.probes.poll()
         await asyncio.sleep(0)
         while self.probes.is_busy:
             await asyncio.sleep(0.002)
 
-    def _tell(self, server: str, sessions: list[Session]) -> None:
+    def _tell(self, server: str, sessions: list[DatabaseSession]) -> None:
         self.looks += 1
         self.facts[server] = sessions
 

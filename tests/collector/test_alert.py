@@ -9,11 +9,11 @@ import pytest
 from tests.collector.held import SECOND, Held
 from tests.collector.records import Process
 
-from lastspan.alerts.settings import Settings, with_pairs
-from lastspan.collector.publish.alert.model import Alert, IncidentSummary, Post, Seen, Suspect
-from lastspan.collector.publish.alert.open import MAX_OPEN, OpenAlerts
+from lastspan.alerts.settings import AlertSettings, with_pairs
+from lastspan.collector.publish.alert.active_alerts import ALERTS, active_alerts
+from lastspan.collector.publish.alert.model import ActiveAlert, AlertInput, IncidentSummary, Post, Suspect
+from lastspan.collector.publish.alert.open_alerts import MAX_OPEN, OpenAlerts
 from lastspan.collector.publish.alert.outbox import BATCH, MAX_WAITING, Outbox
-from lastspan.collector.publish.alert.wrong import ALERTS, wrong
 from lastspan.collector.publish.chosen import chosen_incidents, chosen_suspects
 from lastspan.collector.publish.jobs import job_view
 from lastspan.collector.serve.config import ConfigError, check
@@ -25,28 +25,28 @@ MANY, DEADLOCK, LOST, HOLDER, STUCK, BLIND, WATCHDOG = ALERTS
 # --- what is wrong --------------------------------------------------------------------------------------------------
 
 
-def seen(held: Held, *, blind: bool = False, wall_s: float = 1_700_000_000.0) -> Seen:
+def seen(held: Held, *, blind: bool = False, wall_s: float = 1_700_000_000.0) -> AlertInput:
     """Return what the pager sees now."""
     held.tick()
     view, known = held.view, held.view.known()
-    rows = [job for job in chosen_suspects(view) if job.trouble is not None]
+    rows = [job for job in chosen_suspects(view) if job.suspect_state is not None]
     suspects = [
-        Suspect(job_view(view, job, wall=lambda: wall_s, known=known), job.trouble.since_ns)
+        Suspect(job_view(view, job, wall=lambda: wall_s, context=known), job.suspect_state.since_ns)
         for job in rows
-        if job.trouble is not None
+        if job.suspect_state is not None
     ]
     incidents = [
         IncidentSummary(name, one.environment, one.last_span, one.cause, len(one.jobs), one.severity.value)
         for name, one in chosen_incidents(view)
     ]
-    return Seen(tuple(suspects), tuple(incidents), blind, held.now_ns)
+    return AlertInput(tuple(suspects), tuple(incidents), blind, held.now_ns)
 
 
-def alerts(held: Held, *, blind: bool = False, **settings: str) -> dict[str, list[Alert]]:
+def alerts(held: Held, *, blind: bool = False, **settings: str) -> dict[str, list[ActiveAlert]]:
     """Return what is wrong, by name of the alert, without the one that always is."""
     pairs = [f"{key.replace('__', '.')}={value}" for key, value in settings.items()]
-    found: dict[str, list[Alert]] = {}
-    for alert in wrong(seen(held, blind=blind), with_pairs(pairs, ALERTS), instance="here"):
+    found: dict[str, list[ActiveAlert]] = {}
+    for alert in active_alerts(seen(held, blind=blind), with_pairs(pairs, ALERTS), instance="here"):
         found.setdefault(dict(alert.labels)["alertname"], []).append(alert)
     assert len(found.pop(WATCHDOG)) == 1
     return found
@@ -79,13 +79,13 @@ def test_a_stuck_job_has_the_labels_and_texts_of_the_rules(held: Held) -> None:
         "job_name": "tasks.charge", "queue": "celery", "job_id": "id-1",
     }  # fmt: skip
     assert alert.annotations["summary"] == (
-        "tasks.charge is stuck. The HTTP call GET api.example:443 does not end and has no timeout."
+        "tasks.charge is stuck. The HTTP call GET api.example:443 has not returned and has no timeout."
     )
     assert alert.annotations["description"].splitlines() == [
         "tasks.charge id-1, queue celery, service billing, test",
-        "why: The HTTP call GET api.example:443 does not end and has no timeout.",
-        "without movement for: 1m 10s, since 2023-11-14 22:12:10 UTC",
-        "what to do first: See whether api.example:443 is well; then give the call a timeout.",
+        "why: The HTTP call GET api.example:443 has not returned and has no timeout.",
+        "no activity for: 1m 10s, since 2023-11-14 22:12:10 UTC",
+        "what to do first: Check whether api.example:443 is healthy; then give the call a timeout.",
         "stopped at: GET api.example:443",
         "host: host-1",
         "pid: 100",
@@ -106,9 +106,9 @@ def test_many_jobs_are_an_alert_of_their_own_which_comes_first(held: Held, count
         assert found[MANY][0].annotations["summary"].startswith("5 jobs stopped at GET api.example:443: ")
         first, oldest, why, still, *_, among, names = found[MANY][0].annotations["description"].splitlines()
         assert (first, oldest) == ("5 jobs in test", "the oldest: tasks.charge id-1")
-        assert why == "why: The HTTP call GET api.example:443 does not end and has no timeout."
-        assert still.startswith("without movement for: 1m ")
-        assert (among, names) == ("among them:", "tasks.charge: 5")
+        assert why == "why: The HTTP call GET api.example:443 has not returned and has no timeout."
+        assert still.startswith("no activity for: 1m ")
+        assert (among, names) == ("jobs by name:", "tasks.charge: 5")
 
 
 def test_an_incident_pages_if_one_of_its_jobs_does(held: Held) -> None:
@@ -148,7 +148,7 @@ def test_a_deadlock(held: Held) -> None:
         lock: dict[str, Any] = {"wait_kind": "lock", "lock_name": f"l{number}", "lock_cycle": ["a", "b"]}
         held.tell(worker, worker.job(number, age=70.0), worker.span(number + 1, number, age=65.0, **lock))
     (alert,) = alerts(held)[DEADLOCK]
-    assert alert.annotations["summary"] == "2 jobs wait in a circle of locks: a deadlock"
+    assert alert.annotations["summary"] == "2 jobs are in a deadlock"
 
 
 def test_it_doubts_itself(held: Held) -> None:
@@ -186,8 +186,8 @@ def test_no_value_of_a_job_breaks_an_alert(held: Held, value: str) -> None:
 # --- which are on ---------------------------------------------------------------------------------------------------
 
 
-def alert(name: str = "a", summary: str = "s", **more: Any) -> Alert:
-    return Alert((("alertname", name),), {"summary": summary}, 0, **more)
+def alert(name: str = "a", summary: str = "s", **more: Any) -> ActiveAlert:
+    return ActiveAlert((("alertname", name),), {"summary": summary}, 0, **more)
 
 
 class Open:
@@ -196,11 +196,11 @@ class Open:
     def __init__(self) -> None:
         self.open = OpenAlerts(resend_ns=60 * SECOND, hold_ns=900 * SECOND, keep_ns=60 * SECOND)
 
-    def at(self, second: int, *alerts: Alert) -> list[tuple[str, bool]]:
+    def at(self, second: int, *alerts: ActiveAlert) -> list[tuple[str, bool]]:
         return [(dict(post.labels)["alertname"], post.over) for post in self.posts(second, *alerts)]
 
-    def posts(self, second: int, *alerts: Alert) -> list[Post]:
-        return self.open.look(alerts, second * SECOND)
+    def posts(self, second: int, *alerts: ActiveAlert) -> list[Post]:
+        return self.open.update(alerts, second * SECOND)
 
 
 def test_an_alert_is_told_at_once_again_every_minute_and_when_it_is_over() -> None:
@@ -314,7 +314,7 @@ URLS = {"urls": ["http://am:9093"]}
         ({"urls": ["http://u:pw@am"]}, "urls[0]: holds a user or password; write username, and password_env or pa"),
         ({"urls": ["http://u:pw@am:x"]}, 'urls[0]: "am:x" is not the URL of an Alertmanager; write http://host:9093'),
         ({"urls": ["http://am/api/v2/alerts"]}, "urls[0]: write it without /api/v2/alerts"),
-        ({"urls": ["http://am", "http://am"]}, "urls: one is there twice"),
+        ({"urls": ["http://am", "http://am"]}, "urls: one is listed twice"),
         (URLS | {"username": "u"}, "username: needs password_env or password_file"),
         (URLS | {"password_file": "/x"}, "password_file: a password needs a username"),
         (URLS | {"token_env": "A", "token_file": "/x"}, "token_env: token_file is set too; write one of password_env,"),
@@ -324,7 +324,7 @@ URLS = {"urls": ["http://am:9093"]}
         (URLS | {"resend": "0s"}, "resend: 0s is too short; write 1s or more"),
         (URLS | {"alerts": {"many": 0}}, "alerts.many: 0 is not above 0"),
         (URLS | {"alerts": {"hold": "1h"}}, "alerts.hold: is not a setting of direct mode; there are many, "),
-        (URLS | {"alerts": {"severity": {"X": "page"}}}, "alerts.severity.X: 'X' is none of "),
+        (URLS | {"alerts": {"severity": {"X": "page"}}}, "alerts.severity.X: 'X' is not one of "),
         (URLS | {"nothing": 1}, "nothing: is not a setting"),
     ],
 )
@@ -337,4 +337,4 @@ def test_a_wrong_setting_is_named_with_its_fix(setting: dict[str, object], messa
 
 def test_it_is_off_by_default() -> None:
     assert check({}, "test").alertmanagers().urls == ()
-    assert check({}, "test").alertmanagers().settings == Settings()
+    assert check({}, "test").alertmanagers().settings == AlertSettings()

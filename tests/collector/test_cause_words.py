@@ -18,7 +18,7 @@ from tests.collector.records import Process, at, job_key, sessions, span_id
 
 from lastspan.collector.judge.cause import Brief
 from lastspan.collector.judge.cause.brief import NAME, WHY
-from lastspan.collector.model.records import Session
+from lastspan.collector.model.records import DatabaseSession
 from lastspan.collector.publish.shapes import JobView
 from lastspan.semconv.vocabulary import CAUSES, WAITS
 
@@ -247,7 +247,7 @@ def listening(scene: Scene) -> None:
     waits = {"wait_kind": "db", "wait_call": "psycopg.notifies", "wait_purpose": "notification"}
     scene.job(**waits, wait_peer="db:5432", db_session="30")
     scene.held.pipeline.database_facts(
-        "db:5432", [Session("db:5432", "30", state="idle", since_state_s=scene.age(200.0))]
+        "db:5432", [DatabaseSession("db:5432", "30", state="idle", since_state_s=scene.age(200.0))]
     )
 
 
@@ -262,11 +262,11 @@ def row_lock_behind_a_queue(scene: Scene) -> None:
     scene.call("SELECT", **PG, wait_kind="db", db_session="30")
     scene.holder(**sessions(("postgresql", "db:5432", "32", "")))
     seen = [
-        Session("db:5432", "30", since_query_s=scene.age(238.0), blocked_by=("31",), locks="orders (table)"),
-        Session(
+        DatabaseSession("db:5432", "30", since_query_s=scene.age(238.0), blocked_by=("31",), locks="orders (table)"),
+        DatabaseSession(
             "db:5432", "31", "migration", "10.0.0.4:9003", "active", since_state_s=scene.age(400.0), blocked_by=("32",)
         ),
-        Session("db:5432", "32", "web", "10.0.0.3:9002", "idle in transaction", since_xact_s=scene.age(840.0)),
+        DatabaseSession("db:5432", "32", "web", "10.0.0.3:9002", "idle in transaction", since_xact_s=scene.age(840.0)),
     ]
     scene.held.pipeline.database_facts("db:5432", seen)
 
@@ -285,7 +285,7 @@ def row_lock_held_by_a_stranger(scene: Scene) -> None:
 
 
 def _row_lock(scene: Scene) -> None:
-    waits = Session(
+    waits = DatabaseSession(
         "db:5432",
         "30",
         client="10.0.0.2:9001",
@@ -293,7 +293,7 @@ def _row_lock(scene: Scene) -> None:
         blocked_by=("31",),
         locks="orders (row)",
     )
-    holds = Session(
+    holds = DatabaseSession(
         "db:5432",
         "31",
         "psql",

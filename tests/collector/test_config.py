@@ -55,7 +55,7 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
         ({"max_open_spans": 0}, "max_open_spans: 0 is too small; write a number from 1 on"),
         ({"web": "9417"}, 'web: "9417" is not an address; write HOST:PORT (port 0: any free one) or off'),
         ({"web": "host:99999"}, 'web: "host:99999" is not an address; write HOST:PORT (port 0: any free one) or off'),
-        ({"log_level": "loud"}, 'log_level: "loud" is none of debug, info, warning, error'),
+        ({"log_level": "loud"}, 'log_level: "loud" is not one of debug, info, warning, error'),
         (
             {"rules": [{"match": {"attributes": {"http.body": "x"}}, "allowed": 5}]},
             "rules[0].match.attributes: workers do not send http.body; docs/semconv.md lists what they do",
@@ -70,7 +70,7 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
         # It would be printed, and be a link on pages.
         (
             {"grafana_url": "https://me:secret@grafana"},
-            "grafana_url: holds a user or password, and everybody who sees a page would read it; leave it out",
+            "grafana_url: contains a user or password that everybody who sees a page could read; leave it out",
         ),
         ({"learning": {"min_runs": 0}}, "learning.min_runs: 0 is less than hint_runs"),
         ({"learning": {"fcator": 3}}, "learning.fcator: is not a setting; did you mean factor?"),

@@ -13,7 +13,7 @@ from tests.collector.served import Served, lastspan
 def test_without_a_folder_it_says_that_it_forgets(tmp_path: Path) -> None:
     served = Served(tmp_path)
     served.stop()
-    assert "no data_dir: all that is known here is forgotten when this collector ends" in served.log.read_text()
+    assert "no data_dir: this collector forgets its state when it stops" in served.log.read_text()
 
 
 def test_an_orderly_end_loses_nothing(tmp_path: Path) -> None:
@@ -24,8 +24,8 @@ def test_an_orderly_end_loses_nothing(tmp_path: Path) -> None:
         served.post(worker.body(worker.job(number), worker.durations("ok", number * 30, seconds=3.0)))
         assert served.stop() == 0
         log = served.log.read_text()
-    assert "2 open spans, 2 open jobs, 1 processes, 1 learned durations are known again" in log
-    assert "is forgotten when" not in log
+    assert "2 open spans, 2 open jobs, 1 processes, 1 learned durations were restored" in log
+    assert "forgets its state" not in log
 
 
 def test_a_second_collector_on_the_folder_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_full_disk_stops_the_memory_and_nothing_else(tmp_path: Path) -> None:
             served.post(worker.body(worker.job(number)))
         served.until(lambda: "lastspan_collector_memory_ok 0.0" in served.metrics())
         assert len(served.jobs()) == 199
-        assert served.log.read_text().count("cannot be written (File too large)") == 1
+        assert served.log.read_text().count("cannot be written (disk I/O error)") == 1
         allow(resource.RLIM_INFINITY)
         served.until(lambda: "lastspan_collector_memory_ok 1.0" in served.metrics(), 30)
         served.post(worker.body(worker.job(200), worker.closed(5)))

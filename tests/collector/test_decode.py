@@ -16,7 +16,7 @@ from tests.collector.held import Held
 from tests.collector.records import TRACE, Process, any_value, span_id
 from tests.examples import examples
 
-from lastspan.collector.decode import layout, proto, tails
+from lastspan.collector.decode import fixed_size, layout, proto
 from lastspan.collector.decode.decoder import Decoder
 from lastspan.collector.decode.values import MAX_TEXT, RequestError
 from lastspan.collector.model.records import SpanOpen
@@ -207,7 +207,7 @@ def test_damaged_requests_never_crash(data: st.DataObject) -> None:
     held.tick()
 
 
-_FAST = {form.slot for forms in tails.BY_LENGTH for form in forms}
+_FAST = {form.slot for forms in fixed_size.BY_LENGTH for form in forms}
 
 
 @examples(300)
@@ -225,7 +225,7 @@ _FAST = {form.slot for forms in tails.BY_LENGTH for form in forms}
 def test_the_short_way_reads_what_the_general_way_reads(name: str, value: Any) -> None:
     """`tails` is only ever a faster `layout`: same slot, same value, or it keeps out of it."""
     raw = KeyValue(key=name, value=any_value(value)).SerializeToString()
-    form = tails.form_of(raw)
+    form = fixed_size.form_of(raw)
     result = None if form is None else form.convert(raw)
     if form is None or result is None:
         return

@@ -13,8 +13,8 @@ from tests.collector.records import Process, any_value, at, key, sessions, span_
 from lastspan.collector.decode.decoder import Decoder
 from lastspan.collector.decode.layout import DETAILS, EVIDENCE, FIELDS
 from lastspan.collector.decode.values import MAX_BRIEF, MAX_LIST
-from lastspan.collector.model.evidence import CodeLine, Evidence, Lock, Loop, OwnSession, Wait, WaitedProcess
-from lastspan.collector.model.records import CallSeen, Child, Overslept, ProcessState, SpanOpen
+from lastspan.collector.model.evidence import CodeLine, Evidence, JobSession, Lock, Loop, Wait, WaitedProcess
+from lastspan.collector.model.records import CallSeen, Child, ProcessStall, ProcessState, SpanOpen
 from lastspan.collector.track import JobRow
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
@@ -123,8 +123,8 @@ def test_what_a_job_owns() -> None:
     assert owned is not None
     assert owned.locks == ("redis:h/0:x",)
     assert owned.sessions == (
-        OwnSession("postgresql", "db:5432", "31", "10.0.0.2:9"),
-        OwnSession("mysql", "db:3306", "7", ""),
+        JobSession("postgresql", "db:5432", "31", "10.0.0.2:9"),
+        JobSession("mysql", "db:3306", "7", ""),
     )
 
 
@@ -139,8 +139,8 @@ def test_children_and_oversleeping() -> None:
         **at("process_overslept", "match", "x.py", 9),
     )
     assert told.children == {1: Child("R", 0.5, ""), 2: Child("S", None, "futex_wait_queue"), 3: Child("", None, "")}
-    assert told.overslept == Overslept(3_200_000_000, CodeLine("match", "x.py", 9))
-    assert state().overslept is None
+    assert told.stall == ProcessStall(3_200_000_000, CodeLine("match", "x.py", 9))
+    assert state().stall is None
 
 
 def test_a_call_that_was_seen() -> None:

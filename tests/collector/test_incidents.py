@@ -9,7 +9,7 @@ import pytest
 from tests.collector.held import Held
 from tests.collector.records import Process, sessions, span_id
 
-from lastspan.collector.model.records import Session
+from lastspan.collector.model.records import DatabaseSession
 
 RULES = [{"match": {"job_name": "tasks.*"}, "allowed": "2m"}]
 REDIS: dict[str, Any] = {"wait_kind": "redis_lock", "wait_peer": "cache:6379"}
@@ -61,7 +61,7 @@ def test_one_holder_is_one_incident_whatever_it_holds(floor: Floor) -> None:
     floor.job(2, lock_key="r", **REDIS)
     floor.job(3, wait_kind="file_lock", lock_name="/tmp/x", lock_holder_job_id="id-1")
     floor.job(4, db_session="30", wait_peer="db:5432", wait_kind="db")
-    seen = [Session("db:5432", "30", blocked_by=("31",), locks="orders"), Session("db:5432", "31")]
+    seen = [DatabaseSession("db:5432", "30", blocked_by=("31",), locks="orders"), DatabaseSession("db:5432", "31")]
     floor.held.pipeline.database_facts("db:5432", seen)
     found = floor.incidents(2, 3, 4)
     assert len(set(found)) == 1
@@ -72,9 +72,9 @@ def test_all_in_a_queue_of_sessions_wait_for_the_one_at_its_head(floor: Floor) -
     for number, session in ((1, "30"), (2, "31")):
         floor.job(number, db_session=session, wait_peer="db:5432", wait_kind="db")
     seen = [
-        Session("db:5432", "30", blocked_by=("31", "32"), locks="orders"),
-        Session("db:5432", "31", blocked_by=("32",), locks="orders"),
-        Session("db:5432", "32", state="idle in transaction"),
+        DatabaseSession("db:5432", "30", blocked_by=("31", "32"), locks="orders"),
+        DatabaseSession("db:5432", "31", blocked_by=("32",), locks="orders"),
+        DatabaseSession("db:5432", "32", state="idle in transaction"),
     ]
     floor.held.pipeline.database_facts("db:5432", seen)
     first, second = floor.incidents(1, 2)

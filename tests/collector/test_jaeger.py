@@ -329,7 +329,7 @@ def test_a_big_trace_is_bounded(held: Held) -> None:
     assert len(spans(client(held))) == 1000
 
 
-def is_answered(search: Callable[[QueryParams], query.Query], asked: dict[str, str]) -> bool:
+def is_answered(search: Callable[[QueryParams], query.JaegerQuery], asked: dict[str, str]) -> bool:
     """Say whether there is a search, or a reason of one line why not."""
     try:
         return 1 <= search(QueryParams(asked)).limit <= query.MAX_LIMIT

@@ -12,12 +12,12 @@ import pytest
 from lastspan.collector.judge.policy import Defaults, Policy
 from lastspan.collector.model.records import JobType, Kind
 from lastspan.collector.model.sketch import lower, upper
-from lastspan.collector.track.learn import Key, Learned, Learner, Learning
+from lastspan.collector.track.learn import Learned, LearnedKey, Learner, Learning
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
-JOB = Key("prod", "shop", "tasks.charge", None)
+JOB = LearnedKey("prod", "shop", "tasks.charge", None)
 VERSIONS = ("v0", "v1", "v2", "v3")
 CALL = JOB._replace(span_name="GET")
 TYPE = JobType("shop", "prod", "tasks.charge", "", "", None, None, None, None)
@@ -34,12 +34,14 @@ class Taught:
         self.learner = Learner(Learning(**constants))  # type: ignore[arg-type]
         self.now_ns = 1000 * DAY
 
-    def runs(self, number: int, seconds: float, *, key: Key = JOB, version: str = "1", every: float = 60.0) -> None:
+    def runs(
+        self, number: int, seconds: float, *, key: LearnedKey = JOB, version: str = "1", every: float = 60.0
+    ) -> None:
         for _ in range(number):
             self.now_ns += int(every * SECOND)
             self.learner.take(key, [(bucket(seconds), 1)], version=version, now_ns=self.now_ns)
 
-    def allowed(self, key: Key = JOB) -> float:
+    def allowed(self, key: LearnedKey = JOB) -> float:
         learned = self.learner.find(key)
         assert learned is not None
         return learned.allowed_ns / SECOND
@@ -201,7 +203,7 @@ def test_a_key_takes_no_more_than_two_kibibytes() -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         for number in range(keys):
-            key = Key("prod", "shop", sys.intern("tasks.charge"), f"SELECT something FROM table_{number}")
+            key = LearnedKey("prod", "shop", sys.intern("tasks.charge"), f"SELECT something FROM table_{number}")
             for index in range(200):
                 learner.take(key, [(chance.randrange(-70, 90), 1)], version=VERSIONS[index % 4], now_ns=index * HOUR)
             learner.take(key, [(150 + index, 1) for index in range(20)], version=VERSIONS[0], now_ns=200 * HOUR)

@@ -64,15 +64,15 @@ def test_export_import_and_reset(taught: Served, tmp_path: Path) -> None:
     file, before = tmp_path / "learned.json", taught.api("/api/v1/learned")
     assert lastspan("learn", "export", "--output", str(file), "--url", taught.web).returncode == 0
     refused = lastspan("learn", "reset", "--url", taught.web)
-    assert (refused.returncode, refused.stderr) == (2, "lastspan: say of what: --service, --job, or --all\n")
-    assert lastspan("learn", "reset", "--all", "--url", taught.web).stdout == "3 jobs and calls are forgotten\n"
+    assert (refused.returncode, refused.stderr) == (2, "lastspan: choose what to forget: --service, --job, or --all\n")
+    assert lastspan("learn", "reset", "--all", "--url", taught.web).stdout == "3 jobs and calls were forgotten\n"
     assert taught.api("/api/v1/learned")["learned"] == []
     taught.stop()
     again = Served(tmp_path, "--data-dir", "memory")
     try:
         assert again.api("/api/v1/learned")["learned"] == []
         done = lastspan("learn", "import", str(file), "--url", again.web)
-        assert done.stdout == "3 jobs and calls are learned\n", done.stderr
+        assert done.stdout == "3 jobs and calls were imported\n", done.stderr
         assert again.api("/api/v1/learned") == before
         file.write_text('{"learned": [{"x": 1}]}')
         bad = lastspan("learn", "import", str(file), "--url", again.web)

@@ -9,7 +9,7 @@ from tests.collector.held import Held
 from tests.collector.records import Process, sessions
 
 from lastspan.collector.judge.lint import LIMIT, RULES, Finding
-from lastspan.collector.model.records import Session
+from lastspan.collector.model.records import DatabaseSession
 from lastspan.collector.publish.text.wiring import wiring
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
@@ -41,7 +41,7 @@ def test_a_call_without_timeout(held: Held) -> None:
     first, second = of_rule(held, "call_without_timeout")
     assert (first.job_name, first.where, first.peer) == ("tasks.charge", "pay/api.py:7", "api:443")
     assert first.text == (
-        "the call GET to api:443 at pay/api.py:7 has no timeout: if the peer does not answer, the job hangs for ever"
+        "the call GET to api:443 at pay/api.py:7 has no timeout: if the peer does not answer, the job hangs forever"
     )
     assert second.peer == "other:443"
     held.tell(worker, seen(worker, **{a.CALL_UNBOUNDED: False, a.CALL_TIMEOUT: 30.0}))
@@ -122,7 +122,7 @@ def test_a_long_transaction(held: Held, state: str, since: float | None, found: 
     """Of a job that runs and is late for nothing: what it has locked stays locked."""
     worker = Process()
     held.tell(worker, worker.job(1, job_timeout=9.0, **sessions(("postgresql", "db:5432", "31", ""))))
-    held.pipeline.database_facts("db:5432", [Session("db:5432", "31", state=state, since_xact_s=since)])
+    held.pipeline.database_facts("db:5432", [DatabaseSession("db:5432", "31", state=state, since_xact_s=since)])
     assert bool(of_rule(held, "long_transaction")) == found
     assert bool(held.job("id-1").lint) == found
 

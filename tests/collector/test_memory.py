@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import sqlite3
 import tempfile
+import threading
+import zlib
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +24,12 @@ from tests.collector.records import Process, key
 from tests.collector.test_properties import ACTIONS, History
 from tests.examples import examples
 
+from lastspan.collector.memory import disk as memory
+from lastspan.collector.memory.database import FolderError
 from lastspan.collector.memory.disk import Memory
 from lastspan.collector.model.records import Severity
 from lastspan.collector.publish.jobs import list_jobs
 from lastspan.collector.publish.shapes import JobView
-from lastspan.collector.serve.config import ConfigError
 
 
 class Kept(Held):
@@ -33,25 +39,34 @@ class Kept(Held):
         super().__init__(**settings)
         self.now_ns = at_ns
         self.wall_shift_ns = wall_shift_ns
+        self.folder = folder
         self.memory = Memory(
-            folder, self.pipeline, sync_s=1.0, log_max=1 << 30, wall=lambda: self.now_ns + self.wall_shift_ns
+            folder,
+            self.tracker,
+            clock=self.pipeline.clock,
+            sync_s=1.0,
+            log_max=1 << 30,
+            wall=lambda: self.now_ns + self.wall_shift_ns,
         )
         self.restored = self.memory.restore()
+        self.pipeline.memory = self.memory.take
 
     def flush(self, snapshot: bool = False) -> None:
         async def work() -> None:
-            self.memory._flush()
+            await self.memory.turn()
             if snapshot:
-                await self.memory._snapshot()
+                await self.memory.snapshot()
 
         asyncio.run(work())
 
     def die(self) -> None:
-        """End without a word; what was flushed stays."""
-        self.memory._beside.shutdown()
-        if self.memory._log is not None:
-            self.memory._log.close()
-        os.close(self.memory._lock)
+        """End without a word: what was committed stays as it is, in the file or in the log before it."""
+        left = {path: path.read_bytes() for path in files(self.folder)}
+        asyncio.run(self.memory.close())
+        for path in files(self.folder):
+            path.unlink()
+        for path, content in left.items():
+            path.write_bytes(content)
 
     def jobs(self) -> dict[str, JobView]:
         self.tick()
@@ -64,6 +79,10 @@ class Kept(Held):
             ((s.job_name, s.queue, s.started, +s.ended, +s.open, +s.stuck, +s.stuck_total, s.buckets) for s in series),
             key=lambda row: row[:2],
         )
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("state.*"))
 
 
 @pytest.fixture
@@ -219,149 +238,237 @@ def test_a_wall_clock_that_was_set_back_makes_nothing_younger(folder: Path) -> N
     assert restored.job("id-1").age_s == 50
 
 
+def many_jobs(folder: Path, *, is_in_file: bool) -> Kept:
+    """Sixty jobs, each committed alone: to the write-ahead log, and from there to the file."""
+    kept, worker = Kept(folder), Process()
+    for number in range(1, 61):
+        kept.tell(worker, worker.job(number))
+        kept.flush()
+    if is_in_file:
+        kept.memory._database._sync()
+    kept.die()
+    return kept
+
+
+def overwrite(path: Path, at: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
 @pytest.mark.parametrize("after", [0.0, 1.0, 0.5], ids=["beginning", "end", "middle"])
 def test_a_torn_or_corrupt_tail_is_cut_and_reported(folder: Path, after: float) -> None:
     """What comes before it is kept, and writing goes on."""
-    kept, worker = Kept(folder), Process()
-    for number in range(1, 20):
-        kept.tell(worker, worker.job(number))
-    kept.flush()
-    (log,) = folder.glob("log-*")
-    size = log.stat().st_size
-    with log.open("r+b") as file:
-        if after == 1.0:
-            file.truncate(size - 5)
-        else:
-            file.seek(max(3000, int(size * after)))
-            file.write(b"\xff\xff\xff\xff")
-    restored = again(kept, folder)
+    many_jobs(folder, is_in_file=False)
+    wal = folder / "state.sqlite3-wal"
+    size = wal.stat().st_size
+    if after == 1.0:
+        os.truncate(wal, size - 5)
+    else:
+        overwrite(wal, max(100, int(size * after)), b"\xff\xff\xff\xff")
+    restored = Kept(folder)
     (cut,) = restored.restored.cut
-    assert cut.startswith(f"{log.name}: cut at byte ")
-    assert 0 < len(restored.tracker.spans) < 19 or after == 0.0
-    restored.tell(worker, worker.job(50))
+    assert cut.startswith(f"{wal.name}: cut at byte ")
+    assert 0 < len(restored.tracker.spans) < 60 or after == 0.0
+    worker = Process()
+    restored.tell(worker, worker.job(99))
     restored.flush()
     third = again(restored, folder)
     assert third.restored.cut == []
     assert set(third.tracker.spans) == set(restored.tracker.spans)
 
 
-@examples(40)
-@given(data=st.binary(max_size=300), keep=st.integers(0, 4000))
-def test_no_content_of_a_file_is_fatal(data: bytes, keep: int) -> None:
+def test_a_row_that_is_corrupt_is_left_out_and_reported(folder: Path) -> None:
+    """All others are kept; with the next snapshot, which is due at once, it goes."""
+    kept = many_jobs(folder, is_in_file=True)
+    file = folder / "state.sqlite3"
+    with closing(sqlite3.connect(file)) as db:
+        row = bytes(db.execute("select data from log where id = 30").fetchone()[0])
+    overwrite(file, file.read_bytes().index(row) + len(row) // 2, b"\xff\xff\xff\xff")
+    restored = Kept(folder)
+    assert restored.restored.cut == [f"{file.name}: 1 of 60 rows of the log were corrupt"]
+    assert set(kept.tracker.spans) - set(restored.tracker.spans) == {key(30)}
+    restored.flush()
+    assert again(restored, folder).restored.cut == []
+
+
+@pytest.mark.parametrize("damage", ["page", "torn"])
+def test_of_a_damaged_file_is_kept_what_can_be_read(folder: Path, damage: str) -> None:
+    """It is told, the file stays for those who want to see it, and a whole one takes its place."""
+    many_jobs(folder, is_in_file=True)
+    file = folder / "state.sqlite3"
+    last = file.stat().st_size - 4096
+    if damage == "page":
+        overwrite(file, last, bytes(4096))
+    else:
+        os.truncate(file, last + 7)
+    content = file.read_bytes()
+    restored = Kept(folder)
+    cut = restored.restored.cut[0]
+    assert cut.startswith(f"{file.name}: "), cut
+    assert cut.endswith(f" rows could be read, it is kept as {file.stem}.damaged"), cut
+    assert 0 < len(restored.tracker.spans) < 60
+    assert (folder / "state.damaged").read_bytes() == content
+    worker = Process()
+    restored.tell(worker, worker.job(99))
+    restored.flush()
+    third = again(restored, folder)
+    assert third.restored.cut == []
+    assert set(third.tracker.spans) == set(restored.tracker.spans)
+
+
+@examples(60)
+@given(data=st.binary(max_size=300), at=st.floats(0, 1), is_torn=st.booleans(), is_in_file=st.booleans())
+def test_no_content_of_a_file_is_fatal(data: bytes, at: float, is_torn: bool, is_in_file: bool) -> None:
+    """But for the header of the file, which says whose it is."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "memory"
         kept, worker = Kept(folder), Process()
         kept.tell(worker, worker.job(1), worker.http(2, 1))
         kept.flush()
-        (log,) = folder.glob("log-*")
-        whole = log.read_bytes()
-        log.write_bytes(whole[: max(keep, 18)] + data)
-        again(kept, folder).die()
+        if is_in_file:
+            kept.memory._database._sync()
+        kept.die()
+        for path, header in ((folder / "state.sqlite3", 100), (folder / "state.sqlite3-wal", 0)):
+            size = path.stat().st_size
+            place = max(header, int(at * size))
+            overwrite(path, place, data)
+            if is_torn:
+                os.truncate(path, place + len(data))
+        Kept(folder).die()
 
 
 def test_a_first_line_that_is_corrupt_and_zeros_are_not_fatal(folder: Path) -> None:
-    """A whole frame behind the line shows that the file is ours; zeros are what a power cut leaves of a new file."""
+    """The header behind the line shows that the file is ours; zeros are what a power cut leaves of a new file."""
     kept, worker = Kept(folder), Process()
     kept.tell(worker, worker.job(1))
-    kept.flush()
-    (log,) = folder.glob("log-*")
-    whole = log.read_bytes()
+    kept.flush(snapshot=True)
     kept.die()
-    log.write_bytes(bytes([whole[0] ^ 4]) + whole[1:])
+    file, wal = folder / "state.sqlite3", folder / "state.sqlite3-wal"
+    overwrite(file, 0, b"\xff")
     again_ = Kept(folder)
     assert len(again_.tracker.jobs) == 1
+    again_.tell(worker, worker.job(2))
+    again_.flush()
     again_.die()
-    log.write_bytes(bytes(len(whole)))
-    empty = Kept(folder)
-    assert empty.restored.cut == [f"{log.name}: cut at byte 0, {len(whole)} bytes were torn or corrupt"]
-    empty.die()
+    size = wal.stat().st_size
+    wal.write_bytes(bytes(size))
+    without = Kept(folder)
+    assert without.restored.cut == [f"{wal.name}: cut at byte 0, {size} bytes were torn or corrupt"]
+    assert len(without.tracker.jobs) == 1
+    without.die()
+    file.write_bytes(bytes(8192))
+    (cut,) = Kept(folder).restored.cut
+    assert cut.startswith(f"{file.name}: file is not a database; 0 rows could be read")
 
 
 def test_a_file_that_cannot_be_read_stops_the_start_in_one_line(folder: Path) -> None:
-    Kept(folder).die()
-    (folder / "log-00000007").mkdir()
-    with pytest.raises(ConfigError, match=r"log-00000007 cannot be used: Is a directory"):
+    folder.mkdir()
+    (folder / "state.sqlite3").mkdir()
+    with pytest.raises(FolderError, match=r"state\.sqlite3 cannot be used: Is a directory"):
         Kept(folder)
 
 
 def test_what_is_not_ours_or_of_a_later_version_is_refused_not_overwritten(folder: Path) -> None:
     Kept(folder).die()
-    (log,) = folder.glob("log-*")
-    for content, words in ((b"lastspan memory 2\nxyz", "was written by a later version"), (b"x" * 99, "is not last")):
-        log.write_bytes(content)
-        with pytest.raises(ConfigError, match=words):
+    file = folder / "state.sqlite3"
+    later, other = folder / "later", folder / "other"
+    later.write_bytes(file.read_bytes())
+    for path, script in ((later, "pragma user_version = 2"), (other, "create table theirs (id)")):
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript(script)
+    for content, words in (
+        (later.read_bytes(), "was written by a later version"),
+        (other.read_bytes(), "is not lastspan's"),
+        (b"x" * 99, "is not lastspan's"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(FolderError, match=words):
             Kept(folder)
-        assert log.read_bytes() == content
+        assert file.read_bytes() == content
 
 
-def test_fields_that_come_and_go_between_versions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file says which fields its structures have: what is new gets its default, what is unknown is left out."""
-    from lastspan.collector.memory import journal
+def test_the_files_of_an_earlier_version_are_refused_and_left(folder: Path) -> None:
+    """It kept a log and snapshots in a format of its own."""
+    folder.mkdir()
+    (folder / "log-00000003").write_bytes(b"lastspan memory 1\n")
+    with pytest.raises(FolderError, match=r"log-00000003 was written by an earlier version of lastspan; use"):
+        Kept(folder)
+    assert sorted(os.listdir(folder)) == ["lock", "log-00000003"]
 
+
+def test_nobody_else_may_read_it(folder: Path) -> None:
+    kept, worker = Kept(folder), Process()
+    kept.tell(worker, worker.job(1))
+    kept.flush()
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+        "lock": 0o600,
+        "state.sqlite3": 0o600,
+        "state.sqlite3-wal": 0o600,
+    }
+    kept.die()
+
+
+def test_fields_that_come_and_go_between_versions(folder: Path) -> None:
+    """Each structure says which fields it has: what is new gets its default, what is unknown is left out."""
     kept, worker = Kept(folder), Process()
     kept.tell(worker, worker.job(1, age=9, code_function="pay"), worker.closed(3))
-    (log,) = folder.glob("log-*")
     kept.flush()
+    kept.memory._database._sync()
     kept.die()
-    reader = journal.Reader(log.read_bytes())
-    frames: list[Any] = [[now, wall, list(entries)] for now, wall, entries in reader.frames()]
-    schema = {cls.__name__: list(cls.__struct_fields__) for cls in journal._CLASSES}
-    schema["SpanClosed"].append("since_then_dropped")
-    schema["Evidence"].remove("thread_name")
-    schema = {"Gone": ["x"], **schema}
-    names = list(schema)
-
-    def rows(entries: list[Any]) -> list[Any]:
-        writer = journal.Writer()
-        told = [writer._row(entry) for entry in entries]
-        found = []
-        row: list[Any]
-        for row in [*writer._rows, *told]:
-            name = journal._CLASSES[row[0] - 2].__name__
-            if name == "SpanClosed":
-                row.append("whatever")
-            if name == "SpanOpen" and row[6] is not None:
-                del row[6][schema_of_evidence.index("thread_name")]
-            found.append([names.index(name) + 2, *row[1:]])
-        return found
-
-    schema_of_evidence = list(next(c for c in journal._CLASSES if c.__name__ == "Evidence").__struct_fields__)
-    encode = msgspec.msgpack.encode
-    data = journal.MAGIC + journal._frame(encode((0, 0, [(1, schema)])))
-    data += journal._frame(
-        encode(
-            (
-                0,
-                frames[-1][1],
-                [[2, "of a kind that is gone"], *rows([entry for frame in frames for entry in frame[2]])],
-            )
-        )
-    )
-    log.write_bytes(data)
+    file = folder / "state.sqlite3"
+    with closing(sqlite3.connect(file)) as db, db:
+        ((row,),) = db.execute("select data from log")
+        frames = msgspec.msgpack.decode(zlib.decompress(row))
+        for _, named in frames:
+            for name, fields in named:
+                if name == "SpanClosed":
+                    fields["since_then_dropped"] = "whatever"
+                if name == "SpanOpen":
+                    del fields["evidence"]["thread_name"]
+            named.insert(0, ["Gone", {"x": "of a kind that is gone"}])
+        db.execute("update log set data = ?", (zlib.compress(msgspec.msgpack.encode(frames)),))
     restored = Kept(folder, at_ns=kept.now_ns)
     assert restored.restored.cut == []
     job = restored.job("id-1")
     assert (job.age_s, job.code and job.code.function) == (9, "pay")
-    assert key(3) in restored.tracker.rooms[0].closed
+    assert key(3) in restored.tracker.parts[0].closed
 
 
 def test_a_second_collector_is_refused(folder: Path) -> None:
     kept = Kept(folder)
-    with pytest.raises(
-        ConfigError, match=rf"data_dir: {folder} is in use by another collector \(process {os.getpid()}\)"
-    ):
+    with pytest.raises(FolderError, match=rf"{folder} is in use by another collector \(process {os.getpid()}\)"):
         Kept(folder)
     kept.die()
     Kept(folder).die()
 
 
-def test_old_files_go_when_a_snapshot_is_whole(folder: Path) -> None:
+def rows(kept: Kept) -> dict[str, int]:
+    db = kept.memory._database._db
+    names = [name.decode() for (name,) in db.execute("select name from sqlite_master order by name")]
+    return {name: db.execute(f"select count(*) from {name}").fetchone()[0] for name in names}
+
+
+def test_a_file_that_somebody_else_has_open_is_refused(folder: Path) -> None:
+    Kept(folder).die()
+    with closing(sqlite3.connect(folder / "state.sqlite3")) as db:
+        db.execute("select count(*) from log").fetchone()
+        with pytest.raises(FolderError, match=rf"{folder} cannot be used: database is locked"):
+            Kept(folder)
+    Kept(folder).die()
+
+
+def test_old_rows_go_when_a_snapshot_is_whole(folder: Path) -> None:
     kept, worker = Kept(folder), Process()
     kept.tell(worker, worker.job(1))
+    kept.flush()
+    assert rows(kept) == {"log": 1, "snapshot": 0}
     kept.flush(snapshot=True)
+    whole = rows(kept)
     kept.tell(worker, worker.job(2))
     kept.flush(snapshot=True)
-    assert sorted(os.listdir(folder)) == ["lock", "log-00000003", "snapshot-00000003"]
+    assert rows(kept) == whole
+    assert whole["log"] == 0
     restored = again(kept, folder)
     assert len(restored.tracker.jobs) == 2
 
@@ -370,10 +477,77 @@ def test_a_snapshot_that_was_not_finished_is_as_if_it_had_not_begun(folder: Path
     kept, worker = Kept(folder), Process()
     kept.tell(worker, worker.job(1))
     kept.flush()
-    (folder / "snapshot-00000007.draft").write_bytes(b"half")
+    kept.memory._database.begin_draft()
+    kept.memory._database.write("draft", [])
     restored = again(kept, folder)
     assert len(restored.tracker.jobs) == 1
-    assert list(folder.glob("*.draft")) == []
+    restored.flush(snapshot=True)
+    assert rows(restored)["log"] == 0
+    assert "draft" not in rows(restored)
+
+
+def test_what_was_committed_is_soon_on_the_disk(folder: Path) -> None:
+    """Also if nothing comes after it: a checkpoint brings it there, and empties the write-ahead log."""
+    kept, worker = Kept(folder), Process()
+    kept.tell(worker, worker.job(1))
+    kept.flush()
+    wal = folder / "state.sqlite3-wal"
+    assert wal.stat().st_size > 0
+    kept.memory._database._sync_s = 0.0
+    kept.flush()
+    assert wal.stat().st_size == 0
+    restored = again(kept, folder)
+    assert len(restored.tracker.jobs) == 1
+
+
+def test_a_disk_that_hangs_stops_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for it is bounded; then the collector goes on without memory, until the disk can be written again."""
+    monkeypatch.setattr(memory, "_BACKLOG", 100)
+    monkeypatch.setattr(memory, "_RETRY_S", 0.0)
+    kept, worker = Kept(folder), Process()
+    kept.tell(worker, worker.job(1))
+
+    async def hang() -> None:
+        hanging = threading.Event()
+        kept.memory._beside.submit(hanging.wait)
+        keep = asyncio.create_task(kept.memory.turn())
+        for number in range(2, 200):
+            kept.tell(worker, worker.job(number))
+            await asyncio.sleep(0)
+        assert not keep.done()
+        assert kept.memory.facts.failed == "the disk is too slow"
+        hanging.set()
+        await keep
+        kept.tell(worker, worker.closed(7))
+        await kept.memory.turn()
+        assert not kept.memory.facts.failed
+
+    asyncio.run(hang())
+    kept.tell(worker, worker.job(200))
+    kept.flush()
+    restored = again(kept, folder)
+    assert set(restored.tracker.spans) == set(kept.tracker.spans) == {key(n) for n in range(1, 201) if n != 7}
+
+
+def test_a_disk_that_is_full_at_the_start_is_read_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_RETRY_S", 0.0)
+    kept = many_jobs(folder, is_in_file=False)
+    worker = Process()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        restored = Kept(folder)
+        assert restored.restored.cut == []
+        assert set(restored.tracker.spans) == set(kept.tracker.spans)
+        restored.tell(worker, worker.job(61))
+        restored.flush()
+        assert restored.memory.facts.failed
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    restored.flush()
+    assert not restored.memory.facts.failed
+    third = again(restored, folder)
+    assert set(third.tracker.spans) == {key(number) for number in range(1, 62)}
 
 
 def test_records_that_come_during_a_snapshot_are_kept(folder: Path) -> None:
@@ -397,7 +571,7 @@ def test_records_that_come_during_a_snapshot_are_kept(folder: Path) -> None:
         kept.tell(worker, worker.job(2000 + step), *closed, worker.durations("ok", 6 + step))
 
     happens(-1)
-    asyncio.run(between(kept.memory._snapshot(), happens))
+    asyncio.run(between(kept.memory.snapshot(), happens))
     kept.flush()
     before, series = set(kept.tracker.spans), kept.series()
     assert len(before) > 900

@@ -17,7 +17,7 @@ from tests.collector.held import Held
 from tests.collector.records import Process, job_key, span_id
 from tests.examples import examples
 
-from lastspan.collector.publish.pages import Elsewhere
+from lastspan.collector.publish.pages import ExternalLinks
 from lastspan.collector.publish.pages.routes import story
 from lastspan.collector.publish.web import web_app
 from lastspan.collector.serve.config import ConfigError, check
@@ -132,15 +132,15 @@ def test_not_everything_is_wired(held: Held) -> None:
     held.tell(worker, worker.job(1, age=9.0))
     held.pipeline.facts.dropped["logs", "undecodable"] = 3
     text = read(asking(held).get("/")).text
-    assert "Nothing is stuck, as far as one can see: not everything is wired" in text
+    assert "Nothing visible is stuck, but not everything is connected" in text
     assert "refused: 3 undecodable" in text
 
 
 def test_nobody_reports(held: Held) -> None:
     """An empty collector says what to do."""
     seen = read(asking(held).get("/"))
-    assert "No worker is heard, so nothing can be said" in seen.text
-    assert "none is heard" in seen.text
+    assert "No worker reports, so the state of jobs is not known" in seen.text
+    assert "none reports" in seen.text
     assert "Nothing is stuck" not in seen.text
     assert "OTEL_LASTSPAN_ENDPOINT" in seen.text
 
@@ -209,7 +209,7 @@ def test_a_job_in_reading_order(held: Held) -> None:
         "Code line",
         "shop/tasks.py:42",
         "/app/shop/tasks.py",
-        "Who holds it up",
+        "What it waits for",
         "api.example:443",
         "Stack",
         "Open spans",
@@ -221,11 +221,11 @@ def test_a_job_in_reading_order(held: Held) -> None:
     assert places == sorted(places)
     for words in (
         "0% of a core: it waits",
-        "not told",
+        "the job does not call progress()",
         "celery (celery)",
         "host-1 pid 100",
-        "Better changed",
-        "no other job stopped at this",
+        "Change this before",
+        "no other job stopped there",
     ):
         assert words in text
 
@@ -414,10 +414,10 @@ def test_who_waits_for_whom(held: Held) -> None:
             worker.span(number + 1, number, name="orders", age=80.0, job_id=f"id-{number}", **lock),
         )
     seen = read(asking(held).get("/"))
-    assert "holds up 2 jobs" in seen.text
+    assert "blocks 2 jobs" in seen.text
     page = read(asking(held).get("/jobs/id-11"))
     assert f"/jobs/{job_key(1)}" in page.hrefs()
-    assert "orders" in page.text[page.text.index("Who holds it") :]
+    assert "orders" in page.text[page.text.index("What it waits for") :]
 
 
 def test_other_attempts_and_the_end(held: Held) -> None:
@@ -433,7 +433,7 @@ def test_links_to_elsewhere(held: Held) -> None:
     """Where traces and dashboards are looked at are settings; without them there is no link."""
     stuck(held)
     trace = "https://grafana.example/explore?trace={trace_id}&job={job_id}"
-    web = asking(held, elsewhere=Elsewhere(trace, "https://grafana.example/"))
+    web = asking(held, elsewhere=ExternalLinks(trace, "https://grafana.example/"))
     key = job_key(1)
     assert {
         f"https://grafana.example/explore?trace={key.partition('-')[0]}&job=id-1",
@@ -502,7 +502,7 @@ def test_dashboards_that_are_linked_exist() -> None:
 
 @pytest.mark.parametrize(
     ("url", "words"),
-    [("javascript:alert({trace_id})", "is not a URL"), ("https://x/trace", "says nowhere where the id goes")],
+    [("javascript:alert({trace_id})", "is not a URL"), ("https://x/trace", "has no place for the id")],
 )
 def test_a_wrong_trace_url(url: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -63,7 +63,7 @@ URL = f"postgresql://probe:{SECRET}@db.internal:5433/orders"
         ),
         (
             {"dsn": f"{URL}?sslmode=always"},
-            'postgres[0].dsn: sslmode "always" is none of disable, allow, prefer, require, verify-ca, verify-full',
+            'postgres[0].dsn: sslmode "always" is not one of disable, allow, prefer, require, verify-ca, verify-full',
         ),
         ({"dsn": f"{URL}?sslrootcert=/none.pem"}, 'postgres[0].dsn: sslrootcert "/none.pem" is not a file'),
         (
@@ -156,7 +156,10 @@ def parsed(url: str) -> object:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ("ssl-mode=require", 'ssl-mode "require" is none of DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY'),
+        (
+            "ssl-mode=require",
+            'ssl-mode "require" is not one of DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY',
+        ),
         ("ssl-ca=/none.pem", 'ssl-ca "/none.pem" is not a file'),
         ("charset=latin1", "charset is not an option; there are ssl-ca, ssl-cert, ssl-key, ssl-mode, unix-socket"),
     ],

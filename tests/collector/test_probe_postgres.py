@@ -17,7 +17,7 @@ import pytest
 from tests.collector.probing import Told, in_background, look, silent_server, target, until
 from tests.servers import PgBouncer, Postgres
 
-from lastspan.collector.model.records import DatabaseWait, Session
+from lastspan.collector.model.records import DatabaseSession, DatabaseWait
 from lastspan.collector.probe import Target
 from lastspan.collector.probe.postgres import connect
 from lastspan.collector.probe.target import ProbeError, traceparent
@@ -272,13 +272,13 @@ def test_a_server_that_never_answers_costs_a_timeout_and_no_tick(caplog: pytest.
         told = Told(target("postgres", f"postgresql://u:p@{address}/d", timeout_s=0.5))
         told.waits = [DatabaseWait(address, "", "")]
         ticks = 0
-        told.probes.look()
+        told.probes.poll()
         while not told.failures:
-            told.probes.look()
+            told.probes.poll()
             ticks += 1
             await asyncio.sleep(0)
         for _ in range(100):  # the clock stands still: it is not time yet
-            told.probes.look()
+            told.probes.poll()
             await asyncio.sleep(0)
         assert told.failures.total() == 1
         await told.until(lambda: told.failures.total() == 2, step_ns=1_000_000)
@@ -457,7 +457,7 @@ def test_traceparent_in_a_comment(query: str, found: str) -> None:
 def test_many_waiters_are_cut_and_their_roots_stay(postgres: Postgres, table: str, probe: Target) -> None:
     """The limit is for rows of one look: who holds comes first, then what is late, then the rest."""
 
-    async def look_narrowly(ours: str) -> list[Session]:
+    async def look_narrowly(ours: str) -> list[DatabaseSession]:
         source = await connect(probe, limit=3)
         try:
             return await source.sessions([DatabaseWait("", ours, "")], server="db:1")

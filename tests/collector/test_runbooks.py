@@ -12,7 +12,7 @@ import yaml
 from tests.collector.served import PATIENT, Served
 
 from lastspan.alerts.build import alert_names, build
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 from lastspan.semconv.vocabulary import CAUSES
 
 
@@ -35,7 +35,7 @@ def get(served: Served, path: str) -> tuple[int, str, dict[str, str]]:
 
 
 def test_the_link_of_each_alert_leads_to_its_runbook(served: Served) -> None:
-    rules = yaml.safe_load(build(Settings(collector_url=served.web))["rules.yml"])["groups"]
+    rules = yaml.safe_load(build(AlertSettings(collector_url=served.web))["rules.yml"])["groups"]
     urls = {rule["annotations"]["runbook_url"] for group in rules for rule in group["rules"] if "alert" in rule}
     assert len(urls) == len(alert_names())
     for url in urls:

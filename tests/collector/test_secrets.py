@@ -8,7 +8,7 @@ import pytest
 from tests.collector.held import Held
 from tests.collector.records import Process
 
-from lastspan.collector.model.records import Session
+from lastspan.collector.model.records import DatabaseSession
 from lastspan.semconv.vocabulary import WAITS
 
 SECRET = "hunter2"
@@ -52,8 +52,8 @@ def test_what_a_probe_reads_is_no_label() -> None:
     held.tell(worker, worker.job(1, age=100.0))
     held.tell(worker, worker.span(2, 1, age=90.0, db_system_name="postgresql", db_session="30", wait_peer="db:5432"))
     planted: dict[str, Any] = {"query": SECRET, "traceparent": SECRET}
-    waits = Session("db:5432", "30", blocked_by=("31",), locks="orders", **planted)
-    holds = Session("db:5432", "31", state="idle in transaction", **planted)
+    waits = DatabaseSession("db:5432", "30", blocked_by=("31",), locks="orders", **planted)
+    holds = DatabaseSession("db:5432", "31", state="idle in transaction", **planted)
     held.pipeline.database_facts("db:5432", [waits, holds])
     assert held.job("id-1").cause == "db_lock"
     assert SECRET not in held.metrics()
@@ -64,8 +64,8 @@ def test_what_a_stranger_writes_of_its_session_is_no_label() -> None:
     held, worker = Held(), Process()
     held.tell(worker, worker.job(1, age=100.0))
     held.tell(worker, worker.span(2, 1, age=90.0, db_system_name="postgresql", db_session="30", wait_peer="db:5432"))
-    waits = Session("db:5432", "30", blocked_by=("31",), locks="orders")
-    holds = Session("db:5432", "31", SECRET, SECRET, "idle in transaction")
+    waits = DatabaseSession("db:5432", "30", blocked_by=("31",), locks="orders")
+    holds = DatabaseSession("db:5432", "31", SECRET, SECRET, "idle in transaction")
     held.pipeline.database_facts("db:5432", [waits, holds])
     assert SECRET in (held.job("id-1").cause_text or "")
     assert SECRET not in held.metrics()
@@ -88,7 +88,7 @@ def test_a_password_in_a_url_is_no_label(url: str) -> None:
     held, worker = Held(), Process()
     held.tell(worker, worker.job(1, age=500.0))
     held.tell(worker, worker.span(2, 1, age=400.0, http_request_method="GET", url_full=url))
-    assert "The HTTP call GET api does not end" in held.metrics()
+    assert "The HTTP call GET api has not returned" in held.metrics()
     assert SECRET not in held.metrics()
 
 

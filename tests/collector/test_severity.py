@@ -11,7 +11,7 @@ from tests.collector.held import Held
 from tests.collector.records import Process, job_key, span_id
 from tests.examples import examples
 
-from lastspan.collector.publish.pages.elsewhere import Elsewhere
+from lastspan.collector.publish.pages.external_links import ExternalLinks
 from lastspan.collector.publish.pages.incident import incident
 from lastspan.collector.publish.pages.routes import story
 from lastspan.collector.publish.shapes import JobView
@@ -44,7 +44,7 @@ def test_both_allowances_are_named() -> None:
     text = " ".join(story(job).split())
     assert "GET (http), open for 1 min 30 s allowed 1 min (default for http)" in text
     assert "allowed 30 s (declared in the code)" in text
-    facts = dict(incident(job, Elsewhere(), alike=0)["facts"])
+    facts = dict(incident(job, ExternalLinks(), alike=0)["facts"])
     assert facts["Allowed"] == "30 s (declared in the code)"
     assert facts["Its last span"] == "1 min (default for http)"
 
@@ -168,7 +168,7 @@ def test_of_two_jobs_one_in_the_other_the_inner_one_pages() -> None:
     assert (outer.state, outer.severity, outer.cause) == ("stuck", "warning", "waiting")
     assert inner.incident == outer.incident
     text = outer.cause_text or ""
-    assert text.startswith("It is in the job charge (id-2), which is itself stuck. It sleeps"), text
+    assert text.startswith("It runs the job charge (id-2), which is stuck. It sleeps"), text
     assert held.metrics().count('severity="page"') == held.metrics().count('lastspan_job_stuck{basis="declared"') == 2
 
 
@@ -229,7 +229,7 @@ def test_an_outer_job_pages_where_the_inner_one_does_not() -> None:
     held.tell(worker, worker.job(1, age=50.0, span_expected_duration=40.0), worker.job(2, age=48.0, **inside))
     assert (held.job("id-2").state, held.job("id-1").state) == ("running", "stuck")
     assert held.job("id-1").severity == "page"
-    assert "It is in the job tasks.charge (id-2). " in (held.job("id-1").cause_text or "")
+    assert "It runs the job tasks.charge (id-2). " in (held.job("id-1").cause_text or "")
 
 
 def test_an_outer_job_moves_with_the_inner_one() -> None:

@@ -163,9 +163,9 @@ def test_a_smaller_silence_is_loss(held: Held, silent: int, alive: int, hosts: i
 @pytest.mark.parametrize(
     ("acks_late", "redelivery", "words"),
     [
-        (False, None, "it will NOT run again; enqueue it by hand once its process is known to be gone"),
-        (True, 3600.0, "gives it out again in 59 min 13 s (visibility timeout 1 h)"),
-        (None, None, "nobody reports it alive"),
+        (False, None, "it will NOT run again; enqueue it by hand once you know that its process is gone"),
+        (True, 3600.0, "delivers it again in 59 min 13 s (visibility timeout 1 h)"),
+        (None, None, "no parent process sees it"),
     ],
 )
 def test_a_loss_says_what_the_queue_will_do(

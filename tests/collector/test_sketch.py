@@ -24,7 +24,7 @@ from lastspan.collector.model.sketch import (
     unpacked,
     upper,
 )
-from lastspan.instrumentation.announce.durations import Sketch
+from lastspan.instrumentation.announce.durations import DurationHistogram
 
 DURATIONS = st.floats(0.002, 1e6)
 
@@ -36,7 +36,7 @@ def bucket_of(seconds: float) -> int:
 
 def told(durations: list[float]) -> tuple[tuple[int, int], ...]:
     """What a worker's sketch of these says."""
-    sketch = Sketch()
+    sketch = DurationHistogram()
     for seconds in durations:
         sketch.add(seconds)
     point = ExponentialHistogramDataPoint.FromString(sketch.encode())

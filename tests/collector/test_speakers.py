@@ -13,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.collector.held import Held
 from tests.collector.records import Process, attributes
 
-from lastspan.collector.publish.status import Speaks, status
+from lastspan.collector.publish.status import ServiceWithoutJobs, status
 from lastspan.collector.publish.text.wiring import Line, wiring
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
@@ -30,7 +30,7 @@ def spans(service: str = "shop", scope: str = "shop", kind: Any = Span.SPAN_KIND
     return request.SerializeToString()
 
 
-def without_jobs(held: Held) -> list[Speaks]:
+def without_jobs(held: Held) -> list[ServiceWithoutJobs]:
     return status(held.view).without_jobs
 
 
@@ -38,7 +38,7 @@ def test_a_worker_of_celery_that_tells_of_no_job() -> None:
     """Its spans arrive; so somebody forgot lastspan."""
     held = Held()
     held.spans(spans(scope="opentelemetry.instrumentation.celery", kind=Span.SPAN_KIND_CONSUMER))
-    assert without_jobs(held) == [Speaks("shop", "", ["celery"], True)]
+    assert without_jobs(held) == [ServiceWithoutJobs("shop", "", ["celery"], True)]
 
 
 def test_once_it_tells_of_jobs_it_is_not_named() -> None:
@@ -68,7 +68,7 @@ def test_frameworks_by_the_names_of_scopes(scope: str, frameworks: list[str]) ->
     """Of official instrumentations, and of frameworks that make spans by themselves."""
     held = Held()
     held.spans(spans(scope=scope))
-    assert without_jobs(held) == [Speaks("shop", "", frameworks, False)]
+    assert without_jobs(held) == [ServiceWithoutJobs("shop", "", frameworks, False)]
 
 
 def test_all_signals_count() -> None:
@@ -145,10 +145,10 @@ def test_what_check_says() -> None:
     """What it is, and what to do first; a web server that speaks OTLP is none of its business."""
     assert problems(lambda held: held.spans(spans("web"))) == []
     [forgotten] = problems(lambda held: held.spans(spans(scope="opentelemetry.instrumentation.celery")))
-    assert forgotten.found == "shop: its spans are celery's, but no job is told of"
+    assert forgotten.found == "shop: it sends spans of celery, but reports no job"
     assert "LastspanInstrumentor().instrument()" in forgotten.advice
     [unseen] = problems(lambda held: held.spans(spans(scope="docket.worker")))
-    assert unseen.found == "shop: docket is there, whose jobs lastspan does not see"
+    assert unseen.found == "shop: it uses docket, whose jobs lastspan does not see"
     assert "@job" in unseen.advice
 
 

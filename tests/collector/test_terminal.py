@@ -162,4 +162,4 @@ def test_each_character_of_ours_has_a_reading() -> None:
         for one in node.value
         if not one.isascii() and not "\ud800" <= one <= "\udfff"
     }
-    assert written - terminal._INSTEAD.keys() <= {"\N{REPLACEMENT CHARACTER}"}
+    assert written - terminal._REPLACEMENTS.keys() <= {"\N{REPLACEMENT CHARACTER}"}

@@ -12,7 +12,7 @@ from tests.collector.held import SECOND, Held
 from tests.collector.records import Process, job_key, sessions, span_id
 
 from lastspan.collector.judge.graph import components
-from lastspan.collector.model.records import DatabaseWait, Session
+from lastspan.collector.model.records import DatabaseSession, DatabaseWait
 from lastspan.collector.track.databases import KEPT_NS, DatabaseFacts
 
 PG: dict[str, Any] = {"db_system_name": "postgresql", "server_address": "db", "server_port": 5432}
@@ -131,7 +131,7 @@ def test_a_pool_that_all_want_more_of_is_no_deadlock(yard: Yard) -> None:
     yard.job(2, **pool, lock_holder_job_id="id-1")
     told = yard.held.job("id-1")
     assert told.cause == "waiting"
-    assert "A connection of it is held by job id-2" in (told.cause_text or "")
+    assert "One of its connections is held by job id-2" in (told.cause_text or "")
     assert told.blocked_by is not None
     assert told.blocked_by.holder_job_id == "id-2"
 
@@ -140,15 +140,15 @@ def test_a_holder_that_has_ended_holds_nothing(yard: Yard) -> None:
     yard.job(2, job_holds=["a"])
     yard.job(1, **lock("a"))
     yard.closed(2)
-    assert "who holds it is not known" in (yard.held.job("id-1").cause_text or "")
+    assert "its holder is not known" in (yard.held.job("id-1").cause_text or "")
 
 
 # --- databases ----------------------------------------------------------------------------------------------------
 
 
 def facts(yard: Yard, *, server: str = "db:5432", holder: dict[str, Any] | None = None, **waits: Any) -> None:
-    waiting = Session(server, "30", blocked_by=("31",), locks="orders (row)", **waits)
-    holding = Session(server, "31", state="idle in transaction", since_xact_s=840.0, **(holder or {}))
+    waiting = DatabaseSession(server, "30", blocked_by=("31",), locks="orders (row)", **waits)
+    holding = DatabaseSession(server, "31", state="idle in transaction", since_xact_s=840.0, **(holder or {}))
     yard.held.pipeline.database_facts(server, [waiting, holding])
 
 
@@ -212,9 +212,9 @@ def test_a_chain_of_sessions(yard: Yard) -> None:
         yard.span(10 + number, number, **PG, db_session=str(number))
     yard.job(3, age=20.0, **sessions(("postgresql", "db:5432", "3", "")))
     seen = [
-        Session("db:5432", "1", blocked_by=("2",)),
-        Session("db:5432", "2", blocked_by=("3",)),
-        Session("db:5432", "3", state="idle in transaction"),
+        DatabaseSession("db:5432", "1", blocked_by=("2",)),
+        DatabaseSession("db:5432", "2", blocked_by=("3",)),
+        DatabaseSession("db:5432", "3", state="idle in transaction"),
     ]
     yard.held.pipeline.database_facts("db:5432", seen)
     blocked = yard.held.job("id-1").blocked_by
@@ -229,9 +229,9 @@ def test_a_chain_through_a_session_that_is_no_job(yard: Yard) -> None:
     yard.span(11, 1, **PG, db_session="1")
     yard.job(3, age=20.0, **sessions(("postgresql", "db:5432", "3", "")))
     seen = [
-        Session("db:5432", "1", blocked_by=("2",)),
-        Session("db:5432", "2", blocked_by=("3",), application_name="psql"),
-        Session("db:5432", "3", state="idle in transaction"),
+        DatabaseSession("db:5432", "1", blocked_by=("2",)),
+        DatabaseSession("db:5432", "2", blocked_by=("3",), application_name="psql"),
+        DatabaseSession("db:5432", "3", state="idle in transaction"),
     ]
     yard.held.pipeline.database_facts("db:5432", seen)
     blocked = yard.held.job("id-1").blocked_by
@@ -254,9 +254,9 @@ def test_sessions_that_wait_for_each_other_are_followed_once(yard: Yard) -> None
     yard.job(1)
     yard.span(11, 1, **PG, db_session="1")
     seen = [
-        Session("db:5432", "1", blocked_by=("2",)),
-        Session("db:5432", "2", blocked_by=("3",)),
-        Session("db:5432", "3", blocked_by=("2",)),
+        DatabaseSession("db:5432", "1", blocked_by=("2",)),
+        DatabaseSession("db:5432", "2", blocked_by=("3",)),
+        DatabaseSession("db:5432", "3", blocked_by=("2",)),
     ]
     yard.held.pipeline.database_facts("db:5432", seen)
     blocked = yard.held.job("id-1").blocked_by
@@ -279,7 +279,7 @@ def test_a_query_may_wait_for_a_lock(yard: Yard) -> None:
     yard.job(1)
     yard.span(2, 1, **PG, db_session="30")
     assert (yard.held.job("id-1").cause, yard.held.job("id-1").confidence) == ("db_query", 0.55)
-    yard.held.pipeline.database_facts("db:5432", [Session("db:5432", "30", state="active")])
+    yard.held.pipeline.database_facts("db:5432", [DatabaseSession("db:5432", "30", state="active")])
     assert (yard.held.job("id-1").cause, yard.held.job("id-1").confidence) == ("db_query", 0.9)
 
 
@@ -315,8 +315,8 @@ def test_facts_are_bounded() -> None:
     """However many servers there are, and sessions at one."""
     known = DatabaseFacts()
     for server in range(200):
-        known.take(f"{server}:1", [Session(f"{server}:1", str(number)) for number in range(60)], 0)
-    known.take("0:1", [Session("0:1", str(number)) for number in range(100_000)], 0)
+        known.take(f"{server}:1", [DatabaseSession(f"{server}:1", str(number)) for number in range(60)], 0)
+    known.take("0:1", [DatabaseSession("0:1", str(number)) for number in range(100_000)], 0)
     assert len(known) <= 100 * 60 + 5000
     known.take("0:1", [], 1)
     assert known.session("0:1", "1") is None
@@ -327,10 +327,10 @@ def test_facts_are_bounded() -> None:
 def test_two_servers_with_one_port_are_not_confused() -> None:
     """A session is found under another name of its server only if no other server has that id."""
     known = DatabaseFacts()
-    known.take("a:5432", [Session("a:5432", "7")], 0)
-    assert known.session("alias:5432", "7") == Session("a:5432", "7")
+    known.take("a:5432", [DatabaseSession("a:5432", "7")], 0)
+    assert known.session("alias:5432", "7") == DatabaseSession("a:5432", "7")
     assert known.session("alias:3306", "7") is None
-    known.take("b:5432", [Session("b:5432", "7")], 0)
+    known.take("b:5432", [DatabaseSession("b:5432", "7")], 0)
     assert known.session("alias:5432", "7") is None
 
 

@@ -77,7 +77,7 @@ def test_filters_and_limits(collector: Served) -> None:
     assert ids("service=nobody") == []
     assert (len(ids("limit=2")), collector.api("/api/v1/jobs?limit=2")["truncated"]) == (2, True)
     assert collector.api("/api/v1/jobs")["truncated"] is False
-    assert "is none of running" in collector.api("/api/v1/jobs?state=odd")["error"]
+    assert "is not one of running" in collector.api("/api/v1/jobs?state=odd")["error"]
     assert "is not a number" in collector.api("/api/v1/jobs?limit=-1")["error"]
 
 
@@ -167,7 +167,7 @@ def test_explain_tells_the_story(collector: Served, ref: str) -> None:
     assert shown.returncode == 1, shown.stderr
     story = [
         "stuck  tasks.charge  id-1  (attempt 1)",
-        "The HTTP call GET api.example:443 does not end and has no timeout",
+        "The HTTP call GET api.example:443 has not returned and has no timeout",
         "What to do",
         "last span  ",
         "code  ",
@@ -207,7 +207,7 @@ def test_explain_draws_whom_it_waits_for(tmp_path: Path) -> None:
     assert tree[1].startswith("└── redis_lock nightly")
     assert "← tasks.month id-3 running" in tree[1]
     assert "holds  " in shown.stdout
-    assert "Better changed before it hangs again" in shown.stdout
+    assert "Change this before it hangs again" in shown.stdout
     served.stop()
 
 
@@ -246,10 +246,7 @@ def test_check_live_lists_what_will_hang(collector: Served) -> None:
 def test_explain_an_unknown_job(collector: Served) -> None:
     shown = lastspan("explain", "nobody", "--url", collector.web)
     assert (shown.returncode, shown.stdout) == (2, "")
-    assert (
-        shown.stderr
-        == f"lastspan: no job nobody is open or has ended lately at {collector.web}; `lastspan jobs` lists them\n"
-    )
+    assert shown.stderr == f"lastspan: {collector.web} knows no open or recent job nobody; `lastspan jobs` lists them\n"
 
 
 def test_it_says_where_it_listens(collector: Served) -> None:
@@ -261,7 +258,7 @@ def test_it_says_where_it_listens(collector: Served) -> None:
 def test_beyond_loopback_it_warns(tmp_path: Path) -> None:
     served = Served(tmp_path, "--web", "0.0.0.0:0", grpc="0.0.0.0:0")
     assert served.stop() == 0
-    warned = [line for line in served.log.read_text().splitlines() if "there is no token yet" in line]
+    warned = [line for line in served.log.read_text().splitlines() if "there is no authentication yet" in line]
     assert [line.split()[3] for line in warned] == ["web", "otlp_grpc"]
 
 

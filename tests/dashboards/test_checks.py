@@ -235,8 +235,8 @@ def test_one_job_answers_on_one_screen() -> None:
         for one in board.panels_of(dashboard)
     }
     first = {
-        "State", "Without movement", "Age against what it may take", "CPU of its thread", "Progress",
-        "Its process spoke", "Where it stopped, and why", "What to do", "Who waits for whom",
+        "State", "No activity for", "Age against the allowed duration", "CPU of its thread", "Progress",
+        "Last report of its process", "Where it stopped, and why", "What to do", "Who waits for whom",
     }  # fmt: skip
     assert {title for title, pixels in lower.items() if pixels <= 900} == first
 

@@ -95,7 +95,7 @@ def test_its_settings_are_those_of_the_collector() -> None:
     assert [int(address.rpartition(":")[2]) for address in addresses] == list(PORTS.values())
     mounts = {entry["mountPath"]: entry["name"] for entry in container(one("StatefulSet"))["volumeMounts"]}
     assert mounts[str(settings.data_dir)] == "data"
-    assert set(told) <= {f"LASTSPAN_{name.upper()}" for name in config.Settings.__struct_fields__}
+    assert set(told) <= {f"LASTSPAN_{name.upper()}" for name in config.CollectorSettings.__struct_fields__}
 
 
 def test_ports_have_one_name_everywhere() -> None:

@@ -12,7 +12,7 @@ from docs.generate import configuration
 
 from lastspan.collector.serve import config
 from lastspan.instrumentation.config import environment_variables as env
-from lastspan.instrumentation.config.settings import Settings, is_enabled
+from lastspan.instrumentation.config.settings import WorkerSettings, is_enabled
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -25,7 +25,7 @@ def test_the_page_is_what_the_types_write() -> None:
 @pytest.mark.parametrize(
     "rows",
     [
-        configuration.of_struct(config.Settings),
+        configuration.of_struct(config.CollectorSettings),
         *(configuration.of_struct(struct) for _, struct in configuration.SECTIONS.values()),
         configuration.of_worker(),
         configuration.of_alerts(),
@@ -44,7 +44,7 @@ def test_every_variable_of_a_worker_is_there() -> None:
 
 def test_every_part_of_the_tree_has_a_section() -> None:
     """A new list or group of settings needs a row in `SECTIONS`."""
-    assert set(parts(config.Settings)) == {struct for _, struct in configuration.SECTIONS.values()}
+    assert set(parts(config.CollectorSettings)) == {struct for _, struct in configuration.SECTIONS.values()}
 
 
 def parts(kind: Any) -> Iterator[type]:
@@ -59,9 +59,9 @@ def parts(kind: Any) -> Iterator[type]:
 def test_defaults_that_are_words_are_those_of_the_code() -> None:
     """What is said to be the default, set by hand, changes nothing; its opposite does."""
     told = {name: text.strip("`") for name, text in configuration.WORDS.items() if "`" in text}
-    assert Settings.from_environ(told) == Settings.from_environ({}) == Settings()
+    assert WorkerSettings.from_environ(told) == WorkerSettings.from_environ({}) == WorkerSettings()
     assert is_enabled(told)
     assert is_enabled({})
     other = {env.OTEL_LASTSPAN_RECORD: "jobs", env.OTEL_LASTSPAN_SPANS: "all"}
-    assert Settings.from_environ(other) == Settings(record_all=False, announce_all=True)
+    assert WorkerSettings.from_environ(other) == WorkerSettings(record_all=False, announce_all=True)
     assert not is_enabled({env.OTEL_LASTSPAN_ENABLED: "false"})

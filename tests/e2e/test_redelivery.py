@@ -15,20 +15,20 @@ from tests.e2e.redelivery_app import FLAGS, TERMS, VISIBILITY, make_app
 from tests.e2e.shop import Job, wait_for_job
 from tests.servers import Redis
 
-from lastspan.collector.judge.cause.delivery import Death, Fate, Terms, fate
+from lastspan.collector.judge.cause.delivery import DeliveryTerms, MessageFate, ProcessEnd, fate
 from lastspan.examples.running import Running
 from lastspan.instrumentation.jobs.celery import _broker, _on_lost, _on_timeout, _redelivery_after
 from lastspan.semconv.vocabulary import OnLost
 
 SEEN = {
-    Fate.ACKED_EARLY: NEVER,
-    Fate.ACKED: NEVER,
-    Fate.REQUEUED: AT_ONCE,
-    Fate.RETURNED: AT_ONCE,
-    Fate.RETRIED: RETRIED,
-    Fate.AFTER_TIMEOUT: LATE,
-    Fate.AFTER_CONNECTION: AT_ONCE,
-    Fate.AFTER_CONSUMER: LATE,
+    MessageFate.ACKED_EARLY: NEVER,
+    MessageFate.ACKED: NEVER,
+    MessageFate.REQUEUED: AT_ONCE,
+    MessageFate.RETURNED: AT_ONCE,
+    MessageFate.RETRIED: RETRIED,
+    MessageFate.AFTER_TIMEOUT: LATE,
+    MessageFate.AFTER_CONNECTION: AT_ONCE,
+    MessageFate.AFTER_CONSUMER: LATE,
 }
 """What is seen of a message of which that becomes; one that is rejected goes where the broker lets it go."""
 REJECTED = {"redis": NEVER, "amqp": DEAD}
@@ -60,9 +60,9 @@ def test_what_is_told_is_what_was_seen(way: Way, broker: str) -> None:
         options = dict(zip((*FLAGS, "retry_on_worker_lost"), (flag == "yes" for flag in flags), strict=True))
         task = app.task(name="-".join(flags), **options)(_nothing)
         after = _redelivery_after(app, _broker(app))
-        terms = Terms(task.acks_late, *_told(task), _broker(app), after is not None)
-        found = fate(terms, Death(way.death))
-        expected = REJECTED[broker] if found is Fate.REJECTED else SEEN[found]
+        terms = DeliveryTerms(task.acks_late, *_told(task), _broker(app), after is not None)
+        found = fate(terms, ProcessEnd(way.death))
+        expected = REJECTED[broker] if found is MessageFate.REJECTED else SEEN[found]
         assert expected == (on_redis if broker == "redis" else on_rabbitmq), (options, found)
 
 

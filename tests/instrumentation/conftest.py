@@ -26,14 +26,14 @@ def sink() -> Iterator[Sink]:
 def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[logging.LogRecord]]]:
     """What we have said in the log so far."""
     caplog.set_level(logging.DEBUG, logger="lastspan.instrumentation")
-    log.forget()
+    log.reset_after_fork()
 
     def said() -> list[logging.LogRecord]:
-        log.speak_now()
+        log.write_now()
         return [record for record in caplog.records if record.name.startswith("lastspan.")]
 
     yield said
-    log.forget()
+    log.reset_after_fork()
 
 
 @pytest.fixture(autouse=True)

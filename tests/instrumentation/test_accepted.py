@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lastspan.instrumentation.registry.accepted import ACCEPTED_MAX, Accepted, Taken
+from lastspan.instrumentation.registry.accepted_jobs import ACCEPTED_MAX, AcceptedJob, AcceptedJobs
 from lastspan.instrumentation.registry.children import ChildJob
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -14,14 +14,14 @@ def job(number: int = 1, *, age: float = 0.0, attempt: int = 1, traceparent: str
     return ChildJob(100 + number, "celery", f"id-{number}", "resize", attempt, None, age, traceparent)
 
 
-def told(accepted: Accepted, *running: ChildJob, now: float, again: bool = False) -> list[Taken]:
-    accepted.look(running, now)
+def told(accepted: AcceptedJobs, *running: ChildJob, now: float, again: bool = False) -> list[AcceptedJob]:
+    accepted.update(running, now)
     return list(accepted.due(running, now, again=again))
 
 
 def test_a_short_job_costs_nothing() -> None:
     """Its child would have told of it long before."""
-    accepted = Accepted(after=6.0, refresh=60.0)
+    accepted = AcceptedJobs(after=6.0, refresh=60.0)
     for now in range(6):
         assert told(accepted, job(), now=now) == []
     assert told(accepted, now=6.0) == []
@@ -30,7 +30,7 @@ def test_a_short_job_costs_nothing() -> None:
 
 def test_a_job_that_lasts_is_told_at_once_and_at_each_refresh() -> None:
     """Under the same ids, as long as it runs; after a failed export, again."""
-    accepted = Accepted(after=6.0, refresh=60.0)
+    accepted = AcceptedJobs(after=6.0, refresh=60.0)
     assert told(accepted, job(age=0.5), now=100.0) == []
     (first,) = told(accepted, job(age=6.0), now=105.5)
     assert (first.started, accepted.span_ids) == (99.5, [first.span_id])
@@ -43,8 +43,8 @@ def test_a_job_that_lasts_is_told_at_once_and_at_each_refresh() -> None:
 
 def test_the_wall_clock_may_be_set() -> None:
     """A job is not older than the look that did not see it."""
-    accepted = Accepted(after=6.0, refresh=60.0)
-    accepted.look((), 100.0)
+    accepted = AcceptedJobs(after=6.0, refresh=60.0)
+    accepted.update((), 100.0)
     assert told(accepted, job(age=3600.0), now=101.0) == []
     (first,) = told(accepted, job(age=3606.0), now=106.0)
     assert first.started == 100.0
@@ -62,7 +62,7 @@ def test_the_wall_clock_may_be_set() -> None:
 )
 def test_the_trace_is_that_of_the_message(traceparent: str, is_its: bool) -> None:
     """Where it came with one that can be read."""
-    accepted = Accepted(after=0.0, refresh=60.0)
+    accepted = AcceptedJobs(after=0.0, refresh=60.0)
     (taken,) = told(accepted, job(traceparent=traceparent), now=1.0)
     assert (taken.trace_id == int(TRACE, 16)) == is_its
     assert 0 < taken.trace_id < 1 << 128
@@ -70,7 +70,7 @@ def test_the_trace_is_that_of_the_message(traceparent: str, is_its: bool) -> Non
 
 
 def test_each_attempt_and_each_child_is_another() -> None:
-    accepted = Accepted(after=0.0, refresh=60.0)
+    accepted = AcceptedJobs(after=0.0, refresh=60.0)
     (first,) = told(accepted, job(), now=1.0)
     (second,) = told(accepted, job(attempt=2), now=2.0)
     assert first.span_id != second.span_id
@@ -78,7 +78,7 @@ def test_each_attempt_and_each_child_is_another() -> None:
 
 
 def test_it_is_bounded() -> None:
-    accepted = Accepted(after=0.0, refresh=60.0)
+    accepted = AcceptedJobs(after=0.0, refresh=60.0)
     running = [job(number) for number in range(2 * ACCEPTED_MAX)]
     assert len(told(accepted, *running, now=1.0)) == ACCEPTED_MAX
     assert len(accepted.span_ids) == ACCEPTED_MAX
@@ -86,7 +86,7 @@ def test_it_is_bounded() -> None:
 
 def test_those_that_were_told_are_told_again_whatever_came_since() -> None:
     """The framework names them in no order: one too many may come before them."""
-    accepted = Accepted(after=0.0, refresh=60.0)
+    accepted = AcceptedJobs(after=0.0, refresh=60.0)
     running = [job(number) for number in range(ACCEPTED_MAX)]
     told(accepted, *running, now=1.0)
     again = told(accepted, job(ACCEPTED_MAX), *running, now=61.0)

@@ -315,9 +315,9 @@ def test_a_job_whose_process_is_ended_under_way_is_left_to_its_parent(is_announc
     with worker() as made:
         job = made.job()
         made.watch(3 if is_announced else 0)
-        made.spans.left.add(span_id(job))
+        made.spans.interrupted.add(span_id(job))
         made.end(job)
-        made.announcer.say("stopping")
+        made.announcer.set_status("stopping")
         said = made.watch(100)
         assert of(said, CLOSED) == []
         assert [ids(state) for state in of(said, STATE)][-1] == ({span_id(job)} if is_announced else set())
@@ -327,8 +327,10 @@ def test_a_job_whose_process_is_ended_under_way_is_left_to_its_parent(is_announc
 def test_a_death_told_by_the_parent() -> None:
     """`lastspan.job.ended`: one attempt, in the framework's words, kept until it is sent."""
     with worker() as made:
-        made.announcer.family.jobs = lambda: ()
-        made.announcer.family.report(JobEnd("celery", "4f0", "shop.resize", 2, "timeout", "limit \udcff", 77, 9, None))
+        made.announcer.child_processes.jobs = lambda: ()
+        made.announcer.child_processes.report(
+            JobEnd("celery", "4f0", "shop.resize", 2, "timeout", "limit \udcff", 77, 9, None)
+        )
         [ended] = of(made.look(may_announce=False), events.JOB_ENDED)
         assert ended.is_kept
         assert (
@@ -356,7 +358,7 @@ def test_state_lists_what_is_announced_and_open() -> None:
         made.watch(10)
         made.end(gone)
         made.span("too young", inside=job)
-        made.announcer.say("running")
+        made.announcer.set_status("running")
         [state] = of(made.look(after=0.5), STATE)
         assert ids(state) == {span_id(job), span_id(call)}
         assert state.attributes[a.SPAN_OPEN_COUNT] == 2
@@ -376,7 +378,7 @@ def test_a_change_of_status_is_told_at_once(status: str) -> None:
     """Not at the next interval: there may be none."""
     with worker() as made:
         made.watch(3)
-        made.announcer.say(status)
+        made.announcer.set_status(status)
         [state] = of(made.look(after=0.1), STATE)
         assert state.attributes[a.PROCESS_STATUS] == status
         assert of(made.look(after=0.1), STATE) == []
@@ -491,7 +493,7 @@ def test_all_again_after_a_failed_export() -> None:
         made.span(inside=job)
         made.end(made.job("short"))
         made.watch(16)
-        made.announcer.send_all_again()
+        made.announcer.resend_all()
         again = made.look(after=0.1)
         assert set(names(again)) == {"nightly", "GET"}
         assert len(of(again, STATE)) == 1
@@ -524,7 +526,7 @@ def test_a_wall_clock_that_jumps_changes_no_age(jump: int, when: str) -> None:
         if when == "before the call":
             made.wall_ns += jump * SECOND
         made.watch(56)
-        made.announcer.send_all_again()
+        made.announcer.resend_all()
         ages = {r.attributes[a.SPAN_NAME]: r.attributes[a.SPAN_AGE] for r in of(made.look(), OPEN)}
         assert ages["nightly"] == pytest.approx(60, abs=made.settings.tick)
         assert ages["GET"] == pytest.approx(56, abs=made.settings.tick)
@@ -556,7 +558,7 @@ def test_at_most_2000_are_announced_and_jobs_come_first() -> None:
         announced = of(made.look(), OPEN)
         assert len(announced) == ANNOUNCED_MAX
         assert [r.attributes[a.SPAN_IS_JOB] for r in announced] == [True] * 10 + [False] * (ANNOUNCED_MAX - 10)
-        made.announcer.send_all_again()
+        made.announcer.resend_all()
         assert {r.span_id for r in of(made.look(after=1), OPEN)} == {r.span_id for r in announced}
         assert len(calls) == 3000
 
@@ -588,7 +590,7 @@ def test_what_ends_while_we_look_is_counted_once_and_closed() -> None:
         fresh = made.job("fresh")
         calls = made.on_thread(lambda: [made.span(inside=announced, elsewhere=True) for _ in range(600)])
         made.wait(0.5)
-        looking = made.announcer.look(made.now, made.wall_ns, may_announce=True)
+        looking = made.announcer.collect(made.now, made.wall_ns, may_announce=True)
         assert next(looking) is None  # in the middle of meeting the calls
         made.end(announced)
         made.end(fresh)
@@ -605,10 +607,10 @@ def test_what_ends_while_we_look_is_not_absent_before_its_end_is_told() -> None:
     with worker() as made:
         job = made.job("announced")
         made.watch(15)
-        made.announcer.say("running")
+        made.announcer.set_status("running")
         calls = [made.span(inside=job) for _ in range(600)]
         made.wait(0.5)
-        looking = made.announcer.look(made.now, made.wall_ns, may_announce=True)
+        looking = made.announcer.collect(made.now, made.wall_ns, may_announce=True)
         assert next(looking) is None  # what had ended before is told, the state is not yet
         made.end(job)
         rest = [record for record in looking if record is not None]
@@ -726,7 +728,7 @@ def play(made: Worker, history: list[tuple[str, int]]) -> list[Any]:
             case "away":
                 made.watch(pick / 2, may_announce=False)
             case "fail":
-                made.announcer.send_all_again()
+                made.announcer.resend_all()
     return spans
 
 

@@ -121,9 +121,9 @@ class Raises(_Made):
 @pytest.mark.parametrize(
     ("value", "line"),
     [
-        (f"{__name__}:WantsAnOldOne", "lastspan_x is off: it wants requests < 1, and requests"),
-        (f"{__name__}:Raises", "lastspan_x is off: LookupError < _instrument, test_by_hand.py:"),
-        (f"{__name__}:NoSuchClass", "lastspan_x is off: AttributeError"),
+        (f"{__name__}:WantsAnOldOne", "lastspan_x is disabled: it requires requests < 1, but requests"),
+        (f"{__name__}:Raises", "lastspan_x is disabled: LookupError < _instrument, test_by_hand.py:"),
+        (f"{__name__}:NoSuchClass", "lastspan_x is disabled: AttributeError"),
         (f"{__name__}:WantsWhatIsNotThere", ""),
         ("no_such_module:Any", ""),
     ],

@@ -73,7 +73,7 @@ def test_kinds_are_bounded() -> None:
         for number in range(500):
             made.span(f"GET /orders/{number}", inside=job)
         made.watch(4)
-        assert len(made.announcer._calls_seen._kinds) <= 200
+        assert len(made.announcer._call_kinds._kinds) <= 200
 
 
 def test_what_cannot_be_told_is_looked_at_a_few_times() -> None:
@@ -81,6 +81,6 @@ def test_what_cannot_be_told_is_looked_at_a_few_times() -> None:
     with worker() as made:
         made.span("GET", inside=made.job())
         made.watch(30)
-        [kind] = made.announcer._calls_seen._kinds.values()
-        assert kind.looks == 5
+        [kind] = made.announcer._call_kinds._kinds.values()
+        assert kind.samples == 5
         assert of(made.said, events.CALL_SEEN) == []

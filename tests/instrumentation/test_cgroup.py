@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastspan.instrumentation.registry.cgroup import (
-    Group,
-    Kills,
+    ControlGroup,
     Mounts,
+    OomKills,
     counted,
     group_of,
     groups,
@@ -70,12 +70,12 @@ def test_where_the_files_of_a_process_are(
     """Both versions, on the host and in a container."""
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "cgroup").write_text(cgroup)
-    assert group_of(7, mounts(mountinfo), str(tmp_path)) == Group(memory, freezer)
+    assert group_of(7, mounts(mountinfo), str(tmp_path)) == ControlGroup(memory, freezer)
 
 
 def test_a_process_that_is_gone(tmp_path: Path) -> None:
     """It has no group any more."""
-    assert group_of(7, mounts(HOST_V2), str(tmp_path)) == Group()
+    assert group_of(7, mounts(HOST_V2), str(tmp_path)) == ControlGroup()
     assert read_mounts(str(tmp_path)) == {}
 
 
@@ -99,9 +99,9 @@ def test_this_process() -> None:
 def test_how_often_memory_ran_out(tmp_path: Path, text: str, kills: int | None) -> None:
     """The kernel's count, in both versions."""
     (tmp_path / "memory").write_text(text)
-    assert Group(memory=str(tmp_path / "memory")).oom_kills() == kills
-    assert Group(memory=str(tmp_path / "nowhere")).oom_kills() is None
-    assert Group().oom_kills() is None
+    assert ControlGroup(memory=str(tmp_path / "memory")).oom_kills() == kills
+    assert ControlGroup(memory=str(tmp_path / "nowhere")).oom_kills() is None
+    assert ControlGroup().oom_kills() is None
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_how_often_memory_ran_out(tmp_path: Path, text: str, kills: int | None) 
 def test_frozen(tmp_path: Path, text: str, is_frozen: bool) -> None:
     """Version 2 counts, version 1 says a word."""
     (tmp_path / "freezer").write_text(text)
-    assert Group(freezer=str(tmp_path / "freezer")).is_frozen() is is_frozen
-    assert not Group().is_frozen()
+    assert ControlGroup(freezer=str(tmp_path / "freezer")).is_frozen() is is_frozen
+    assert not ControlGroup().is_frozen()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_whose_death_was_for_lack_of_memory(
     counts: list[tuple[float, int | None]], died_at: list[float], explained: list[bool]
 ) -> None:
     """A kill that was counted while the process lived, and that no other death has used up."""
-    kills = Kills()
+    kills = OomKills()
     for at, total in counts:
         kills.count(total, at)
     assert [kills.explains_one(at) for at in died_at] == explained
@@ -153,7 +153,7 @@ def test_whose_death_was_for_lack_of_memory(
 )
 def test_no_more_deaths_are_explained_than_there_were_kills(totals: list[int | None], deaths: list[int]) -> None:
     """Whatever the kernel says."""
-    kills = Kills()
+    kills = OomKills()
     for at, total in enumerate(totals):
         kills.count(total, at)
     known = [total for total in totals if total is not None]

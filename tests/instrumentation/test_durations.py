@@ -7,21 +7,21 @@ from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 from opentelemetry.sdk.metrics._internal.exponential_histogram.mapping.logarithm_mapping import LogarithmMapping
 
-from lastspan.instrumentation.announce.durations import SCALE, Durations, Key, Sketch
+from lastspan.instrumentation.announce.durations import SCALE, DurationHistogram, DurationKey, Durations
 
 seconds = st.floats(min_value=1e-9, max_value=1e9)
 
 
-def end(durations: Durations, of: Key, seconds: float) -> None:
+def end(durations: Durations, of: DurationKey, seconds: float) -> None:
     if (sketch := durations.of(of)) is not None:
         sketch.add(seconds)
 
 
-def key(name: str = "nightly", outcome: str | None = "ok") -> Key:
-    return Key(name, "", "python", None, outcome)
+def key(name: str = "nightly", outcome: str | None = "ok") -> DurationKey:
+    return DurationKey(name, "", "python", None, outcome)
 
 
-def decoded(sketch: Sketch) -> ExponentialHistogramDataPoint:
+def decoded(sketch: DurationHistogram) -> ExponentialHistogramDataPoint:
     return ExponentialHistogramDataPoint.FromString(sketch.encode())
 
 
@@ -33,7 +33,7 @@ def buckets(point: ExponentialHistogramDataPoint) -> dict[int, int]:
 @given(seconds)
 def test_buckets_are_opentelemetrys(value: float) -> None:
     """The SDK's own mapping puts a duration into the same bucket; on a bound itself rounding may decide."""
-    sketch = Sketch()
+    sketch = DurationHistogram()
     sketch.add(value)
     [index] = sketch.buckets
     oracle = LogarithmMapping(SCALE).map_to_index(value)
@@ -45,7 +45,7 @@ def test_buckets_are_opentelemetrys(value: float) -> None:
 @given(st.integers(-29, 29))
 def test_bounds_are_inclusive_above(exponent: int) -> None:
     """A power of two is the last value of its bucket, not the first of the next (OpenTelemetry's data model)."""
-    sketch = Sketch()
+    sketch = DurationHistogram()
     sketch.add(2.0**exponent)
     assert list(sketch.buckets) == [exponent * 2**SCALE - 1]
 
@@ -53,7 +53,7 @@ def test_bounds_are_inclusive_above(exponent: int) -> None:
 @given(st.lists(st.just(0.0) | seconds, min_size=1, max_size=200))
 def test_a_sketch_keeps_what_it_was_told(values: list[float]) -> None:
     """Decoded again: count, sum, extremes, zeros, and each value in its bucket."""
-    sketch = Sketch()
+    sketch = DurationHistogram()
     for value in values:
         sketch.add(value)
     point = decoded(sketch)
@@ -68,7 +68,7 @@ def test_a_sketch_keeps_what_it_was_told(values: list[float]) -> None:
 @given(st.lists(seconds, min_size=1), st.lists(seconds, min_size=1))
 def test_sketches_merge_by_adding(one: list[float], other: list[float]) -> None:
     """Buckets of two processes, added, are those of one process that saw both."""
-    parts, whole = [Sketch(), Sketch()], Sketch()
+    parts, whole = [DurationHistogram(), DurationHistogram()], DurationHistogram()
     for part, values in zip(parts, (one, other), strict=True):
         for value in values:
             part.add(value)

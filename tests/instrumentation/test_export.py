@@ -49,7 +49,7 @@ def test_in_a_hurry_it_is_written_and_not_confirmed(sink: Sink, gzip: bool) -> N
     sent = exporter(sink, gzip=gzip)
     assert sent.send([record(1)], now=0)
     for number in (2, 3):
-        assert not sent.send([record(number)], now=1, is_hurried=True)
+        assert not sent.send([record(number)], now=1, gil_contended=True)
     soon(lambda: numbers(sink), [1, 2, 3])
     assert sent.is_open(1.0)
     assert sent.send([record(4)], now=2)
@@ -60,8 +60,8 @@ def test_in_a_hurry_it_is_written_and_not_confirmed(sink: Sink, gzip: bool) -> N
 def test_in_a_hurry_what_is_said_once_is_confirmed(sink: Sink) -> None:
     """The end of a span is not trusted to a connection that may be gone; nor is anything where none is open."""
     sent = exporter(sink)
-    assert sent.send([record(1)], now=0, is_hurried=True)
-    assert sent.send([record(2, is_kept=True)], now=1, is_hurried=True)
+    assert sent.send([record(1)], now=0, gil_contended=True)
+    assert sent.send([record(2, is_kept=True)], now=1, gil_contended=True)
     assert numbers(sink) == [1, 2]
 
 

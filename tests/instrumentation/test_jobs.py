@@ -91,7 +91,7 @@ def test_facts_that_fail_are_ours_to_bear(jobs: Jobs, said: Callable[[], list[lo
     jobs.end("never started", Outcome.OK)
     jobs.leave("never started")
     assert ran
-    assert ["lastspan: a job was not marked" in record.getMessage() for record in said()] == [True]
+    assert ["lastspan: a job was not recorded" in record.getMessage() for record in said()] == [True]
 
 
 def test_what_its_block_raises_is_the_frameworks(jobs: Jobs) -> None:
@@ -142,7 +142,7 @@ def test_left_in_the_middle(live: Live, jobs: Jobs) -> None:
     run = current_run()
     assert run is not None
     jobs.leave("42")
-    assert live.agent.spans.left == {run.span_id}
+    assert live.agent.spans.interrupted == {run.span_id}
     assert live.ended("resize")[0].status.status_code is trace.StatusCode.ERROR
 
 
@@ -178,7 +178,7 @@ class HalfHooked(JobInstrumentor):
 @pytest.fixture
 def half(live: Live) -> Iterator[HalfHooked]:
     yield HalfHooked()
-    log.forget()
+    log.reset_after_fork()
 
 
 def test_hooked_in_wholly_or_not_at_all(half: HalfHooked) -> None:

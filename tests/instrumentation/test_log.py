@@ -31,13 +31,13 @@ class Gate(logging.Handler):
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    log.forget()
+    log.reset_after_fork()
     gate, logger = Gate(), logging.getLogger("lastspan.instrumentation.tests")
     logger.addHandler(gate)
     logger.setLevel(logging.INFO)
     yield gate
     gate.opened.set()
-    log.finish(20)
+    log.flush(20)
     logger.removeHandler(gate)
     logger.setLevel(logging.NOTSET)
 
@@ -51,27 +51,27 @@ def test_lines_are_said_in_order_by_another_thread(gate: Gate, ours: log.Log) ->
     ours.info("%d", 1)
     ours.warning("%d", 2)
     ours.error("%d", 3)
-    assert log.speak()
+    assert log.write_in_thread()
     gate.opened.set()
-    log.finish(20)
+    log.flush(20)
     assert gate.lines == ["1", "2", "3"]
 
 
 def test_a_handler_that_is_stuck_is_not_waited_for(gate: Gate, ours: log.Log) -> None:
     """One thread waits there; new lines give way to newer ones; nobody starts a second thread."""
     ours.info("first")
-    assert log.speak()
+    assert log.write_in_thread()
     assert gate.entered.wait(20)
     before = threading.active_count()
     for number in range(1000):
         ours.info("%d", number)
-        assert log.speak()
-    log.finish(0)
+        assert log.write_in_thread()
+    log.flush(0)
     assert threading.active_count() == before
     gate.opened.set()
-    log.finish(20)
-    log.speak()
-    log.finish(20)
+    log.flush(20)
+    log.write_in_thread()
+    log.flush(20)
     assert gate.lines == ["first", *map(str, range(900, 1000))]
 
 
@@ -88,19 +88,19 @@ def test_a_handler_that_raises_takes_one_line_along(gate: Gate, ours: log.Log) -
     for _ in range(2):
         ours.info("odd")
         ours.info("plain")
-        log.speak_now()
+        log.write_now()
     assert gate.lines == ["plain", "plain"]
 
 
 def test_what_comes_as_the_thread_is_about_to_end_is_said_at_the_exit(gate: Gate, ours: log.Log) -> None:
     """The thread has seen that there is nothing more; it has not yet left its place."""
     gate.opened.set()
-    leaves = log._speaking
-    assert leaves.enter()
+    leaves = log._writing
+    assert leaves.acquire()
     ours.info("last")
-    ends = threading.Timer(0.05, leaves.leave)
+    ends = threading.Timer(0.05, leaves.release)
     ends.start()
-    log.finish(20)
+    log.flush(20)
     ends.join()
     assert gate.lines == ["last"]
 
@@ -110,11 +110,11 @@ def test_what_a_stuck_handler_keeps_from_being_said_is_on_standard_error(
 ) -> None:
     """At the exit: what somebody should read."""
     ours.info("stuck")
-    assert log.speak()
+    assert log.write_in_thread()
     assert gate.entered.wait(20)
     ours.info("for the curious")
     ours.warning("for everybody")
-    log.finish(0)
+    log.flush(0)
     assert capfd.readouterr().err == "for everybody\n"
 
 
@@ -123,8 +123,8 @@ def test_our_thread_is_not_in_the_hosts_list(gate: Gate, ours: log.Log) -> None:
     gate.opened.set()
     before = set(threading.enumerate())
     ours.info("a line")
-    log.speak()
-    log.finish(20)
+    log.write_in_thread()
+    log.flush(20)
     assert set(threading.enumerate()) == before
 
 

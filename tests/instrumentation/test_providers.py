@@ -32,7 +32,7 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Providers]:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)  # other tests may have set one
     made = Providers(OpenSpans(), record_all=True)
     yield made
-    made.unwatch()
+    made.detach()
 
 
 def has_jobs(made: TracerProvider, spans: OpenSpans) -> bool:
@@ -49,7 +49,7 @@ def has_jobs(made: TracerProvider, spans: OpenSpans) -> bool:
 
 def test_one_that_is_made_later(providers: Providers) -> None:
     """From its making on, also where its sampler drops everything."""
-    providers.watch()
+    providers.attach_to_all()
     assert has_jobs(provider(ALWAYS_OFF), providers._spans)
 
 
@@ -63,8 +63,8 @@ def test_a_tracer_that_was_made_before(providers: Providers) -> None:
 
 def test_attached_once(providers: Providers) -> None:
     """However often it is met: a span is counted once."""
-    providers.watch()
-    providers.watch()
+    providers.attach_to_all()
+    providers.attach_to_all()
     made = provider()
     providers.attach(made)
     assert has_jobs(made, providers._spans)
@@ -73,18 +73,18 @@ def test_attached_once(providers: Providers) -> None:
 
 def test_no_more_after_unwatch(providers: Providers) -> None:
     """And again after watch."""
-    providers.watch()
-    providers.unwatch()
+    providers.attach_to_all()
+    providers.detach()
     assert not has_jobs(provider(), providers._spans)
-    providers.watch()
+    providers.attach_to_all()
     assert has_jobs(provider(), providers._spans)
 
 
 def test_the_next_lastspan_of_the_process(providers: Providers) -> None:
     """Uninstrumented and instrumented again: a provider that had the first one gets the second."""
-    providers.watch()
+    providers.attach_to_all()
     made = provider(ALWAYS_OFF)
-    providers.unwatch()
+    providers.detach()
     second = Providers(OpenSpans(), record_all=True)
     second.attach(made)
     assert has_jobs(made, second._spans)
@@ -93,7 +93,7 @@ def test_the_next_lastspan_of_the_process(providers: Providers) -> None:
 
 def test_the_resource_is_the_providers(providers: Providers) -> None:
     """Of the one that was attached last, where none is the global one."""
-    providers.watch()
+    providers.attach_to_all()
     provider(a="1")
     provider(a="2")
     assert providers.resource_attributes["a"] == "2"
@@ -165,6 +165,6 @@ def test_the_watchers_spans_are_the_users_where_they_batch(
 def test_without_a_provider_there_is_one_of_our_own(providers: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
     """It never becomes the one whose resource describes the process."""
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
-    providers.watch()
+    providers.attach_to_all()
     providers.tracer()
     assert providers.resource_attributes == {}

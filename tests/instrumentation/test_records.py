@@ -67,9 +67,9 @@ def test_a_record_without_a_span_has_no_ids() -> None:
 
 def test_the_host_gets_its_turn() -> None:
     """Once for each record, so that a long batch does not hold the interpreter."""
-    turns: list[None] = []
-    encode({}, [RECORD] * 5, "1", lambda: turns.append(None))
-    assert len(turns) == 5
+    gil_yielder: list[None] = []
+    encode({}, [RECORD] * 5, "1", lambda: gil_yielder.append(None))
+    assert len(gil_yielder) == 5
 
 
 values = st.recursive(

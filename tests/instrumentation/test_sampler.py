@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from tests.instrumentation.worker import Worker, worker
 
-from lastspan.instrumentation.registry.sampler import RecordJobs
+from lastspan.instrumentation.registry.sampler import JobRecordingSampler
 
 SAMPLERS = {
     "never": ALWAYS_OFF,
@@ -128,6 +128,6 @@ def test_it_says_what_it_wraps() -> None:
     """Named in the provider's debug output."""
     with worker(sampler=ALWAYS_OFF) as made:
         sampler = made.provider.sampler
-        assert isinstance(sampler, RecordJobs)
+        assert isinstance(sampler, JobRecordingSampler)
         assert sampler.get_description() == "RecordJobs(AlwaysOffSampler)"
         assert isinstance(made.provider, TracerProvider)

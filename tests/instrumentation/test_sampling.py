@@ -11,8 +11,8 @@ import pytest
 from tests.instrumentation.evidence.standing import standing
 from tests.instrumentation.worker import of, span_id, worker
 
-from lastspan.instrumentation.announce.sampling import Sampling
-from lastspan.instrumentation.config.settings import Settings
+from lastspan.instrumentation.announce.sampling import StackSampler
+from lastspan.instrumentation.config.settings import WorkerSettings
 from lastspan.instrumentation.evidence.python import known
 from lastspan.instrumentation.registry.run import Run
 from lastspan.instrumentation.registry.spans import OpenSpans
@@ -43,7 +43,7 @@ def wait() -> None:
 )
 def test_a_thread_that_wants_a_core_now_and_then(body: Callable[[], None], cpu: float, queue: float, kind: str) -> None:
     leave.clear()
-    sampling = Sampling(OpenSpans(), Settings(), "process")
+    sampling = StackSampler(OpenSpans(), WorkerSettings(), "process")
     with standing(body, leave.set) as where:
         for now in (100.0, 101.0, 110.0):
             sampled = sampling.of(1)

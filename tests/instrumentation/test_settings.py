@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastspan.instrumentation.config import environment_variables
-from lastspan.instrumentation.config.settings import Settings, is_enabled
+from lastspan.instrumentation.config.settings import WorkerSettings, is_enabled
 
 SECONDS = ["ANNOUNCE_AFTER", "JOB_ANNOUNCE_AFTER", "INTERVAL", "REFRESH"]
 
 
 def test_the_defaults() -> None:
     """5 s, jobs 1 s; a report every 15 s, everything anew every 60 s; all spans of jobs, and only those."""
-    assert Settings.from_environ({}) == Settings(
+    assert WorkerSettings.from_environ({}) == WorkerSettings(
         announce_after=5, job_announce_after=1, interval=15, refresh=60, record_all=True, announce_all=False
     )
 
@@ -30,7 +30,9 @@ def test_what_is_set() -> None:
         "OTEL_LASTSPAN_RECORD": "JOBS",
         "OTEL_LASTSPAN_SPANS": " all",
     }
-    assert Settings.from_environ(environ) == Settings(0.5, 0.0, 2.0, 10.0, record_all=False, announce_all=True)
+    assert WorkerSettings.from_environ(environ) == WorkerSettings(
+        0.5, 0.0, 2.0, 10.0, record_all=False, announce_all=True
+    )
 
 
 @pytest.mark.parametrize("name", SECONDS)
@@ -48,8 +50,8 @@ def test_what_is_set() -> None:
 )
 def test_bad_seconds(name: str, value: str, said: Callable[[], list[logging.LogRecord]]) -> None:
     """The default is taken, and the log names the setting and the value."""
-    settings = Settings.from_environ({f"OTEL_LASTSPAN_{name}": value})
-    assert settings == Settings()
+    settings = WorkerSettings.from_environ({f"OTEL_LASTSPAN_{name}": value})
+    assert settings == WorkerSettings()
     [warning] = said()
     assert warning.levelno == logging.WARNING
     assert f"OTEL_LASTSPAN_{name}={value!r}" in warning.getMessage()
@@ -58,22 +60,22 @@ def test_bad_seconds(name: str, value: str, said: Callable[[], list[logging.LogR
 @pytest.mark.parametrize("name", ["RECORD", "SPANS"])
 def test_bad_choice(name: str, said: Callable[[], list[logging.LogRecord]]) -> None:
     """The default is taken, and the log names the choices."""
-    assert Settings.from_environ({f"OTEL_LASTSPAN_{name}": "everything"}) == Settings()
+    assert WorkerSettings.from_environ({f"OTEL_LASTSPAN_{name}": "everything"}) == WorkerSettings()
     [warning] = said()
-    assert "is none of" in warning.getMessage()
+    assert "is not one of" in warning.getMessage()
 
 
 @pytest.mark.parametrize("name", SECONDS)
 def test_empty_is_unset(name: str, said: Callable[[], list[logging.LogRecord]]) -> None:
     """An empty variable is no mistake (OpenTelemetry's rule for environment variables)."""
-    assert Settings.from_environ({f"OTEL_LASTSPAN_{name}": " "}) == Settings()
+    assert WorkerSettings.from_environ({f"OTEL_LASTSPAN_{name}": " "}) == WorkerSettings()
     assert said() == []
 
 
 @given(st.dictionaries(st.sampled_from(SECONDS), st.floats(min_value=0, max_value=86_400).map(str)))
 def test_the_watcher_never_spins_and_never_sleeps_long(values: dict[str, str]) -> None:
     """Whatever is set, it looks at most twenty times a second and at least twice."""
-    settings = Settings.from_environ({f"OTEL_LASTSPAN_{name}": value for name, value in values.items()})
+    settings = WorkerSettings.from_environ({f"OTEL_LASTSPAN_{name}": value for name, value in values.items()})
     assert 0.05 <= settings.tick <= 1.0
     assert settings.interval >= 0.1
     assert settings.refresh >= 0.1

@@ -13,9 +13,9 @@ from tests.sink import Sink
 
 from lastspan.instrumentation.announce.announcer import Announcer
 from lastspan.instrumentation.announce.watcher import Watcher
-from lastspan.instrumentation.config.settings import Settings
+from lastspan.instrumentation.config.settings import WorkerSettings
 from lastspan.instrumentation.guest.identity import Identity
-from lastspan.instrumentation.guest.native import Signal, Turns
+from lastspan.instrumentation.guest.native import AutoResetEvent, GilYielder
 from lastspan.instrumentation.registry.spans import OpenSpans
 from lastspan.instrumentation.send.endpoint import Destination
 from lastspan.instrumentation.send.export import Exporter
@@ -26,18 +26,18 @@ class Looks(Announcer):
     """An announcer that counts its looks, and fails at those that it is told to."""
 
     def __init__(self, fails: Callable[[int], bool] = lambda count: False) -> None:
-        super().__init__(OpenSpans(), Identity(), Settings())
+        super().__init__(OpenSpans(), Identity(), WorkerSettings())
         self.count = 0
         self._fails = fails
         self._looked = threading.Condition()
 
-    def look(self, now: float, wall_ns: int, *, may_announce: bool) -> Iterator[Record | None]:
+    def collect(self, now: float, wall_ns: int, *, may_announce: bool) -> Iterator[Record | None]:
         with self._looked:
             self.count += 1
             self._looked.notify_all()
         if self._fails(self.count):
             raise ZeroDivisionError
-        return super().look(now, wall_ns, may_announce=may_announce)
+        return super().collect(now, wall_ns, may_announce=may_announce)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         with self._looked:
@@ -56,12 +56,12 @@ def watcher(sink: Sink) -> Iterator[Watchers]:
         def exporter() -> Exporter:
             return Exporter(Destination(f"{sink.url}/v1/logs", "a test"), dict, pause_max=pause_max)
 
-        made.append(Watcher(looks, exporter, Turns(), tick=tick, interval=60, metrics=False))
+        made.append(Watcher(looks, exporter, GilYielder(), tick=tick, interval=60, metrics=False))
         return made[-1]
 
     yield make
     for one in made:
-        one.goodbye(0)
+        one.shutdown(0)
 
 
 def test_it_looks_at_each_tick_and_when_woken(watcher: Watchers) -> None:
@@ -100,7 +100,7 @@ def test_goodbye_is_said_and_waited_for(sink: Sink, watcher: Watchers) -> None:
     looks = Looks()
     leaving = watcher(looks, tick=3600)
     leaving.start()
-    assert leaving.goodbye(20)
+    assert leaving.shutdown(20)
     assert sink.of("lastspan.process.state")[-1]["lastspan.process.status"] == "stopped"
 
 
@@ -112,7 +112,7 @@ def test_goodbye_does_not_wait_for_nobody(sink: Sink, watcher: Watchers) -> None
     deadline = time.monotonic() + 20
     while leaving._exporter is None or leaving._exporter.is_open(time.monotonic()):
         assert time.monotonic() < deadline
-    assert leaving.goodbye(60) is False
+    assert leaving.shutdown(60) is False
 
 
 def test_failures_are_said_once_and_end_it_at_last(watcher: Watchers, caplog: pytest.LogCaptureFixture) -> None:
@@ -122,12 +122,12 @@ def test_failures_are_said_once_and_end_it_at_last(watcher: Watchers, caplog: py
     failing = watcher(looks, tick=0.001)
     failing.start()
     deadline = time.monotonic() + 20
-    while "is off in this process" not in caplog.text:
+    while "lastspan is disabled in this process" not in caplog.text:
         assert time.monotonic() < deadline
     assert looks.count == 20
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
     assert "(ZeroDivisionError < " in caplog.records[0].getMessage()  # what, and where
-    assert failing.goodbye(60) is False  # nobody is there to wait for
+    assert failing.shutdown(60) is False  # nobody is there to wait for
 
 
 def test_failures_now_and_then_are_forgiven(watcher: Watchers, caplog: pytest.LogCaptureFixture) -> None:
@@ -140,12 +140,12 @@ def test_failures_now_and_then_are_forgiven(watcher: Watchers, caplog: pytest.Lo
     while "the watcher failed" not in caplog.text:
         assert time.monotonic() < deadline
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
-    assert watching.goodbye(20)
+    assert watching.shutdown(20)
 
 
 def test_a_signal() -> None:
     """Set twice is set once; waiting clears it; without, waiting ends with the time."""
-    signal = Signal()
+    signal = AutoResetEvent()
     assert not signal.wait(0)
     signal.set()
     signal.set()

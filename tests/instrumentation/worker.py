@@ -19,12 +19,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind, set_span_in_context
 
 from lastspan.instrumentation.announce.announcer import Announcer
-from lastspan.instrumentation.config.settings import Settings
-from lastspan.instrumentation.evidence import look
+from lastspan.instrumentation.config.settings import WorkerSettings
+from lastspan.instrumentation.evidence import sample_stack
 from lastspan.instrumentation.guest.identity import Identity
 from lastspan.instrumentation.registry.run import Run
-from lastspan.instrumentation.registry.sampler import RecordJobs
-from lastspan.instrumentation.registry.spans import OpenSpans, Where
+from lastspan.instrumentation.registry.sampler import JobRecordingSampler
+from lastspan.instrumentation.registry.spans import ExecutionContext, OpenSpans
 from lastspan.instrumentation.send.records import Record
 from lastspan.semconv import attributes as a
 
@@ -38,10 +38,10 @@ class Worker:
     """Jobs run on one thread, which waits between two calls: its stack stands still."""
 
     def __init__(self, *, sampler: Sampler = ALWAYS_ON, **settings: Any) -> None:
-        self.settings = Settings(**settings)
+        self.settings = WorkerSettings(**settings)
         self.spans = OpenSpans(all_spans=self.settings.announce_all)
         self.provider = TracerProvider(
-            sampler=RecordJobs(sampler, self.spans, record_all=self.settings.record_all),
+            sampler=JobRecordingSampler(sampler, self.spans, record_all=self.settings.record_all),
             resource=Resource.get_empty(),
             shutdown_on_exit=False,
         )
@@ -80,7 +80,7 @@ class Worker:
     @contextmanager
     def stopped_in(self, wait: Callable[[], object], release: Callable[[], object]) -> Iterator[None]:
         """Let the jobs' thread wait in *wait*; let it go in the end."""
-        where = Where(self.on_thread(threading.get_ident), None, None)
+        where = ExecutionContext(self.on_thread(threading.get_ident), None, None)
         done = self._thread.submit(wait)
         while not _has_stopped_in(wait, where):
             pass
@@ -138,7 +138,7 @@ class Worker:
     def look(self, *, after: float = 0.0, may_announce: bool = True) -> list[Record]:
         """Look once, after *after* seconds."""
         self.wait(after)
-        looked = self.announcer.look(self.now, self.wall_ns, may_announce=may_announce)
+        looked = self.announcer.collect(self.now, self.wall_ns, may_announce=may_announce)
         records = [record for record in looked if record is not None]
         self.said += records
         return records
@@ -171,10 +171,10 @@ _TIMEOUT = 4
 """Of the number and the arguments of futex(2)."""
 
 
-def _has_stopped_in(wait: Any, where: Where) -> bool:
-    before = look(where).steps
+def _has_stopped_in(wait: Any, where: ExecutionContext) -> bool:
+    before = sample_stack(where).steps
     time.sleep(0.02)
-    now = look(where).steps
+    now = sample_stack(where).steps
     return before == now and wait.__code__ in [code for code, _ in now]
 
 

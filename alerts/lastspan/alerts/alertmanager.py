@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from .forms import HEADER, as_yaml
-from .settings import CHANNELS, SEVERITIES, Settings
+from .settings import CHANNELS, SEVERITIES, AlertSettings
 
 Tree = dict[str, Any]
 NOBODY: Final = "nobody"
@@ -22,7 +22,7 @@ TELLING: Final = (
 """Alerts about one incident: the first that fires mutes those behind it."""
 
 
-def config(settings: Settings) -> str:
+def config(settings: AlertSettings) -> str:
     """Return the file; `lastspan.tmpl` lies beside it."""
     return HEADER + as_yaml(
         {
@@ -34,7 +34,7 @@ def config(settings: Settings) -> str:
     )
 
 
-def _route(settings: Settings) -> Tree:
+def _route(settings: AlertSettings) -> Tree:
     """One branch: it can be pasted into a configuration that has others."""
     routes: list[Tree] = []
     if settings.watchdog_url:
@@ -75,7 +75,7 @@ def _inhibition(source: list[str], target: list[str], *equal: str) -> Tree:
     return {"source_matchers": source, "target_matchers": target, "equal": list(equal)}
 
 
-def _receivers(settings: Settings) -> Iterator[Tree]:
+def _receivers(settings: AlertSettings) -> Iterator[Tree]:
     yield {"name": NOBODY}
     if settings.watchdog_url:
         yield {"name": WATCHDOG, "webhook_configs": [{"url": settings.watchdog_url, "send_resolved": False}]}
@@ -91,7 +91,7 @@ def _receivers(settings: Settings) -> Iterator[Tree]:
             yield {"name": f"lastspan-{severity}", **{f"{name}_configs": [channels[name]] for name in wanted}}
 
 
-def _pagerduty(settings: Settings) -> Tree:
+def _pagerduty(settings: AlertSettings) -> Tree:
     return {
         "routing_key_file": settings.pagerduty_key_file,
         "send_resolved": True,
@@ -114,7 +114,7 @@ def _pagerduty(settings: Settings) -> Tree:
     }
 
 
-def _slack(settings: Settings) -> Tree:
+def _slack(settings: AlertSettings) -> Tree:
     return {
         "api_url_file": settings.slack_url_file,
         "channel": settings.slack_channel,
@@ -127,7 +127,7 @@ def _slack(settings: Settings) -> Tree:
     }
 
 
-def _email(settings: Settings) -> Tree:
+def _email(settings: AlertSettings) -> Tree:
     return {
         "to": settings.email_to,
         "from": settings.email_from,
@@ -139,7 +139,7 @@ def _email(settings: Settings) -> Tree:
     }
 
 
-def _webhook(settings: Settings) -> Tree:
+def _webhook(settings: AlertSettings) -> Tree:
     return {
         "url": settings.webhook_url or "http://127.0.0.1:9/",
         "send_resolved": True,

@@ -6,21 +6,21 @@ from importlib.resources import files
 from pathlib import Path
 
 from . import alertmanager, forms, itself, jobs
-from .model import Group
-from .settings import Settings
+from .model import RuleGroup
+from .settings import AlertSettings
 
 
-def groups(settings: Settings) -> tuple[Group, ...]:
+def groups(settings: AlertSettings) -> tuple[RuleGroup, ...]:
     """Return all rules."""
     return (jobs.group(settings), itself.group(settings))
 
 
 def alert_names() -> tuple[str, ...]:
     """Return the names of all alerts, each once."""
-    return tuple(dict.fromkeys(alert.name for group in groups(Settings()) for alert in group.alerts))
+    return tuple(dict.fromkeys(alert.name for group in groups(AlertSettings()) for alert in group.alerts))
 
 
-def build(settings: Settings) -> dict[str, str]:
+def build(settings: AlertSettings) -> dict[str, str]:
     """Return the files, by name."""
     rules = groups(settings)
     return {

@@ -13,7 +13,7 @@ from lastspan.semconv import metrics as m
 from lastspan.semconv.vocabulary import CAUSE_HEADINGS
 
 from .hold import held
-from .settings import Settings
+from .settings import AlertSettings
 
 SUBJECT: Final = 100
 """Letters of a summary: it is a subject, and the first line on a telephone."""
@@ -98,7 +98,7 @@ def _labels(**titles: str) -> str:
 
 
 _STILL: Final = (
-    "{{ with $still }}\nwithout movement for: {{ . | first | value | humanizeDuration }}{{ end }}"
+    "{{ with $still }}\nno activity for: {{ . | first | value | humanizeDuration }}{{ end }}"
     '{{ with $since }}, since {{ . | first | value | humanizeTimestamp | reReplaceAll " [+]0000" "" }}{{ end }}'
 )
 _STORY: Final = (
@@ -150,7 +150,7 @@ INCIDENT_SUMMARY: Final = (
 )
 
 
-def of_job(settings: Settings) -> dict[str, str]:
+def of_job(settings: AlertSettings) -> dict[str, str]:
     """Return the annotations of an alert about one job."""
     return {
         "description": JOB_DESCRIPTION,
@@ -164,7 +164,7 @@ def of_job(settings: Settings) -> dict[str, str]:
     }
 
 
-def of_incident(settings: Settings) -> dict[str, str]:
+def of_incident(settings: AlertSettings) -> dict[str, str]:
     """Return the annotations of an alert about jobs that stopped at one thing: the oldest of them stands for all."""
     names = f"sum by (job_name) (count by (job_name, job_key) ({held(m.JOB_STUCK)}{{incident=%q}}))"
     return {
@@ -177,7 +177,7 @@ def of_incident(settings: Settings) -> dict[str, str]:
                 "the oldest", "{{ with . | first }}{{ .Labels.job_name }} {{ .Labels.job_id }}{{ end }}", given="$info"
             )
             + _STORY
-            + "\namong them:"
+            + "\njobs by name:"
             '{{ range $names }}\n{{ .Labels.job_name }}: {{ .Value | printf "%.0f" }}{{ end }}'
         ),
         **_said(one_of()),
@@ -189,14 +189,14 @@ def _said(before: str) -> dict[str, str]:
     return {name: before + _of("info", name) for name in ("why", "first_step", "stopped_at")}
 
 
-def _links(settings: Settings, key: str, before: str) -> dict[str, str]:
+def _links(settings: AlertSettings, key: str, before: str) -> dict[str, str]:
     links = {"incident_url": f"{before}{settings.collector_url}/jobs/{{{{ {key} | urlquery }}}}"}
     if settings.grafana_url:
         links["dashboard_url"] = f"{before}{settings.grafana_url}/d/lastspan-job?var-job={{{{ {key} | urlquery }}}}"
     return links
 
 
-def _trace(settings: Settings) -> dict[str, str]:
+def _trace(settings: AlertSettings) -> dict[str, str]:
     if not settings.trace_url:
         return {}
     trace = '{{ with $info }}{{ . | first | label "trace_id" | urlquery }}{{ end }}'

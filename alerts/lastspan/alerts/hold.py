@@ -13,8 +13,8 @@ from typing import Final
 from lastspan.semconv import METRICS
 from lastspan.semconv import metrics as m
 
-from .model import Recording
-from .settings import Settings
+from .model import RecordingRule
+from .settings import AlertSettings
 
 SETTLED: Final = "lastspan:collector:settled"
 UNSETTLED: Final = "lastspan:collectors:unsettled"
@@ -23,14 +23,14 @@ _HELD: Final = {m.JOB_STUCK: _JOB, m.STUCK_JOB_INFO: _JOB, m.INCIDENT_JOBS: ("in
 """What is held, by what makes a newer series the same thing; None: all its labels."""
 
 
-def recordings(settings: Settings) -> Iterator[Recording]:
+def recordings(settings: AlertSettings) -> Iterator[RecordingRule]:
     """Return them, in the order in which they need each other."""
     up = f'up{{job="{settings.scrape_job}"}}'
     age = f"time() - {m.COLLECTOR_STARTED_TIMESTAMP} > {seconds(settings.learning)}"
-    yield Recording(SETTLED, f"{up} == 1 and on (instance) {age}")
-    yield Recording(UNSETTLED, f"absent({up}) or count({up} unless on (instance) {SETTLED}) > 0")
+    yield RecordingRule(SETTLED, f"{up} == 1 and on (instance) {age}")
+    yield RecordingRule(UNSETTLED, f"absent({up}) or count({up} unless on (instance) {SETTLED}) > 0")
     for metric, identity in _HELD.items():
-        yield Recording(held(metric), _carried(metric, identity or METRICS[metric].attributes, settings))
+        yield RecordingRule(held(metric), _carried(metric, identity or METRICS[metric].attributes, settings))
 
 
 def held(metric: str) -> str:
@@ -38,7 +38,7 @@ def held(metric: str) -> str:
     return f"lastspan:{metric.removeprefix('lastspan_')}:held"
 
 
-def _carried(metric: str, identity: tuple[str, ...], settings: Settings) -> str:
+def _carried(metric: str, identity: tuple[str, ...], settings: AlertSettings) -> str:
     return (
         f"{metric} or ({held(metric)}"
         f" unless on (instance) {SETTLED} unless on ({', '.join(identity)}) {metric}"

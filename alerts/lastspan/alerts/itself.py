@@ -1,4 +1,4 @@
-"""The alerts about lastspan: whoever watches has to be watched."""
+"""The alerts about lastspan itself."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from lastspan.semconv import metrics as m
 
 from . import facts
-from .model import Alert, Group
-from .settings import Settings
+from .model import AlertRule, RuleGroup
+from .settings import AlertSettings
 
 
-def group(settings: Settings) -> Group:
+def group(settings: AlertSettings) -> RuleGroup:
     """Return the group of the alerts about lastspan."""
-    return Group("lastspan.itself", tuple(_alerts(settings)))
+    return RuleGroup("lastspan.itself", tuple(_alerts(settings)))
 
 
-def _alerts(settings: Settings) -> Iterator[Alert]:
+def _alerts(settings: AlertSettings) -> Iterator[AlertRule]:
     up = f'up{{job="{settings.scrape_job}"}}'
     where = f"{{{{ with $labels.instance }}}} at {facts.cut('.')}{{{{ end }}}}"
-    blind = f"lastspan hears nothing{where}: no stuck job can be found there"
-    yield Alert(
+    blind = f"lastspan{where} receives no data: it cannot find stuck jobs"
+    yield AlertRule(
         name="LastspanBlind",
         expr=f"{up} == 0 or absent({up}) or {m.COLLECTOR_BLIND} == 1",
         summary=blind,
@@ -28,7 +28,7 @@ def _alerts(settings: Settings) -> Iterator[Alert]:
         wait="1m",
     )
     stale = f"the verdicts of lastspan at {facts.cut('$labels.instance')} are "
-    yield Alert(
+    yield AlertRule(
         name="LastspanVerdictsStale",
         expr=f"{m.COLLECTOR_VERDICT_AGE} > {settings.verdict_age}",
         summary=stale + "{{ $value | humanizeDuration }} old",
@@ -36,25 +36,25 @@ def _alerts(settings: Settings) -> Iterator[Alert]:
         severity="page",
         wait="1m",
     )
-    yield Alert(
+    yield AlertRule(
         name="LastspanRecordsDropped",
         expr=f"sum by (instance, reason) (increase({m.COLLECTOR_DROPPED}[5m])) > 0",
         summary=f"lastspan at {facts.cut('$labels.instance')} drops records: {facts.cut('$labels.reason', 30)}",
         severity="warning",
         wait="5m",
     )
-    yield Alert(
+    yield AlertRule(
         name="LastspanJobSeriesTruncated",
         expr=f"{m.JOB_SERIES_TRUNCATED} > 0",
-        summary=facts.counted("suspect has no series of its own", "suspects have no series of their own")
-        + "; the first are shown, and the counts are of all",
-        plain="some suspects have no series of their own; the first are shown, and the counts are of all",
+        summary=facts.counted("stuck job has no series of its own", "stuck jobs have no series of their own")
+        + "; the counts include all jobs",
+        plain="some stuck jobs have no series of their own; the counts include all jobs",
         severity="info",
         wait="1m",
     )
-    yield Alert(
+    yield AlertRule(
         name="LastspanWatchdog",
         expr="vector(1)",
-        summary="always fires: a dead man's switch outside alarms when it stops",
+        summary="always fires: an external dead man's switch alerts when it stops",
         severity="none",
     )

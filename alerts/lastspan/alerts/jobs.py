@@ -14,29 +14,29 @@ from lastspan.semconv import metrics as m
 
 from . import facts
 from .hold import held, recordings
-from .model import Alert, Group
-from .settings import Settings
+from .model import AlertRule, RuleGroup
+from .settings import AlertSettings
 
-_IN_A_CIRCLE: Final = ("job waits in a circle of locks: a deadlock", "jobs wait in a circle of locks: a deadlock")
+_IN_A_CIRCLE: Final = ("job is in a deadlock", "jobs are in a deadlock")
 _WAIT: Final = ("job waits for", "jobs wait for")
 _TYPE: Final = ("environment", "service", "job_name", "queue")
 
 
-def group(settings: Settings) -> Group:
+def group(settings: AlertSettings) -> RuleGroup:
     """Return the group of the alerts about jobs."""
-    return Group("lastspan.jobs", (*recordings(settings), *_stopped(settings), *_by_type(settings)))
+    return RuleGroup("lastspan.jobs", (*recordings(settings), *_stopped(settings), *_by_type(settings)))
 
 
-def _by(settings: Settings, *labels: str) -> str:
+def _by(settings: AlertSettings, *labels: str) -> str:
     return f"by ({', '.join((*settings.extra_labels, *labels))})"
 
 
-def _stopped(settings: Settings) -> Iterator[Alert]:
+def _stopped(settings: AlertSettings) -> Iterator[AlertRule]:
     """What has stopped; that which tells most comes first, and mutes the others."""
     keep, links = settings.keep_firing_for, facts.of_incident(settings)
     jobs = f'sum {_by(settings, "environment", "incident")} ({held(m.INCIDENT_JOBS)}{{incident!="other"}})'
     yield from _by_verdict(
-        Alert(
+        AlertRule(
             name="LastspanManyJobsStopAtOneThing",
             expr=f"{jobs} >= {settings.many}",
             summary=facts.INCIDENT_SUMMARY,
@@ -45,7 +45,7 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
             annotations=links,
         )
     )
-    yield Alert(
+    yield AlertRule(
         name="LastspanDeadlock",
         expr=f"count {_by(settings, 'environment', 'incident')} ({_told('cause', '=', 'deadlock')}) > 0",
         summary=facts.counted(*_IN_A_CIRCLE),
@@ -55,7 +55,7 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
         annotations=links,
     )
     lost = ("environment", "service", "host", "pod", "instance_id", "incident")
-    yield Alert(
+    yield AlertRule(
         name="LastspanWorkerLost",
         expr=f"count {_by(settings, *lost)} ({_told('state', '=', 'lost')}) > 0",
         summary=f"a worker of {facts.cut('$labels.service', 25)} on {facts.cut('$labels.host', 40)} is lost, with "
@@ -67,7 +67,7 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
     )
     holders = f"count {_by(settings, 'environment', 'incident', 'lock_holder')} ({_told('lock_holder', '!=', '')})"
     yield from _by_verdict(
-        Alert(
+        AlertRule(
             name="LastspanLockHolderBlocksJobs",
             expr=f"{holders} >= {settings.blocked_at_least}",
             summary=facts.cut("$labels.lock_holder", 60) + " holds the lock that " + facts.counted(*_WAIT),
@@ -76,7 +76,7 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
             annotations=links,
         )
     )
-    yield Alert(
+    yield AlertRule(
         name="LastspanJobStuck",
         expr=f"max {_by(settings, *_TYPE, 'job_key', 'job_id', 'incident', 'severity')} ({held(m.JOB_STUCK)}) == 1",
         summary=facts.JOB_SUMMARY,
@@ -86,7 +86,7 @@ def _stopped(settings: Settings) -> Iterator[Alert]:
     )
 
 
-def _by_verdict(alert: Alert) -> Iterator[Alert]:
+def _by_verdict(alert: AlertRule) -> Iterator[AlertRule]:
     """Give an alert the severity of its incident, the highest while it lasts: of two rules one fires at a time."""
     pages = '{severity="page"}'
     paging = f"on (incident) ({held(m.JOB_STUCK)}{pages} or {held(m.INCIDENT_JOBS)}{pages})"
@@ -105,11 +105,11 @@ def _told(label: str, operator: str, value: str) -> str:
     return f"{told} * on (job_key, instance) group_left (incident) {held(m.JOB_STUCK)}"
 
 
-def _by_type(settings: Settings) -> Iterator[Alert]:
+def _by_type(settings: AlertSettings) -> Iterator[AlertRule]:
     by, what = _by(settings, *_TYPE), facts.cut("$labels.job_name")
     stuck = f'sum {by} ({held(m.JOBS)}{{state=~"stuck|lost|frozen"}})'
     open_jobs = f'sum {by} ({held(m.JOBS)}{{state!="ended"}})'
-    yield Alert(
+    yield AlertRule(
         name="LastspanJobTypeMostlyStuck",
         expr=f"{stuck} / {open_jobs} > {settings.mostly_ratio:g} and {stuck} >= {settings.mostly_at_least}",
         summary=f"{{{{ $value | humanizePercentage }}}} of the open jobs of {what} are stuck",
@@ -119,57 +119,57 @@ def _by_type(settings: Settings) -> Iterator[Alert]:
         keep_firing_for=settings.keep_firing_for,
         annotations={"description": facts.OF_TYPE},
     )
-    yield Alert(
+    yield AlertRule(
         name="LastspanJobOverdue",
         expr=f'sum {by} ({m.JOBS}{{state="overdue"}}) > 0',
         summary=facts.counted(
-            f"job of {what} runs longer than it may, but it moves",
-            f"jobs of {what} run longer than they may, but they move",
+            f"job of {what} runs longer than allowed but is still active",
+            f"jobs of {what} run longer than allowed but are still active",
         ),
-        plain=f"jobs of {what} run longer than they may, but they move",
+        plain=f"jobs of {what} run longer than allowed but are still active",
         severity="warning",
         wait="10m",
         annotations={"description": facts.OF_TYPE},
     )
     yield _again(settings, what)
     yield _burn(settings, what)
-    yield Alert(
+    yield AlertRule(
         name="LastspanTimeoutMissing",
         expr=f"sum {_by(settings, 'environment', 'service', 'job_name', 'rule')} "
         f'({m.LINT_FINDINGS}{{rule="call_without_timeout"}}) > 0',
         summary=facts.cut("$labels.job_name")
-        + " will hang one day: "
+        + " can hang: "
         + facts.counted("call in it has no timeout", "calls in it have no timeout"),
-        plain="{{ $labels.job_name }} will hang one day: calls in it have no timeout",
+        plain="{{ $labels.job_name }} can hang: calls in it have no timeout",
         severity="info",
         wait="1h",
         annotations={"description": facts.OF_TYPE},
     )
 
 
-def _again(settings: Settings, what: str) -> Alert:
+def _again(settings: AlertSettings, what: str) -> AlertRule:
     """A counter that is younger than the window began at 1, not at 0: it counts as it is."""
     total, within = m.JOBS_STUCK_TOTAL, settings.again_within
     by = _by(settings, *_TYPE, "cause")
-    return Alert(
+    return AlertRule(
         name="LastspanStuckAgain",
         expr=f"sum {by} ((increase({total}[{within}]) and {total} offset {within}) or {total})"
         f" >= {settings.again_times} unless on ({', '.join(_TYPE)}) {held(m.JOB_STUCK)}",
         summary=f"{what} got stuck {facts.counted('time', 'times')} in {within}: {facts.heading('$labels.cause')}",
-        annotations={"description": f"{facts.OF_TYPE}\nIt went on each time: a retry hides it."},
-        plain=f"{what} got stuck again and again, and went on each time: a retry hides it",
+        annotations={"description": f"{facts.OF_TYPE}\nIt recovered each time: a retry or a timeout hides the cause."},
+        plain=f"{what} got stuck again and again and recovered each time: a retry or a timeout hides the cause",
         severity="warning",
     )
 
 
-def _burn(settings: Settings, what: str) -> Alert:
+def _burn(settings: AlertSettings, what: str) -> AlertRule:
     by, limit = _by(settings, *_TYPE), f"{settings.burn:g} * {settings.budget:g}"
 
     def ratio(window: str) -> str:
         return f"sum {by} (increase({m.JOBS_STUCK_TOTAL}[{window}])) / sum {by} (increase({m.JOBS_STARTED}[{window}]))"
 
     enough = f"sum {by} (increase({m.JOBS_STUCK_TOTAL}[1h])) >= {settings.burn_at_least}"
-    return Alert(
+    return AlertRule(
         name="LastspanStuckBudgetBurn",
         expr=f"{ratio('1h')} > {limit} and {ratio('5m')} > {limit} and {enough}",
         summary=f"{{{{ $value | humanizePercentage }}}} of the jobs of {what} got stuck within an hour",

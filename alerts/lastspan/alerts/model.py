@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class RecordingRule:
     """A recording rule."""
 
     name: str
@@ -15,7 +15,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class AlertRule:
     """An alerting rule. Several of one name differ in severity."""
 
     name: str
@@ -33,13 +33,13 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RuleGroup:
     """Rules that are evaluated together, one after the other."""
 
     name: str
-    rules: tuple[Recording | Alert, ...]
+    rules: tuple[RecordingRule | AlertRule, ...]
 
     @property
-    def alerts(self) -> tuple[Alert, ...]:
+    def alerts(self) -> tuple[AlertRule, ...]:
         """The alerting rules among them."""
-        return tuple(rule for rule in self.rules if isinstance(rule, Alert))
+        return tuple(rule for rule in self.rules if isinstance(rule, AlertRule))

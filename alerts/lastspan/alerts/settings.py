@@ -22,7 +22,7 @@ class SettingError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class AlertSettings:
     """All of them; durations as Prometheus writes them (`90s`, `1h30m`)."""
 
     scrape_job: str = "lastspan"
@@ -108,9 +108,9 @@ class Settings:
         return (self.runbook_url or f"{self.collector_url}/runbooks").rstrip("/")
 
 
-def with_pairs(pairs: Iterable[str], alerts: Iterable[str], settings: Settings | None = None) -> Settings:
+def with_pairs(pairs: Iterable[str], alerts: Iterable[str], settings: AlertSettings | None = None) -> AlertSettings:
     """Return *settings* changed by KEY=VALUE: a field, or `severity.ALERT`, `wait.ALERT`, `route.SEVERITY`."""
-    result, known = settings or Settings(), frozenset(alerts)
+    result, known = settings or AlertSettings(), frozenset(alerts)
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator:
@@ -195,10 +195,10 @@ def _entry(key: str, part: str, value: str, old: Any, alerts: frozenset[str]) ->
 
 def _among(key: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
-        raise SettingError(f"{key}: {value!r} is none of {', '.join(known)}")
+        raise SettingError(f"{key}: {value!r} is not one of {', '.join(known)}")
 
 
-_FIELDS: Final = tuple(entry.name for entry in fields(Settings))
+_FIELDS: Final = tuple(entry.name for entry in fields(AlertSettings))
 _ABOVE_0: Final = frozenset({"interval", "group_interval", "repeat_interval", "hold", "learning", "again_within"})
 _DURATIONS: Final = frozenset(
     {

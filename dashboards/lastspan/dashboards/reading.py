@@ -62,7 +62,7 @@ class Query(Raw):
 
 def _selector(match: re.Match[str]) -> str:
     if match.group() not in SELECTORS:
-        raise MistakeError(f"{match.group()!r} is none of the selectors {', '.join(SELECTORS)}")
+        raise MistakeError(f"{match.group()!r} is not one of the selectors {', '.join(SELECTORS)}")
     return SELECTORS[match.group()]
 
 

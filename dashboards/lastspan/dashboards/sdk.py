@@ -136,7 +136,7 @@ def _first(value: Any, hints: tuple[Any, ...], path: Path) -> Any:
 def _one_of(value: Any, known: typing.Iterable[Any], path: Path) -> Any:
     known = list(known)
     if isinstance(value, bool) or value not in known:
-        raise MistakeError(f"{value!r} is none of {', '.join(map(repr, known))}", path)
+        raise MistakeError(f"{value!r} is not one of {', '.join(map(repr, known))}", path)
     return value
 
 

@@ -1,4 +1,4 @@
-"""lastspan in one process: registry, providers, identity and watcher, joined; the one place that knows them all.
+"""lastspan in one process: joins registry, providers, identity and watcher.
 
 job hooks ──┐
 OTel spans ─┴→ registry → announcer → exporter → OTLP/HTTP
@@ -24,16 +24,16 @@ from .announce.db_sessions import DbSessions
 from .announce.watcher import Watcher
 from .config import config_file
 from .config.config_file import ConfigFile
-from .config.settings import Settings, is_enabled
+from .config.settings import WorkerSettings, is_enabled
 from .guest import exits, log
 from .guest.backoff import Backoff
-from .guest.failures import told_of
+from .guest.errors import describe_error
 from .guest.identity import Identity, worker_id
-from .guest.native import OneAtATime, Turns
+from .guest.native import GilYielder, NativeLock
 from .guest.version import VERSION
 from .registry import current
 from .registry.children import ChildJobs, Facts, JobEnd
-from .registry.providers import OwnIds, Providers
+from .registry.providers import OwnIdGenerator, Providers
 from .registry.run import Run
 from .registry.spans import OpenSpans
 from .send import endpoint
@@ -41,7 +41,7 @@ from .send.export import Exporter
 
 _log = log.Log(__name__)
 
-GOODBYE: Final = 0.5
+SHUTDOWN_SECONDS: Final = 0.5
 """How long the end of a process may wait for us, s."""
 _RETRY_MAX: Final = 60.0
 """The longest pause between two attempts to start the watcher's thread, s."""
@@ -50,7 +50,7 @@ _RETRY_MAX: Final = 60.0
 class Agent:
     """One for the process; a child made by fork begins anew."""
 
-    def __init__(self, settings: Settings, file: ConfigFile | None = None) -> None:
+    def __init__(self, settings: WorkerSettings, file: ConfigFile | None = None) -> None:
         self.settings = settings
         self._file = file
         self.spans = OpenSpans(all_spans=settings.announce_all)
@@ -59,36 +59,36 @@ class Agent:
         self._sessions = Sessions(sessions.of, sessions.count)
         self._child_jobs: ChildJobs | None = None
         self._watcher: Watcher | None = None
-        self._starting = OneAtATime()
+        self._starting = NativeLock()
         """Taken by the thread that starts the watcher, and kept once it runs."""
-        self._begin(Identity())
+        self._reset(Identity())
 
     def install(self) -> bool:
         """Hook into the process; False, with a line in the log, where this SDK is not one that we know."""
-        if not _can_read(self.spans):
-            _log.warning("lastspan is off: it does not know the spans of this opentelemetry-sdk")
+        if not _is_sdk_supported(self.spans):
+            _log.warning("lastspan is disabled: unsupported opentelemetry-sdk version")
             return False
         worker_id()  # before any child is started: children inherit it
-        log.hush()
-        self.providers.watch()
-        exits.watch(self.at_once)
+        log.mute_sdk()
+        self.providers.attach_to_all()
+        exits.install(self.flush_before_exit)
         if self.settings.announce_all:
-            self.watch()
+            self.start_watcher()
         return True
 
     def uninstall(self) -> None:
         """Take it out again, as far as that can be done."""
-        self.providers.unwatch()
-        exits.unwatch()
-        self.goodbye()
-        log.unhush()
+        self.providers.detach()
+        exits.uninstall()
+        self.shutdown()
+        log.unmute_sdk()
         self.spans.clear()
 
     def begin(self, run: Run) -> None:
         """The next span that starts on this thread is *run*'s."""
         if self._watcher is None:
             self.providers.ensure()
-            self.watch()
+            self.start_watcher()
         else:
             self.providers.attach_global()
         self.spans.claim(run)
@@ -104,19 +104,19 @@ class Agent:
         finally:
             self.spans.release()
 
-    def watch(self) -> None:
+    def start_watcher(self) -> None:
         """Start the watcher, if it does not run: this process has jobs, or children that have.
 
         On a job's thread, so it starts a thread and does nothing else; whoever asks meanwhile goes on without waiting.
         """
         now = time.monotonic()
-        if self._watcher is not None or not self._backoff.is_due(now) or not self._starting.enter():
+        if self._watcher is not None or not self._backoff.is_due(now) or not self._starting.acquire():
             return
-        turns = Turns()
+        gil_yielder = GilYielder()
         watcher = Watcher(
             self._announcer,
-            lambda: self._exporter(turns),
-            turns,
+            lambda: self._exporter(gil_yielder),
+            gil_yielder,
             tick=self.settings.tick,
             interval=self.settings.interval,
         )
@@ -124,7 +124,7 @@ class Agent:
             watcher.start()
         except Exception as error:  # no more threads for this user, or none any more: jobs run on, a later one tries
             self._could_not_start(error, now)
-            self._starting.leave()
+            self._starting.release()
             return
         self._watcher = watcher  # and nobody enters again: one process, one watcher
         self.spans.wake = watcher.wake
@@ -132,65 +132,67 @@ class Agent:
     def _could_not_start(self, error: Exception, now: float) -> None:
         if not self._backoff.has_failed:
             _log.warning(
-                "lastspan cannot start its thread (%s); stuck jobs stay unseen; it tries again at later jobs",
+                "lastspan cannot start its thread (%s); it does not report stuck jobs until a later attempt succeeds",
                 error if type(error) is RuntimeError else type(error).__name__,
             )
         self._backoff.fail(now)
 
-    def _exporter(self, turns: Turns) -> Exporter:
+    def _exporter(self, gil_yielder: GilYielder) -> Exporter:
         """On the watcher's thread."""
         destination = endpoint.resolve(os.environ, self._file)
         _log.info("lastspan %s sends open spans to %s (%s)", VERSION, destination.address, destination.why)
-        return Exporter(destination, self._resource, pause_max=self.settings.interval, breathe=turns)
+        return Exporter(destination, self._resource, pause_max=self.settings.interval, yield_gil=gil_yielder)
 
     def watch_children(self, running: ChildJobs, facts: Facts) -> None:
         """This process is the parent of processes that run jobs."""
         if self._child_jobs != running or self._watcher is None:
-            self._announcer.family.facts = facts
-            self._child_jobs = self._announcer.family.jobs = running
-            self.watch()
+            self._announcer.child_processes.facts = facts
+            self._child_jobs = self._announcer.child_processes.jobs = running
+            self.start_watcher()
 
     def report(self, end: JobEnd) -> None:
         """The framework told this parent how a job ended whose process is no more."""
-        self._announcer.family.report(end)
+        self._announcer.child_processes.report(end)
         if self._watcher is not None:
             self._watcher.wake()
 
-    def leave(self, run: Run) -> None:
-        """The process is being ended in the middle of a job, which stays open: the parent tells of its end."""
-        self.spans.left.add(run.span_id)
-        self.say_stopping()
+    def interrupt(self, run: Run) -> None:
+        """The process is being ended in the middle of a job, which stays open: the parent reports its end."""
+        self.spans.interrupted.add(run.span_id)
+        self.report_stopping()
 
-    def say_stopping(self) -> None:
-        """The process was asked to stop and still runs jobs: its silence, later, is no loss."""
-        self._announcer.say("stopping")
+    def report_stopping(self) -> None:
+        """The process was asked to stop and still runs jobs: its later silence is no loss."""
+        self._announcer.set_status("stopping")
         if self._watcher is not None:
             self._watcher.wake()
 
-    def goodbye(self) -> None:
-        """The process ends now; waits at most half a second, and not at all where there is nothing to say."""
+    def shutdown(self) -> None:
+        """Report the end of the process; waits at most half a second, and not at all where there is nothing to send."""
         if self._identity.pid != os.getpid():
             return
-        until = time.monotonic() + GOODBYE
+        until = time.monotonic() + SHUTDOWN_SECONDS
         if self._watcher is None:
-            self._starting.enter()  # for good: whoever comes now comes too late
-        elif self.spans.left:  # it has not stopped in good order; its silence decides, where its parent tells nothing
-            self._watcher.flush(GOODBYE, is_over=True)
+            self._starting.acquire()  # for good: whoever comes now comes too late
+        elif (
+            self.spans.interrupted
+        ):  # it has not stopped in good order; its silence decides, where its parent tells nothing
+            self._watcher.flush(SHUTDOWN_SECONDS, stop=True)
         else:
-            self._watcher.goodbye(GOODBYE)
-        log.finish(max(until - time.monotonic(), 0.0))
+            self._watcher.shutdown(SHUTDOWN_SECONDS)
+        log.flush(max(until - time.monotonic(), 0.0))
 
-    def at_once(self) -> None:
-        """The process ends now, whatever it does: who dies with a job that is open has not stopped in good order."""
+    def flush_before_exit(self) -> None:
+        """The process ends now, perhaps in a job: a process that ends with an open job was not shut down."""
         if not self.spans.runs:
-            self.goodbye()
+            self.shutdown()
         elif self._watcher is not None and self._identity.pid == os.getpid():
-            self._watcher.flush(GOODBYE)
+            self._watcher.flush(SHUTDOWN_SECONDS)
 
-    def _begin(self, identity: Identity) -> None:
+    def _reset(self, identity: Identity) -> None:
         self._identity = identity
         self._announcer = Announcer(self.spans, identity, self.settings, self.providers.tracer, self._sessions)
-        self._watcher, self._starting = None, OneAtATime()
+        self._watcher, self._starting = None, NativeLock()
         self._backoff = Backoff(_RETRY_MAX)
         self._instance_before_fork: object = None
 
@@ -205,13 +207,13 @@ class Agent:
         """In the child of a process with threads: no lock, no import, no log here."""
         self.spans.clear()
         self._child_jobs = None
-        self._begin(Identity(inherited_instance=self._instance_before_fork))
+        self._reset(Identity(inherited_instance=self._instance_before_fork))
 
 
 _agent: Agent | None = None
 _is_off = False
 """It could not be installed: not to be tried at each job."""
-_loading = OneAtATime()
+_loading = NativeLock()
 _LOADING_SECONDS: Final = 1.0
 """How long whoever needs lastspan waits for another thread to have loaded it; that takes milliseconds."""
 
@@ -223,13 +225,13 @@ def agent() -> Agent | None:
 
 def start() -> Agent | None:
     """Load lastspan into this process; twice is once. None where it is switched off."""
-    if _agent is not None or _is_off or not is_enabled(os.environ) or not _loading.enter(_LOADING_SECONDS):
+    if _agent is not None or _is_off or not is_enabled(os.environ) or not _loading.acquire(_LOADING_SECONDS):
         return _agent
     loading = _loading
     try:
         return _agent or _load()
     finally:
-        loading.leave()
+        loading.release()
 
 
 def _load() -> Agent | None:
@@ -237,15 +239,15 @@ def _load() -> Agent | None:
     try:
         file = config_file.read(os.environ)
         if file is not None and file.is_disabled:
-            _log.info("lastspan is off: %s says disabled", config_file.OTEL_CONFIG_FILE)
+            _log.info("lastspan is disabled by %s", config_file.OTEL_CONFIG_FILE)
             _is_off = True
             return None
-        candidate = Agent(Settings.from_environ(os.environ), file)
+        candidate = Agent(WorkerSettings.from_environ(os.environ), file)
         if candidate.install():
             _hook_into_process()
             _agent = current.process = candidate
     except Exception as error:  # whatever goes wrong, the host starts without it
-        _log.warning("lastspan is off: it could not start: %s", told_of(error))
+        _log.warning("lastspan is disabled: it could not start: %s", describe_error(error))
     _is_off = _agent is None
     return _agent
 
@@ -278,24 +280,24 @@ def _before_fork() -> None:
 
 def _after_fork() -> None:
     global _loading
-    _loading = OneAtATime()
-    log.forget()
+    _loading = NativeLock()
+    log.reset_after_fork()
     if _agent is not None:
         _agent.after_fork()
 
 
 def _at_exit() -> None:
     if _agent is not None:
-        _agent.goodbye()
+        _agent.shutdown()
 
 
-def _can_read(spans: OpenSpans) -> bool:
+def _is_sdk_supported(spans: OpenSpans) -> bool:
     """Try the registry on a span of a provider of its own."""
     provider = TracerProvider(
         sampler=ALWAYS_ON,
         resource=Resource.get_empty(),
         shutdown_on_exit=False,
-        id_generator=OwnIds(),
+        id_generator=OwnIdGenerator(),
         span_limits=SpanLimits(max_span_attributes=1, max_span_attribute_length=SpanLimits.UNSET),  # whatever is set
     )
     provider.add_span_processor(spans)

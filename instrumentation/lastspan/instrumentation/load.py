@@ -13,7 +13,7 @@ from opentelemetry.util._importlib_metadata import EntryPoint, entry_points
 
 from . import agent
 from .guest import log
-from .guest.failures import told_of
+from .guest.errors import describe_error
 
 _log = log.Log(__name__)
 
@@ -30,7 +30,7 @@ def pre_instrument() -> None:
     _is_wrapped = True
     try:
         agent.start()
-        log.speak_now()
+        log.write_now()
     except Exception:  # the wrapper would give up all instrumentation
         logging.getLogger(__name__).warning("lastspan is off: it could not start", exc_info=True)
 
@@ -50,7 +50,7 @@ class LastspanInstrumentor(BaseInstrumentor):
     def _instrument(self, **kwargs: Any) -> None:
         if agent.start() is not None and not _is_wrapped:
             self._brought = tuple(_bring(entry_points(group=_GROUP)))
-        log.speak_now()
+        log.write_now()
 
     def _uninstrument(self, **kwargs: Any) -> None:
         brought, self._brought = self._brought, ()
@@ -59,7 +59,9 @@ class LastspanInstrumentor(BaseInstrumentor):
                 if instrumentor.is_instrumented_by_opentelemetry:
                     instrumentor.uninstrument()
             except Exception as error:  # one that cannot be taken out leaves the others to be
-                _log.warning("lastspan: %s was not taken out: %s", type(instrumentor).__name__, told_of(error))
+                _log.warning(
+                    "lastspan: %s was not uninstrumented: %s", type(instrumentor).__name__, describe_error(error)
+                )
         agent.stop()
 
 
@@ -79,10 +81,10 @@ def _bring(found: Iterable[EntryPoint]) -> Iterable[BaseInstrumentor]:
         except DependencyConflictError as error:
             if error.conflict.found:  # in a version that we do not know
                 _log.warning(
-                    "lastspan: %s is off: it wants %s, and %s is installed",
+                    "lastspan: %s is disabled: it requires %s, but %s is installed",
                     entry_point.name,
                     error.conflict.required,
                     error.conflict.found,
                 )
         except Exception as error:  # the host starts, whatever one of them thinks of its library
-            _log.warning("lastspan: %s is off: %s", entry_point.name, told_of(error))
+            _log.warning("lastspan: %s is disabled: %s", entry_point.name, describe_error(error))

@@ -79,13 +79,13 @@ WAITS: Final[dict[str, str]] = {
     WaitKind.REDIS_LOCK: "a lock kept in Redis",
     WaitKind.DB_LOCK: "a lock that the database is asked for: advisory, or the whole file",
     WaitKind.DB: "a database's answer",
-    WaitKind.HTTP: "the answer of an HTTP or RPC call",
-    WaitKind.CONNECT: "a connection to be made",
-    WaitKind.ACCEPT: "somebody to connect",
+    WaitKind.HTTP: "the response of an HTTP or RPC call",
+    WaitKind.CONNECT: "a connection to open",
+    WaitKind.ACCEPT: "a client to connect",
     WaitKind.SOCKET: "bytes on a socket of no known protocol",
-    WaitKind.DNS: "a name to be resolved",
+    WaitKind.DNS: "DNS to resolve a name",
     WaitKind.DISK: "the disk, or a network file system",
-    WaitKind.LOOP: "the event loop, which somebody else keeps busy",
+    WaitKind.LOOP: "the event loop, which another task or callback blocks",
 }
 """Of each: what it is for."""
 

@@ -21,9 +21,9 @@ from tests.e2e.guest.holding import BODIES
 from lastspan.instrumentation import job
 from lastspan.instrumentation.evidence.diagnosis import Subject, diagnose
 from lastspan.instrumentation.evidence.locks.find import find
-from lastspan.instrumentation.evidence.stack.frames import live, look
+from lastspan.instrumentation.evidence.stack.frames import live, sample_stack
 from lastspan.instrumentation.evidence.waits.sessions import sessions_in_reach
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 THREADS: Final = 8
 SIZE: Final = 200_000
@@ -76,8 +76,8 @@ class Stress:
         for ident in list(threading._active):  # type: ignore[attr-defined]
             if ident == threading.get_ident():
                 continue
-            where = Where(ident, None, None)
-            seen = look(where)
+            where = ExecutionContext(ident, None, None)
+            seen = sample_stack(where)
             sessions_in_reach(live(where))
             diagnose(Subject(where, "", seen.thread_id, is_call=False, stood=1.0))
             for _ in find(where, lambda party: ""):

@@ -57,8 +57,8 @@ for part in sys.argv[1:]:
 
 from lastspan.instrumentation.evidence import python  # noqa: E402
 from lastspan.instrumentation.evidence.locks.find import WaitedLock, find  # noqa: E402
-from lastspan.instrumentation.evidence.stack.frames import look  # noqa: E402
-from lastspan.instrumentation.registry.spans import Where  # noqa: E402
+from lastspan.instrumentation.evidence.stack.frames import sample_stack  # noqa: E402
+from lastspan.instrumentation.registry.spans import ExecutionContext  # noqa: E402
 
 held, other, free, taken = threading.Lock(), threading.Lock(), threading.Lock(), asyncio.Lock()
 work: concurrent.futures.Future[None] = concurrent.futures.ThreadPoolExecutor(1).submit(time.sleep, 60)
@@ -113,7 +113,7 @@ def run_tasks() -> None:
 tasks: list[asyncio.Task[None]] = []
 
 
-def told_of(where: Where) -> dict[str, object]:
+def told_of(where: ExecutionContext) -> dict[str, object]:
     """Return what is told at a second look."""
     found: WaitedLock | None = None
     for _ in range(2):
@@ -125,17 +125,17 @@ def told_of(where: Where) -> dict[str, object]:
             found = end.value
     who = found.holder if found is not None else None
     return {
-        "line": bool(look(where).steps),
+        "line": bool(sample_stack(where).steps),
         "holder": [who.thread, who.certainty] if who is not None else None,
         "circle": list(found.cycle) if found is not None else [],
     }
 
 
-def start(function: Any) -> Where:
+def start(function: Any) -> ExecutionContext:
     thread = threading.Thread(target=function, name=function.__name__, daemon=True)
     thread.start()
     assert thread.ident is not None
-    return Where(thread.ident, None, None)
+    return ExecutionContext(thread.ident, None, None)
 
 
 def main() -> None:
@@ -147,7 +147,7 @@ def main() -> None:
     while len(tasks) < 2 or getattr(tasks[1], "_fut_waiter", None) is None:
         time.sleep(0.01)
     time.sleep(0.4)
-    waits["task_waits"] = Where(loop_thread.thread, tasks[1], None)
+    waits["task_waits"] = ExecutionContext(loop_thread.thread, tasks[1], None)
     told = {name: told_of(where) for name, where in waits.items()}
     print(json.dumps({"unknown": python.unknown(), **told}), flush=True)
 

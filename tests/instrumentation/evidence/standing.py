@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 T = TypeVar("T")
 
 
 @contextmanager
-def standing(function: Callable[[], object], leave: Callable[[], object]) -> Iterator[Where]:
+def standing(function: Callable[[], object], leave: Callable[[], object]) -> Iterator[ExecutionContext]:
     """Run *function* in a thread; yield its place; then *leave* lets it go. How it ends is its own business."""
 
     def run() -> None:
@@ -28,7 +28,7 @@ def standing(function: Callable[[], object], leave: Callable[[], object]) -> Ite
     runner.start()
     assert runner.ident is not None
     try:
-        yield Where(runner.ident, None, None)
+        yield ExecutionContext(runner.ident, None, None)
     finally:
         leave()
         runner.join(20)

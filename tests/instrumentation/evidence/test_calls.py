@@ -17,7 +17,7 @@ from tests.instrumentation.evidence.standing import Silent, soon, standing
 from lastspan.instrumentation.evidence.clients.table import TIMEOUTS
 from lastspan.instrumentation.evidence.stack.frames import live
 from lastspan.instrumentation.evidence.waits.calls import CallFacts, call
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 # A client that is cut off may leave its socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
@@ -326,7 +326,7 @@ def test_no_call() -> None:
     with standing(lambda: over.wait(), over.set) as where:
         assert call(live(where)) is None
     assert call(()) is None
-    assert call(live(Where(0, None, None))) is None
+    assert call(live(ExecutionContext(0, None, None))) is None
 
 
 def test_each_clue_says_something() -> None:

@@ -25,23 +25,23 @@ from tests.instrumentation.evidence.standing import Silent, soon, standing
 from tests.servers import MariaDB, Postgres
 
 from lastspan.instrumentation.evidence.diagnosis import Attributes, Subject, diagnose
-from lastspan.instrumentation.evidence.stack.frames import live, look
+from lastspan.instrumentation.evidence.stack.frames import live, sample_stack
 from lastspan.instrumentation.evidence.waits.sessions import sessions_in_reach
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 from lastspan.semconv import attributes as a
 
 # A client that is cut off may leave its socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
 
-def diagnosed(where: Where, *, package: str = "") -> Attributes:
-    seen = look(where)
+def diagnosed(where: ExecutionContext, *, package: str = "") -> Attributes:
+    seen = sample_stack(where)
     thread_id = seen.thread_id if seen.is_on_thread else None
     at_hand = sessions_in_reach(live(where), package)
     return diagnose(Subject(where, package, thread_id, is_call=False, stood=1.0, sessions=at_hand))
 
 
-def until_kind(where: Where, kind: str) -> Attributes:
+def until_kind(where: ExecutionContext, kind: str) -> Attributes:
     found = soon(lambda: diagnosed(where), lambda one: one.get(a.WAIT_KIND) == kind)
     assert found.get(a.WAIT_KIND) == kind
     return found
@@ -91,7 +91,7 @@ def test_a_stream_of_a_child_is_a_pipe() -> None:
     run, leave, tasks = in_a_loop(body)
     with standing(run, leave) as where:
         assert soon(lambda: len(pids), lambda count: count == 1) == 1
-        found = until_kind(Where(where.thread, tasks[0], None), "pipe")
+        found = until_kind(ExecutionContext(where.thread, tasks[0], None), "pipe")
         assert found[a.WAIT_PIDS] == pids
         assert (found[a.WAIT_PROGRAMS], found[a.WAIT_PROCESS_STATES]) == (["cat"], ["S"])
 
@@ -107,7 +107,7 @@ def test_a_stream_of_a_socket_has_its_peer(silent: Silent) -> None:
     run, leave, tasks = in_a_loop(body)
     with standing(run, leave) as where:
         assert soon(lambda: len(tasks), lambda count: count == 1) == 1
-        found = until_kind(Where(where.thread, tasks[0], None), "socket")
+        found = until_kind(ExecutionContext(where.thread, tasks[0], None), "socket")
         assert found[a.WAIT_PEER] == silent.address
         assert found[a.WAIT_IDLE] >= 0
 
@@ -209,7 +209,7 @@ def test_a_compiled_client(mariadb: MariaDB) -> None:
     run, leave, tasks = in_a_loop(body)
     with standing(run, leave) as where:
         assert len(soon(lambda: ids, bool)) == 1
-        found = until_kind(Where(where.thread, tasks[0], None), "db")
+        found = until_kind(ExecutionContext(where.thread, tasks[0], None), "db")
         assert found[a.DB_SESSION] == str(ids[0])
         assert found[a.WAIT_PEER] == mariadb.address
         mariadb.execute(f"kill {ids[0]}")
@@ -230,7 +230,7 @@ def test_sqlite_behind_asyncio(tmp_path: Path) -> None:
     run, _, tasks = in_a_loop(body)
     with contextlib.closing(holder), standing(run, holder.rollback) as where:
         assert len(soon(lambda: tasks, bool)) == 1
-        found = until_kind(Where(where.thread, tasks[0], None), "db_lock")
+        found = until_kind(ExecutionContext(where.thread, tasks[0], None), "db_lock")
         assert found[a.WAIT_PEER] == str(path)
         assert "of this very process" in found[a.EVIDENCE_UNSEEN]
 

@@ -19,13 +19,20 @@ from typing import Any
 import pytest
 from tests.instrumentation.evidence.standing import soon, standing
 
-from lastspan.instrumentation.evidence import Look, cpu_time_ns, is_application, look, qualname, stack_text
+from lastspan.instrumentation.evidence import (
+    StackSample,
+    cpu_time_ns,
+    is_application,
+    qualname,
+    sample_stack,
+    stack_text,
+)
 from lastspan.instrumentation.evidence.stack import frames
 from lastspan.instrumentation.evidence.stack.frames import has_ended, live
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 
-def functions(seen: Look) -> list[str]:
+def functions(seen: StackSample) -> list[str]:
     return [code.co_name for code, _ in seen.steps]
 
 
@@ -56,7 +63,7 @@ def test_a_thread_that_waits() -> None:
     """Its stack, outermost first; the place is our line, not the standard library's below it."""
     with thread(outer) as runner:
         assert runner.ident is not None
-        seen = look(Where(runner.ident, None, None))
+        seen = sample_stack(ExecutionContext(runner.ident, None, None))
         assert functions(seen)[functions(seen).index("outer") + 1] == "inner"
         place = seen.place()
         assert place is not None
@@ -70,9 +77,9 @@ def test_the_live_frames_are_those_of_the_look() -> None:
     """Of a thread that stands still both walk the same; of one that has ended there are none."""
     with thread(outer) as runner:
         assert runner.ident is not None
-        where = Where(runner.ident, None, None)
+        where = ExecutionContext(runner.ident, None, None)
         deadline = time.monotonic() + 20
-        while (first := look(where)).steps != look(where).steps:
+        while (first := sample_stack(where)).steps != sample_stack(where).steps:
             assert time.monotonic() < deadline
         assert tuple((frame.f_code, frame.f_lineno) for frame in live(where)) == first.steps
     assert live(where) == ()
@@ -83,10 +90,10 @@ def test_two_looks_at_the_same_place_are_equal() -> None:
     with thread(outer) as runner:
         assert runner.ident is not None
         deadline = time.monotonic() + 20
-        where = Where(runner.ident, None, None)
-        while look(where).steps != look(where).steps:  # it may still be on its way into wait()
+        where = ExecutionContext(runner.ident, None, None)
+        while sample_stack(where).steps != sample_stack(where).steps:  # it may still be on its way into wait()
             assert time.monotonic() < deadline
-        assert look(where) == look(where)
+        assert sample_stack(where) == sample_stack(where)
 
 
 def test_a_thread_that_has_ended() -> None:
@@ -95,11 +102,11 @@ def test_a_thread_that_has_ended() -> None:
     runner.start()
     runner.join()
     assert runner.ident is not None
-    seen = look(Where(runner.ident, None, None))
+    seen = sample_stack(ExecutionContext(runner.ident, None, None))
     assert (seen.steps, seen.unseen) == ((), "its thread has ended")
     assert seen.place() is None
-    assert has_ended(Where(runner.ident, None, None))
-    assert not has_ended(Where(threading.get_ident(), None, None))
+    assert has_ended(ExecutionContext(runner.ident, None, None))
+    assert not has_ended(ExecutionContext(threading.get_ident(), None, None))
 
 
 def test_a_deep_stack_keeps_its_inner_end() -> None:
@@ -113,7 +120,7 @@ def test_a_deep_stack_keeps_its_inner_end() -> None:
 
     with thread(lambda there, leave: deep(300, there, leave)) as runner:
         assert runner.ident is not None
-        seen = look(Where(runner.ident, None, None))
+        seen = sample_stack(ExecutionContext(runner.ident, None, None))
         assert len(seen.steps) == 128
         assert "inner" in functions(seen)
 
@@ -153,11 +160,11 @@ def loop(main: Callable[[threading.Event, asyncio.Event], Coroutine[Any, Any, No
             running.call_soon_threadsafe(release.set)
 
 
-def where(task: asyncio.Task[None]) -> Where:
+def where(task: asyncio.Task[None]) -> ExecutionContext:
     idents = {one.name: one.ident for one in threading.enumerate()}
     ident = idents["runner"]
     assert ident is not None
-    return Where(ident, task, None)
+    return ExecutionContext(ident, task, None)
 
 
 def test_a_task_that_waits_in_nested_awaits() -> None:
@@ -168,7 +175,7 @@ def test_a_task_that_waits_in_nested_awaits() -> None:
         await job(release.wait)
 
     with loop(main) as task:
-        seen = look(where(task))
+        seen = sample_stack(where(task))
         assert functions(seen)[:4] == ["main", "job", "step", "wait"]
         place = seen.place()
         assert place is not None
@@ -185,7 +192,7 @@ def test_a_loop_that_is_blocked() -> None:
 
     with loop(main) as task:
         try:
-            seen = look(where(task))
+            seen = sample_stack(where(task))
             assert functions(seen).index("run_until_complete") < functions(seen).index("main")
             place = seen.place()
             assert place is not None
@@ -208,7 +215,7 @@ def test_a_task_beside_one_that_blocks_the_loop() -> None:
 
     with loop(main) as task:
         try:
-            seen = look(where(task)._replace(task=waiting[0]))
+            seen = sample_stack(where(task)._replace(task=waiting[0]))
             assert functions(seen)[:2] == ["job", "step"]
         finally:
             block.set()
@@ -228,7 +235,7 @@ def test_a_task_that_has_ended() -> None:
         await release.wait()
 
     with loop(main) as task:
-        seen = look(where(task)._replace(task=ended[0]))
+        seen = sample_stack(where(task)._replace(task=ended[0]))
         assert (seen.steps, seen.unseen) == ((), "its asyncio task has ended")
         assert has_ended(where(task)._replace(task=ended[0]))
         assert not has_ended(where(task))
@@ -244,7 +251,7 @@ def test_a_task_that_has_ended() -> None:
 )
 def test_generated_code_is_a_place_only_if_there_is_no_other(files: list[str], place: int) -> None:
     steps = tuple((compile("0", file, "exec"), 1) for file in files)
-    assert Look(steps, None, "").place() == steps[place]
+    assert StackSample(steps, None, "").place() == steps[place]
 
 
 def named(name: str, file: str) -> CodeType:
@@ -273,7 +280,7 @@ CLIENT = ("read_response", f"{sysconfig.get_path('purelib')}/redis/connection.py
 )
 def test_a_job_whose_code_is_over_is_where_its_framework_is(stack: list[tuple[str, str]], place: int) -> None:
     steps = tuple((named(*one), 1) for one in stack)
-    assert Look(steps, None, "").place() == steps[place]
+    assert StackSample(steps, None, "").place() == steps[place]
 
 
 # --- whose code -------------------------------------------------------------------------------------------------------
@@ -318,7 +325,7 @@ def test_whose_code_it_is(filename: str, package: str, expected: bool) -> None:
 def test_without_an_application_frame_the_innermost() -> None:
     """A job of an installed package shows at least where it stands."""
     step = (threading.Event.wait.__code__, 1)
-    assert Look((step,), None, "").place() == step
+    assert StackSample((step,), None, "").place() == step
 
 
 def test_a_stack_as_text() -> None:
@@ -400,7 +407,7 @@ def test_on_into_the_thread_of_an_executor(form: str) -> None:
             "two deep": lambda: outer.submit(lambda: inner.submit(work).result()).result(),
         }
         with standing(forms[form], leave.set) as where:
-            seen = soon(lambda: look(where), lambda one: "work" in functions(one))
+            seen = soon(lambda: sample_stack(where), lambda one: "work" in functions(one))
             assert "work" in functions(seen)
             assert seen.thread_name.startswith("inner")
             assert "_worker" not in functions(seen)[1:]
@@ -419,7 +426,7 @@ def test_on_into_a_thread_of_anyio() -> None:
             group.start_soon(anyio.to_thread.run_sync, work)
 
     with standing(lambda: asyncio.run(main()), leave.set) as where:
-        seen = soon(lambda: look(where), lambda one: "work" in functions(one))
+        seen = soon(lambda: sample_stack(where), lambda one: "work" in functions(one))
         assert "work" in functions(seen)
         assert seen.is_on_thread
         assert seen.thread_name != "runner"
@@ -431,7 +438,7 @@ def test_work_that_has_not_begun_is_not_followed() -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(leave.wait)
         with standing(lambda: pool.submit(int).result(), leave.set) as where:
-            seen = soon(lambda: look(where), lambda one: "result" in functions(one))
+            seen = soon(lambda: sample_stack(where), lambda one: "result" in functions(one))
             assert "result" in functions(seen)
             assert seen.thread_name == "runner"
 
@@ -454,7 +461,7 @@ def test_a_thread_that_is_joined_is_followed() -> None:
 
     with standing(body, over.set) as where:
         assert seen.wait(20)
-        found = soon(lambda: functions(look(where)), lambda names: "work" in names)
+        found = soon(lambda: functions(sample_stack(where)), lambda names: "work" in names)
         assert [name for name in found if name in {"body", "join", "work"}] == ["body", "join", "work"]
 
 
@@ -471,7 +478,7 @@ def test_the_end_of_an_executor_is_followed() -> None:
 
     with standing(body, over.set) as where:
         assert seen.wait(20)
-        assert "work" in soon(lambda: functions(look(where)), lambda names: "work" in names)
+        assert "work" in soon(lambda: functions(sample_stack(where)), lambda names: "work" in names)
 
 
 def test_a_loop_of_another_thread_is_followed() -> None:
@@ -487,7 +494,7 @@ def test_a_loop_of_another_thread_is_followed() -> None:
         asyncio.run_coroutine_threadsafe(answer(), loop).result(20)
 
     with standing(body, lambda: loop.call_soon_threadsafe(over.set)) as where:
-        assert "answer" in soon(lambda: functions(look(where)), lambda names: "answer" in names)
+        assert "answer" in soon(lambda: functions(sample_stack(where)), lambda names: "answer" in names)
     loop.call_soon_threadsafe(loop.stop)
     runner.join(20)
     loop.close()
@@ -506,7 +513,7 @@ def test_an_instruction_without_a_line_has_that_of_the_one_before_it() -> None:
     """The jump from the end of an inner loop has none: there a thread is met most of the time."""
     with thread(nested_loops) as runner:
         assert runner.ident is not None
-        lines = [step[1] for _ in range(200) for step in look(Where(runner.ident, None, None)).steps]
+        lines = [step[1] for _ in range(200) for step in sample_stack(ExecutionContext(runner.ident, None, None)).steps]
     assert all(type(line) is int for line in lines)
 
 
@@ -521,7 +528,7 @@ def test_of_a_deep_stack_both_ends_are_seen() -> None:
     """Who called a recursion of a library is at the outer end."""
     with thread(lambda there, leave: deeper(500, there, leave)) as runner:
         assert runner.ident is not None
-        names = functions(look(Where(runner.ident, None, None)))
+        names = functions(sample_stack(ExecutionContext(runner.ident, None, None)))
     assert "<lambda>" in names
     assert "inner" in names
     assert len(names) <= 128

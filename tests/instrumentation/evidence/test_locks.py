@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from lastspan.instrumentation.evidence.locks.find import Holder, WaitedLock, find
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 HERE = "evidence/test_locks.py"
 Pair = tuple[Callable[[Callable[[], None]], None], Callable[[], object]]
@@ -41,7 +41,7 @@ def jobs(key: int | asyncio.Task[Any]) -> str:
     return f"job-{key.get_name()}" if isinstance(key, asyncio.Task) else ""
 
 
-def look(where: Where) -> WaitedLock | None:
+def look(where: ExecutionContext) -> WaitedLock | None:
     search = find(where, jobs)
     while True:
         try:
@@ -51,7 +51,7 @@ def look(where: Where) -> WaitedLock | None:
             return found
 
 
-def until(where: Where, is_there: Callable[[WaitedLock], bool] = lambda _: True) -> WaitedLock:
+def until(where: ExecutionContext, is_there: Callable[[WaitedLock], bool] = lambda _: True) -> WaitedLock:
     """Look until it stands where it should."""
     deadline = time.monotonic() + 20
     while True:
@@ -108,9 +108,9 @@ def threads() -> Iterator[Threads]:
     made.end()
 
 
-def of(runner: threading.Thread) -> Where:
+def of(runner: threading.Thread) -> ExecutionContext:
     assert runner.ident is not None
-    return Where(runner.ident, None, None)
+    return ExecutionContext(runner.ident, None, None)
 
 
 # --- holders, seen from the waiting thread ----------------------------------------------------------------------------
@@ -870,9 +870,9 @@ class Loop:
         self.loop.call_soon_threadsafe(create)
         assert there.wait(20)
 
-    def where(self, name: str) -> Where:
+    def where(self, name: str) -> ExecutionContext:
         assert self.runner.ident is not None
-        return Where(self.runner.ident, self.tasks[name], None)
+        return ExecutionContext(self.runner.ident, self.tasks[name], None)
 
 
 async def hold_async(lock: Any) -> None:
@@ -1111,7 +1111,7 @@ def test_an_import_of_a_module_that_another_thread_imports(threads: Threads, tmp
     assert arrived.wait(20)
     waiter = threads.start(lambda: importlib.import_module("slow_settings"), "second")
     assert waiter.ident is not None
-    found = until(Where(waiter.ident, None, None), lambda one: one.holder is not None)
+    found = until(ExecutionContext(waiter.ident, None, None), lambda one: one.holder is not None)
     assert found.name.startswith("import of slow_settings in ")
     assert found.holder is not None
     assert (found.holder.thread, found.holder.ident, found.holder.certainty) == ("first", holder.ident, "certain")

@@ -31,7 +31,7 @@ from lastspan.instrumentation.announce import sampling
 from lastspan.instrumentation.evidence import diagnosis, python
 from lastspan.instrumentation.evidence.locks import find, graph, holders
 from lastspan.instrumentation.evidence.stack import frames
-from lastspan.instrumentation.guest.failures import told_of
+from lastspan.instrumentation.guest.errors import describe_error
 from lastspan.instrumentation.registry.run import Run
 from lastspan.semconv import attributes as a
 from lastspan.semconv import events
@@ -326,10 +326,10 @@ def test_nothing_is_kept_where_a_look_fails(
 def test_what_is_told_of_an_error_lets_go_of_what_our_frames_held() -> None:
     """Its class and lines are told, not its message; and the frames of ours that it went through hold nothing more."""
     with pytest.raises(AttributeError) as raised:
-        sampling.Sampled("").take("secret", 0.0)  # type: ignore[arg-type]
+        sampling.SampledSpan("").take("secret", 0.0)  # type: ignore[arg-type]
     *_, (frame, _) = traceback.walk_tb(raised.tb)
     assert frame.f_locals["seen"] == "secret"
-    told = told_of(raised.value)
+    told = describe_error(raised.value)
     assert told.startswith("AttributeError < take, sampling.py:")
     assert "secret" not in told
     assert "seen" not in frame.f_locals
@@ -355,7 +355,7 @@ def test_what_is_told_of_an_error_leaves_the_hosts_frames_alone() -> None:
 
     with pytest.raises(ValueError) as raised:
         fails()
-    assert told_of(raised.value).startswith("ValueError < ")
+    assert describe_error(raised.value).startswith("ValueError < ")
     assert next(steps) == "goes on"
 
 

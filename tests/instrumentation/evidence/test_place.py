@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastspan.instrumentation.evidence.stack.frames import Step
-from lastspan.instrumentation.evidence.stack.place import Place
+from lastspan.instrumentation.evidence.stack.place import StackHistory
 
 
 def code(name: str, filename: str = "/srv/shop/billing.py") -> CodeType:
@@ -47,20 +47,20 @@ LIBRARY = code("recv", "/usr/lib/python3/dist-packages/requests/api.py")
 )
 def test_where_it_stands(looks: list[list[Step]], expected: tuple[str, int, tuple[int, int] | None]) -> None:
     """Function, line, and the lines of the loop."""
-    place = Place()
+    place = StackHistory()
     for steps in looks:
         place.take(tuple(steps))
-    stand = place.stand("")
+    stand = place.location("")
     assert stand is not None
     assert (stand.step[0].co_name, stand.step[1], stand.lines) == expected
 
 
 def test_code_that_computes_is_where_its_loop_is() -> None:
     """Met twice in one helper by chance: the loop that calls it is the place, if other looks saw it elsewhere."""
-    place = Place()
+    place = StackHistory()
     for steps in ([(JOB, 5), (OTHER, 30)], [(JOB, 6), (HELPER, 20)], [(JOB, 6), (HELPER, 20)]):
         place.take(((MAIN, 1), *steps))
-    still, busy = place.stand(""), place.stand("", is_busy=True)
+    still, busy = place.location(""), place.location("", is_busy=True)
     assert still is not None
     assert busy is not None
     assert (still.step[0].co_name, busy.step[0].co_name, busy.lines) == ("helper", "job", (5, 6))
@@ -68,21 +68,21 @@ def test_code_that_computes_is_where_its_loop_is() -> None:
 
 def test_what_is_long_ago_counts_no_more() -> None:
     """A loop that is entered after other work is the place, once the work is some looks ago."""
-    place = Place()
+    place = StackHistory()
     place.take(((MAIN, 1), (OTHER, 2)))
     for line in (5, 6, 5, 6, 5, 6, 5):
         place.take(((MAIN, 9), (JOB, line)))
-    stand = place.stand("")
+    stand = place.location("")
     assert stand is not None
     assert (stand.step[0].co_name, stand.lines) == ("job", (5, 6))
 
 
 def test_nothing_seen() -> None:
     """No look, or none that saw a frame: no place."""
-    place = Place()
-    assert place.stand("") is None
+    place = StackHistory()
+    assert place.location("") is None
     place.take(())
-    assert place.stand("") is None
+    assert place.location("") is None
 
 
 STEPS = st.lists(st.tuples(st.sampled_from([MAIN, JOB, HELPER, LIBRARY]), st.integers(1, 4)), max_size=6)
@@ -91,9 +91,9 @@ STEPS = st.lists(st.tuples(st.sampled_from([MAIN, JOB, HELPER, LIBRARY]), st.int
 @given(st.lists(STEPS, min_size=1, max_size=12))
 def test_the_place_is_one_of_the_last_look(looks: list[list[Step]]) -> None:
     """Whatever the stacks: a step of the last one, or nothing where that was empty."""
-    place = Place()
+    place = StackHistory()
     for steps in looks:
         place.take(tuple(steps))
-    stand = place.stand("")
+    stand = place.location("")
     assert (stand is None) == (not looks[-1])
     assert stand is None or stand.step in looks[-1]

@@ -12,7 +12,7 @@ import pytest
 from tests.instrumentation.evidence.blocked import PATIENCE
 
 from lastspan.instrumentation.evidence.kernel.descriptors import descriptor
-from lastspan.instrumentation.evidence.kernel.processes import Process, at_other_end, descendants, process
+from lastspan.instrumentation.evidence.kernel.processes import ChildProcess, at_other_end, descendants, process
 
 pytestmark = pytest.mark.applies(
     os.path.exists(f"/proc/self/task/{os.getpid()}/children"), reason="this kernel does not list children"
@@ -77,7 +77,7 @@ def test_what_it_is_and_does(running: subprocess.Popen[bytes]) -> None:
 
 def test_a_process_that_is_gone() -> None:
     """No name, no children."""
-    assert process(2**22 + 1) == Process(2**22 + 1, "", "X")
+    assert process(2**22 + 1) == ChildProcess(2**22 + 1, "", "X")
     assert descendants(2**22 + 1) == []
 
 

@@ -18,10 +18,10 @@ import pytest
 import uvloop
 from tests.instrumentation.evidence.standing import soon, standing
 
-from lastspan.instrumentation.evidence import look, python
+from lastspan.instrumentation.evidence import python, sample_stack
 from lastspan.instrumentation.evidence.locks.find import find
 from lastspan.instrumentation.evidence.locks.graph import all_tasks
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 PRETENDER = Path(__file__).with_name("another_python.py")
 
@@ -87,9 +87,9 @@ def test_a_python_that_is_not_known_yet(new: tuple[str, ...], said: str, still_k
 def test_a_free_threaded_python_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulated: the interpreter says that it has no lock. Frames of other threads are not read, and that is told."""
     with _waiting() as where:
-        assert look(where).unseen == ""
+        assert sample_stack(where).unseen == ""
         monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
-        seen = look(where)
+        seen = sample_stack(where)
         assert (seen.steps, "free-threaded" in seen.unseen) == ((), True)
         assert list(find(where, lambda _: "")) == []
 
@@ -102,15 +102,15 @@ def test_other_interpreters_are_left_alone() -> None:
         for config, is_seen in (("legacy", True), ("isolated", False)):
             made = interpreters.create(config)
             try:
-                seen = look(where)
+                seen = sample_stack(where)
                 assert (bool(seen.steps), "other interpreters" in seen.unseen) == (is_seen, not is_seen)
             finally:
                 interpreters.destroy(made)
-        assert look(where).unseen == ""
+        assert sample_stack(where).unseen == ""
 
 
 @contextmanager
-def _waiting() -> Iterator[Where]:
+def _waiting() -> Iterator[ExecutionContext]:
     go = threading.Event()
     with standing(lambda: go.wait(20), go.set) as where:
         yield where

@@ -26,13 +26,13 @@ from lastspan.instrumentation.evidence.loops.lag import Loops
 from lastspan.instrumentation.evidence.objects import futures, reads, values
 from lastspan.instrumentation.evidence.objects.reads import CALLS, READS
 from lastspan.instrumentation.evidence.objects.values import MISSING
-from lastspan.instrumentation.evidence.stack.frames import has_ended, live, look, worker_of
+from lastspan.instrumentation.evidence.stack.frames import has_ended, live, sample_stack, worker_of
 from lastspan.instrumentation.evidence.waits import sessions
 from lastspan.instrumentation.evidence.waits.calls import call
 from lastspan.instrumentation.evidence.waits.pools import keeps, waited_pool
 from lastspan.instrumentation.evidence.waits.sessions import sessions_in_reach
 from lastspan.instrumentation.registry.session import Session
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 COMPILED_BY_HAND = {"psycopg_c", "MySQLdb", "_mysql"}
 """Modules of which there is no wheel: tried where somebody has built them."""
@@ -222,10 +222,10 @@ def things() -> list[Any]:
     return found
 
 
-def looked_at(where: Where) -> None:
+def looked_at(where: ExecutionContext) -> None:
     """Look in each way that there is."""
     with a_look():
-        seen = look(where)
+        seen = sample_stack(where)
         has_ended(where)
         worker_of(where)
         frames = live(where)
@@ -264,7 +264,7 @@ def test_what_a_job_has_in_its_hands_is_not_asked(index: int) -> None:
 
     exec(compile(code, "<string>", "exec"), namespace)
     with standing(lambda: namespace["wait"](thing, thing, leave, manager()), leave.set) as where:
-        soon(lambda: look(where).steps, lambda steps: any(step[0].co_name == "wait" for step in steps))
+        soon(lambda: sample_stack(where).steps, lambda steps: any(step[0].co_name == "wait" for step in steps))
         looked_at(where)
 
 
@@ -279,7 +279,7 @@ def test_a_thread_of_the_hosts_own_class_is_not_asked() -> None:
     thread.__dict__.update(plain.__dict__)
     ident = start(thread)
     try:
-        looked_at(Where(ident, None, None))
+        looked_at(ExecutionContext(ident, None, None))
     finally:
         leave.set()
         thread.join()
@@ -322,7 +322,7 @@ def test_a_task_of_the_hosts_own_class_is_not_asked() -> None:
 
     with standing(run, leave.set) as where:
         task, loop = soon(lambda: known, bool)
-        at = Where(where.thread, task, None)
+        at = ExecutionContext(where.thread, task, None)
         looked_at(at)
         with a_look():
             assert futures.loop_of(task) is loop

@@ -16,20 +16,20 @@ from typing import Any
 import pytest
 import uvloop
 
-from lastspan.instrumentation.evidence import Look, look
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.evidence import StackSample, sample_stack
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 Body = Callable[[asyncio.Event], Awaitable[object]]
 
 
-def functions(seen: Look) -> list[str]:
+def functions(seen: StackSample) -> list[str]:
     return [code.co_name for code, _ in seen.steps]
 
 
 @contextmanager
-def waiting(body: Body, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[Where]:
+def waiting(body: Body, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[ExecutionContext]:
     """Run *body* as a task of a loop in a thread of its own; yield its place; then set the event that it was given."""
-    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Event, Where]] = []
+    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Event, ExecutionContext]] = []
     there = threading.Event()
 
     async def main() -> None:
@@ -38,7 +38,7 @@ def waiting(body: Body, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> It
 
         leave = asyncio.Event()
         task = asyncio.create_task(job())
-        started.append((asyncio.get_running_loop(), leave, Where(threading.get_ident(), task, None)))
+        started.append((asyncio.get_running_loop(), leave, ExecutionContext(threading.get_ident(), task, None)))
         there.set()
         await task
 
@@ -64,10 +64,10 @@ def waiting(body: Body, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> It
         release.clear()
 
 
-def soon(where: Where, expected: list[str]) -> Look:
+def soon(where: ExecutionContext, expected: list[str]) -> StackSample:
     """Look until the task stands where it will stay."""
     deadline = time.monotonic() + 20
-    while functions(seen := look(where)) != expected and time.monotonic() < deadline:
+    while functions(seen := sample_stack(where)) != expected and time.monotonic() < deadline:
         time.sleep(0.001)
     assert functions(seen) == expected
     return seen
@@ -217,7 +217,7 @@ def test_a_task_group() -> None:
     with waiting(group, asyncio.new_event_loop) as where:
         expected = ["job", "group", "__aexit__", *LEAF]  # which has an `_aexit` inside, in some releases
         deadline = time.monotonic() + 20
-        while [name for name in functions(look(where)) if name != "_aexit"] != expected:
+        while [name for name in functions(sample_stack(where)) if name != "_aexit"] != expected:
             assert time.monotonic() < deadline
 
 
@@ -268,7 +268,7 @@ def test_on_into_the_thread_of_a_librarys_own() -> None:
 
     with waiting(connected, asyncio.new_event_loop) as where:
         deadline = time.monotonic() + 20
-        while functions(seen := look(where))[-3:] != ["_connection_worker_thread", "wait", "wait"]:
+        while functions(seen := sample_stack(where))[-3:] != ["_connection_worker_thread", "wait", "wait"]:
             assert time.monotonic() < deadline, functions(seen)
         assert seen.is_on_thread
         assert seen.thread_id != threading.get_native_id()
@@ -324,9 +324,9 @@ def test_a_deep_chain_keeps_its_inner_end() -> None:
 
     with waiting(lambda leave: deep(300, leave), asyncio.new_event_loop) as where:
         deadline = time.monotonic() + 20
-        while functions(look(where))[-2:] != LEAF:
+        while functions(sample_stack(where))[-2:] != LEAF:
             assert time.monotonic() < deadline
-        assert len(look(where).steps) == 128
+        assert len(sample_stack(where).steps) == 128
 
 
 def test_whoever_looks_runs_nothing_of_the_application() -> None:
@@ -399,9 +399,9 @@ def test_plain_code_that_runs_a_loop() -> None:
     runner.start()
     assert there.wait(20)
     assert runner.ident is not None
-    where = Where(runner.ident, None, None)
+    where = ExecutionContext(runner.ident, None, None)
     deadline = time.monotonic() + 20
-    while functions(seen := look(where))[-3:] != ["main", *LEAF]:
+    while functions(seen := sample_stack(where))[-3:] != ["main", *LEAF]:
         assert time.monotonic() < deadline
     assert functions(seen)[-4] == "run_until_complete"
     assert not seen.is_on_thread

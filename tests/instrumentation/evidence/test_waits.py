@@ -33,7 +33,7 @@ from tests.servers import Redis
 from lastspan.instrumentation.evidence.clients.table import CALLS, NATIVE, PACKAGES
 from lastspan.instrumentation.evidence.stack.frames import live
 from lastspan.instrumentation.evidence.waits.known_calls import WaitingCall, named, wait
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 from lastspan.semconv.vocabulary import WAITS
 
 # A client that is cut off may leave its socket to the garbage collector.
@@ -43,7 +43,7 @@ Blocking: TypeAlias = "tuple[Callable[[], object], Callable[[], object]]"
 """What blocks, and what lets it go."""
 
 
-def seen(where: Where) -> WaitingCall | None:
+def seen(where: ExecutionContext) -> WaitingCall | None:
     return wait(live(where))
 
 
@@ -375,7 +375,7 @@ def test_no_frames() -> None:
 
 
 @contextmanager
-def looping(body: Callable[[], Coroutine[Any, Any, object]]) -> Iterator[Where]:
+def looping(body: Callable[[], Coroutine[Any, Any, object]]) -> Iterator[ExecutionContext]:
     """Run a coroutine as a job whose own code is plain, and awaits: most are."""
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -761,7 +761,7 @@ def test_a_pool_of_httpx(is_async: bool) -> None:
     server = Silent()
     limits = {"limits": httpx.Limits(max_connections=1), "timeout": None, "trust_env": False}
 
-    def wants(where: Where) -> None:
+    def wants(where: ExecutionContext) -> None:
         found = soon(lambda: seen(where), lambda one: one is not None and one.kind == "pool")
         call = f"{'Async' if is_async else ''}PoolRequest.wait_for_connection"
         assert found == WaitingCall("pool", call, is_unbounded=True)

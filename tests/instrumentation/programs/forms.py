@@ -92,12 +92,12 @@ async def asynchronous() -> None:
     # One job, entered by many tasks at once, that leave in another order.
     shared = job("shared by tasks")
 
-    async def enter(turns: int) -> None:
+    async def enter(gil_yielder: int) -> None:
         async with shared:
-            for _ in range(turns):
+            for _ in range(gil_yielder):
                 await asyncio.sleep(0)
 
-    await asyncio.gather(*(enter(turns) for turns in (5, 1, 3, 2, 4)))
+    await asyncio.gather(*(enter(gil_yielder) for gil_yielder in (5, 1, 3, 2, 4)))
 
 
 assert bare() == "bare"

@@ -32,7 +32,7 @@ elif "left to its parent" in sys.argv:
     assert worker is not None
     with job("nightly"):
         os.read(0, 1)
-        worker.leave(*worker.spans.runs.values())
+        worker.interrupt(*worker.spans.runs.values())
     os._exit(0)
 else:
     nightly()

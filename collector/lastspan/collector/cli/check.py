@@ -1,4 +1,4 @@
-"""`lastspan check`: is all wired, and what will hang one day? For the eyes; the collector has done the thinking."""
+"""`lastspan check`: is everything connected, and what can hang one day? Only the layout; the collector decides."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def checklist(lines: list[Line]) -> RenderableType:
 def findings_table(findings: list[Json]) -> RenderableType:
     """Return what will hang one day, the worst first."""
     if not findings:
-        return Text("Nothing is found: every call that was seen has a timeout, every job a limit.", "green")
+        return Text("No findings: every call that lastspan saw has a timeout, and every job has a time limit.", "green")
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("rule", no_wrap=True)
     table.add_column("job", overflow="fold", min_width=10)

@@ -44,7 +44,7 @@ def show_learned(url: str, service: str | None, job_name: str | None, as_json: b
     if as_json:
         click.echo(json.dumps(found))
     elif not found["learned"]:
-        click.echo("Nothing is learned yet: workers tell their durations every 15 s, and some runs must have ended.")
+        click.echo("Nothing is learned yet: workers report durations every 15 s, and some runs must have ended.")
     else:
         Console().print(_table(found))
 
@@ -79,7 +79,7 @@ def export_learned(url: str, service: str | None, job_name: str | None, rules: b
 def import_learned(url: str, file: Any) -> None:
     """Bring back what `lastspan learn export` wrote: it replaces what is known of the same jobs and calls."""
     done = _ask(url, "POST", body=file.read())
-    click.echo(f"{done['imported']} jobs and calls are learned")
+    click.echo(f"{done['imported']} jobs and calls were imported")
 
 
 @learn.command("reset")
@@ -90,9 +90,9 @@ def import_learned(url: str, file: Any) -> None:
 def reset_learned(url: str, service: str | None, job_name: str | None, everything: bool) -> None:
     """Forget what was learned, of a service, of a job, or all; the defaults hold until enough runs have ended."""
     if not (service or job_name or everything):
-        raise _fail("say of what: --service, --job, or --all")
+        raise _fail("choose what to forget: --service, --job, or --all")
     done = _ask(url, "DELETE", service=service, job_name=job_name)
-    click.echo(f"{done['forgotten']} jobs and calls are forgotten")
+    click.echo(f"{done['forgotten']} jobs and calls were forgotten")
 
 
 def _ask(url: str, method: str, *, body: bytes | None = None, **query: str | None) -> Json:

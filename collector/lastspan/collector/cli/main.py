@@ -71,7 +71,7 @@ def collector(config: str | None, print_config: bool, **flags: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the collector's answer as it is.")
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only jobs in this state.")
 def jobs(url: str, watching: bool, as_json: bool, state: str | None) -> None:
-    """Show the jobs that are open or have ended lately, suspects first."""
+    """Show the jobs that are open or ended recently, suspects first."""
     try:
         if as_json:
             body, found = raw_jobs(url, state)
@@ -91,22 +91,22 @@ def jobs(url: str, watching: bool, as_json: bool, state: str | None) -> None:
 @click.argument("ref")
 @_url
 def explain(ref: str, url: str) -> None:
-    """Tell one job's story; REF is its id, its key, or the beginning of its id."""
+    """Explain one job; REF is its id, its key, or the beginning of its id."""
     try:
         job = fetch_job(url, ref) or _by_beginning(url, ref)
     except UnreachableError as problem:
         raise _fail(str(problem)) from None
     if job is None:
-        raise _fail(f"no job {ref} is open or has ended lately at {url}; `lastspan jobs` lists them")
+        raise _fail(f"{url} knows no open or recent job {ref}; `lastspan jobs` lists them")
     Console().print(explanation(job))
     raise SystemExit(1 if job["state"] in _SUSPECT else 0)
 
 
 @cli.command()
 @_url
-@click.option("--live", is_flag=True, help="What will hang one day: calls without timeout, unsafe queue settings …")
+@click.option("--live", is_flag=True, help="What can hang one day: calls without timeout, unsafe queue settings …")
 def check(url: str, live: bool) -> None:
-    """Look whether all is wired: a collector that hears workers. Exit status 1 if something is found."""
+    """Check that everything is connected: a collector that receives reports of workers. Exit status 1 if not."""
     try:
         if live:
             findings = fetch_lint(url)["findings"]
@@ -144,7 +144,7 @@ def _by_beginning(url: str, ref: str) -> Any:
         return None
     keys = {job["job_key"] for job in fetch_jobs(url, None)["jobs"] if job["job_id"].startswith(beginning)}
     if len(keys) > 1:
-        raise _fail(f"{len(keys)} jobs have an id that begins with {beginning}; give more of it")
+        raise _fail(f"{len(keys)} jobs have an id that begins with {beginning}; write more of it")
     return fetch_job(url, keys.pop()) if keys else None
 
 

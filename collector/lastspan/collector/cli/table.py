@@ -1,4 +1,4 @@
-"""Jobs for the eyes: the table of `lastspan jobs`."""
+"""The table of `lastspan jobs`."""
 
 from __future__ import annotations
 

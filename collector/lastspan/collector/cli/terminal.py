@@ -1,4 +1,4 @@
-"""What is written for people, on any terminal: a character that it cannot show is told in those that it can.
+"""Output for people, on any terminal: a character that the terminal cannot show is escaped.
 
 One door: the command line puts it before its output once, and everybody writes as if the terminal could show it all.
 """
@@ -11,8 +11,8 @@ import json
 import sys
 from typing import Final, TextIO
 
-_TOLD: Final = "lastspan.told"
-_INSTEAD: Final = {
+_ESCAPED: Final = "lastspan.told"
+_REPLACEMENTS: Final = {
     "…": "...",
     "─": "-",
     "→": "->",
@@ -42,11 +42,11 @@ _INSTEAD: Final = {
 
 def prepare() -> None:
     """Put the door before this process's output."""
-    codecs.register_error(_TOLD, _told)
+    codecs.register_error(_ESCAPED, _escaped)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=_TOLD)
+            stream.reconfigure(errors=_ESCAPED)
             if _is_ascii(stream):
                 setattr(sys, name, _Ascii(stream))
 
@@ -66,11 +66,11 @@ def exact(text: str) -> str:
     return text if shows(text) else "".join(one if one.isascii() else json.dumps(one)[1:-1] for one in text)
 
 
-def _told(problem: UnicodeError) -> tuple[str, int]:
+def _escaped(problem: UnicodeError) -> tuple[str, int]:
     if not isinstance(problem, UnicodeEncodeError):
         raise problem
     part = problem.object[problem.start : problem.end]
-    told = (_INSTEAD.get(one) or one.encode("ascii", "backslashreplace").decode() for one in part)
+    told = (_REPLACEMENTS.get(one) or one.encode("ascii", "backslashreplace").decode() for one in part)
     return "".join(told), problem.end
 
 

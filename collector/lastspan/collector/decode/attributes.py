@@ -15,7 +15,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from ..model.records import Call, JobType, Resource
-from . import layout, older, proto, tails
+from . import fixed_size, layout, older, proto
 from .values import RecordError
 
 CACHE = 65_536
@@ -65,7 +65,7 @@ class _Size(msgspec.Struct, eq=False):
     """The shapes of all records with a certain number of attributes."""
 
     name_at: int
-    """Where the job's name stands; -1: these have none."""
+    """Position of the job's name; -1: these have none."""
     shapes: dict[bytes, Shape]
     """By the job's name in wire bytes: records of one job have most else in common too."""
 
@@ -85,18 +85,18 @@ class Attributes:
         raws: list[bytes] = attributes[:]
         size = self._sizes.get(len(raws))
         if size is None:
-            return self._afresh(raws)
+            return self._read_new(raws)
         name = raws[size.name_at] if size.name_at >= 0 else _NO_NAME
         shape = size.shapes.get(name)
         try:
-            if shape is None or not self._repeat(shape, raws):
-                shape = self._afresh(raws)
+            if shape is None or not self._read_same_shape(shape, raws):
+                shape = self._read_new(raws)
         except RecordError:
             size.shapes.pop(name, None)  # half brought up to date
             raise
         return shape
 
-    def _repeat(self, shape: Shape, raws: list[bytes]) -> bool:
+    def _read_same_shape(self, shape: Shape, raws: list[bytes]) -> bool:
         """Bring a shape up to date with another record; False: it is not of this shape."""
         row, known = shape.row, self._known
         for raw, (slot, head, length, convert) in compress(zip(raws, shape.places), map(ne, raws, shape.raws)):  # noqa: B905
@@ -116,12 +116,12 @@ class Attributes:
         shape.raws = raws
         return True
 
-    def _afresh(self, raws: list[bytes]) -> Shape:
+    def _read_new(self, raws: list[bytes]) -> Shape:
         row, places = layout.BLANK[:], []
         for raw in raws:
             slot, value = self._known.get(raw) or self._decode(raw)
             row[slot] = value
-            form = tails.form_of(raw)
+            form = fixed_size.form_of(raw)
             places.append((slot, b"", -1, None) if form is None else (slot, form.head, len(raw), form.convert))
         taken = {place[0] for place in places}
         has_evidence = not taken.isdisjoint(_EVIDENCE)

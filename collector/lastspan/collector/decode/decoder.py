@@ -20,7 +20,7 @@ from ..model.records import (
     NO_CALL,
     Call,
     CallSeen,
-    Durations,
+    DurationCounts,
     JobAccepted,
     JobEnded,
     JobType,
@@ -28,16 +28,16 @@ from ..model.records import (
     ProcessState,
     Progress,
     Resource,
+    Sender,
     Signal,
     SpanClosed,
     SpanFinished,
     SpanOpen,
-    Speaker,
 )
 from . import gresearch, layout, logfire, older, parts, proto
 from .attributes import MOST, Attributes, Shape, remember
 from .calls import call
-from .speakers import frameworks_in
+from .senders import frameworks_in
 from .values import RecordError, RequestError
 
 _IGNORED = "ignored"
@@ -56,16 +56,16 @@ class Batch(msgspec.Struct):
     """By event name; `ignored`: not for us."""
     rejected: Counter[str] = msgspec.field(default_factory=Counter)
     """Records of ours that cannot be used, by reason."""
-    complaint: str = ""
+    problem: str = ""
     """About the first of them, for the sender."""
-    speakers: list[Speaker] = []
+    senders: list[Sender] = []
     """Who sends OTLP that is not about jobs."""
 
     def reject(self, problem: RecordError, event: str) -> None:
         """Count one record that cannot be used."""
         self.rejected[problem.reason] += 1
-        if not self.complaint:
-            self.complaint = f"{event}: {problem}"
+        if not self.problem:
+            self.problem = f"{event}: {problem}"
 
 
 class Decoder:
@@ -90,7 +90,7 @@ class Decoder:
                 else:
                     batch.received[_IGNORED] += len(scope_logs.log_records)
             if not ours:
-                self._speaks(resource_logs.resource, batch)
+                self._note_sender(resource_logs.resource, batch)
         return batch
 
     def traces(self, body: bytes) -> Batch:
@@ -108,7 +108,7 @@ class Decoder:
                     if len(key) == 24:
                         batch.signals.append(SpanFinished(key, _outcome(span), False))
             scopes = [scope_spans.scope.name for scope_spans in resource_spans.scope_spans]
-            self._speaks(resource_spans.resource, batch, frameworks_in(scopes), consumes)
+            self._note_sender(resource_spans.resource, batch, frameworks_in(scopes), consumes)
         return batch
 
     def metrics(self, body: bytes) -> Batch:
@@ -119,18 +119,18 @@ class Decoder:
             len(scope.metrics) for resource in request.resource_metrics for scope in resource.scope_metrics
         )
         for resource_metrics in request.resource_metrics:
-            self._speaks(resource_metrics.resource.SerializeToString(), batch)
+            self._note_sender(resource_metrics.resource.SerializeToString(), batch)
         return batch
 
-    def _speaks(
+    def _note_sender(
         self, raw: bytes, batch: Batch, frameworks: frozenset[str] = frozenset(), consumes: bool = False
     ) -> None:
         digest = blake2b(raw, digest_size=16).digest()
         if digest not in self._speakers:
-            remember(self._speakers, digest, parts.speaker(raw))
+            remember(self._speakers, digest, parts.sender(raw))
         named = self._speakers.get(digest)
         if named is not None:
-            batch.speakers.append(Speaker(*named, frameworks, consumes))
+            batch.senders.append(Sender(*named, frameworks, consumes))
 
     def _foreign_traces(self, body: bytes) -> Batch:
         batch = Batch()
@@ -219,11 +219,11 @@ class Decoder:
             span_ids,
             complete,
             parts.children(row),
-            parts.overslept(older.renewed(row) if shape.is_older else row),
+            parts.stall(older.renewed(row) if shape.is_older else row),
             parts.frameworks(row),
         )
 
-    def _durations(self, shape: Shape, record: Any, resource: Resource) -> Durations:
+    def _durations(self, shape: Shape, record: Any, resource: Resource) -> DurationCounts:
         row = shape.row
         origin = Origin(resource, *row[layout.ORIGIN])
         name, queue, *_ = row[layout.TYPE]
@@ -234,7 +234,7 @@ class Decoder:
         if count > parts.MAX_RUNS:
             raise RecordError("bad_number", f"{count} runs are more than a process can have had")
         runs, total = parts.sketch(row[layout.SKETCH_FORMAT], record.body.bytes_value)
-        return Durations(
+        return DurationCounts(
             origin, name, queue, row[layout.SPAN_NAME], outcome, count, runs, total, row[layout.CALL_PEER] or ""
         )
 

@@ -1,4 +1,4 @@
-"""Parts of signals, made of a row of values or of bytes that stand for themselves."""
+"""Parts of signals, made of a row of values or of raw bytes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM
 from lastspan.semconv import attributes as a
 from lastspan.semconv.vocabulary import FRAMEWORKS
 
-from ..model.evidence import CodeLine, Evidence, Lock, Loop, Owned, OwnSession, Repeat, Wait, WaitedProcess
-from ..model.records import Child, Overslept, Resource, Status
+from ..model.evidence import CodeLine, Evidence, JobSession, Lock, Loop, OwnedByJob, Repeat, Wait, WaitedProcess
+from ..model.records import Child, ProcessStall, ProcessStatus, Resource
 from ..model.sketch import Runs, rescaled
 from . import layout, proto
 from .values import MAX_BRIEF, MAX_LIST, RecordError
@@ -55,17 +55,17 @@ def resource(raw: bytes) -> Resource:
     )
 
 
-def status(text: str) -> Status:
+def status(text: str) -> ProcessStatus:
     """Return what a process says of itself."""
     try:
-        return Status(text)
+        return ProcessStatus(text)
     except ValueError:
         raise RecordError(
-            "wrong_kind", f"{a.PROCESS_STATUS}: {text[:40]!r} is none of running, stopping, stopped"
+            "wrong_kind", f"{a.PROCESS_STATUS}: {text[:40]!r} is not one of running, stopping, stopped"
         ) from None
 
 
-def seen(row: list[Any]) -> tuple[Evidence | None, Owned | None]:
+def seen(row: list[Any]) -> tuple[Evidence | None, OwnedByJob | None]:
     """Return the evidence with its details, and what the job owns."""
     wait = _wait(row)
     lock = _lock(row)
@@ -104,10 +104,10 @@ def _place(function: str | None, file: str | None, line: int | None) -> CodeLine
     return CodeLine(function, file, line) if function or file else None
 
 
-def _owned(row: list[Any]) -> Owned | None:
+def _owned(row: list[Any]) -> OwnedByJob | None:
     locks, sessions = row[layout.HOLDS], row[layout.SESSIONS]
-    found = tuple(OwnSession(*parts) for parts in zip_longest(*sessions, fillvalue="")) if any(sessions) else ()
-    return Owned(locks, found) if locks or found else None
+    found = tuple(JobSession(*parts) for parts in zip_longest(*sessions, fillvalue="")) if any(sessions) else ()
+    return OwnedByJob(locks, found) if locks or found else None
 
 
 def children(row: list[Any]) -> dict[int, Child]:
@@ -121,10 +121,10 @@ def children(row: list[Any]) -> dict[int, Child]:
     }
 
 
-def overslept(row: list[Any]) -> Overslept | None:
+def stall(row: list[Any]) -> ProcessStall | None:
     """Return for how long a process could not run, if it says so."""
     for_ns = row[layout.OVERSLEPT]
-    return None if for_ns is None else Overslept(for_ns, _place(*row[layout.OVERSLEPT_PLACE]))
+    return None if for_ns is None else ProcessStall(for_ns, _place(*row[layout.OVERSLEPT_PLACE]))
 
 
 def frameworks(row: list[Any]) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ def frameworks(row: list[Any]) -> tuple[str, ...]:
     return tuple(name for name in (row[layout.FRAMEWORKS] or ())[:_MAX_CHILDREN] if name in FRAMEWORKS)
 
 
-def speaker(raw: bytes) -> tuple[str, str] | None:
+def sender(raw: bytes) -> tuple[str, str] | None:
     """Return service and environment of a resource; None: it says that it is no Python program."""
     try:
         language = next(

@@ -1,1 +1,1 @@
-"""How a job is, why, and who is in whose way."""
+"""Judges jobs: their state, the cause, and which job blocks which."""

@@ -1,4 +1,4 @@
-"""Whom a job waits for: a lock's holder, a database session, another job, a peer; and whom that one waits for. Pure."""
+"""What a job waits for: a lock's holder, a database session, another job, a peer; and what those wait for. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import msgspec
 from lastspan.semconv.vocabulary import LOCK_WAITS, Certainty, WaitKind
 
 from ..model.evidence import Lock, Loop, Wait
-from ..model.records import Session
+from ..model.records import DatabaseSession
 from ..track import JobRow
-from .context import Known, evidence_of, server_of
+from .context import JudgeContext, evidence_of, server_of
 from .names import code_line, lock_name, loop_keeper, waited_for
 from .verdict import Leaf
 
@@ -22,7 +22,7 @@ class Blocker(msgspec.Struct, frozen=True):
 
     kind: WaitKind | None
     """What the waiting one waits for."""
-    thing: str
+    resource: str
     """The lock, queue, thread, job … by name."""
     peer: str
     certainty: Certainty
@@ -32,7 +32,7 @@ class Blocker(msgspec.Struct, frozen=True):
     job: JobRow | None = None
     """The job that has it."""
     job_id: str = ""
-    session: Session | None = None
+    session: DatabaseSession | None = None
     """The database session that has it."""
     session_id: str = ""
     """Its id at the server, also where no probe has seen it."""
@@ -44,19 +44,19 @@ class Blocker(msgspec.Struct, frozen=True):
     """The thing's name for everybody."""
 
 
-def blocker(job: JobRow, leaf: Leaf, known: Known) -> Blocker | None:
+def blocker(job: JobRow, leaf: Leaf, context: JudgeContext) -> Blocker | None:
     """Return whom *job* waits for at *leaf*; None: it waits for nobody that is known."""
     evidence = evidence_of(job, leaf)
     wait, lock = evidence.wait or Wait(), evidence.lock
-    session = known.session(job, leaf)
+    session = context.session(job, leaf)
     if session is not None and session.blocked_by:
-        return _of_session(session, known, leaf.age_ns)
+        return _of_session(session, context, leaf.age_ns)
     if wait.kind is WaitKind.LOOP and evidence.loop is not None:
-        return _of_loop(wait, evidence.loop, leaf, known)
+        return _of_loop(wait, evidence.loop, leaf, context)
     if lock is not None or wait.kind in LOCK_WAITS:
-        return _of_lock(job, lock or Lock(), wait, leaf, known)
+        return _of_lock(job, lock or Lock(), wait, leaf, context)
     if wait.job_id:
-        other = known.attempt(wait.job_id)
+        other = context.attempt(wait.job_id)
         return _step(wait, leaf, wait.job_id, job=other, job_id=wait.job_id)
     peer = server_of(leaf.span, evidence)
     if wait.kind is None and not peer:
@@ -64,28 +64,28 @@ def blocker(job: JobRow, leaf: Leaf, known: Known) -> Blocker | None:
     return _step(wait, leaf, waited_for(wait) or wait.call or "", peer=peer, pid=_pid(wait))
 
 
-def chain(job: JobRow, known: Known) -> tuple[list[Blocker], bool]:
+def chain(job: JobRow, context: JudgeContext) -> tuple[list[Blocker], bool]:
     """Return the steps from *job* to the one that all wait for, and whether they lead back: a deadlock."""
     steps: list[Blocker] = []
     visited = {job.span.key}
-    step = blocker(job, known.verdict(job).last, known)
+    step = blocker(job, context.verdict(job).last, context)
     while step is not None and len(steps) < FAR:
         steps.append(step)
         current = step.job
         if current is None:
-            step = behind(step, known, visited)
+            step = behind(step, context, visited)
             continue
         if current.span.key in visited:
             return steps, current is job
         visited.add(current.span.key)
-        step = blocker(current, known.verdict(current).last, known)
+        step = blocker(current, context.verdict(current).last, context)
     return steps, False
 
 
-def in_the_way(job: JobRow, known: Known) -> str:
+def in_the_way(job: JobRow, context: JudgeContext) -> str:
     """Return the key of the one that holds what *job* waits for, of a row of holders the last; empty: not known."""
     found, waiting = "", job
-    for step in chain(job, known)[0]:
+    for step in chain(job, context)[0]:
         key = _holder_key(step, waiting) if step.kind in LOCK_WAITS else ""
         if not key:
             break
@@ -109,17 +109,17 @@ def _holder_key(step: Blocker, waiting: JobRow) -> str:
     return f"thread {'' if process is None else process.id} {step.thread}" if step.thread else ""
 
 
-def behind(step: Blocker, known: Known, visited: set[bytes]) -> Blocker | None:
+def behind(step: Blocker, context: JudgeContext, visited: set[bytes]) -> Blocker | None:
     """Return whom a session waits for that is no job's: somebody's psql, a migration, the server itself."""
     session = step.session
     if session is None or not session.blocked_by or (key := f"{session.server} {session.id}".encode()) in visited:
         return None
     visited.add(key)
-    return _of_session(session, known, step.since_ns)
+    return _of_session(session, context, step.since_ns)
 
 
-def _of_lock(job: JobRow, lock: Lock, wait: Wait, leaf: Leaf, known: Known) -> Blocker:
-    holder = _holder(job, lock, known)
+def _of_lock(job: JobRow, lock: Lock, wait: Wait, leaf: Leaf, context: JudgeContext) -> Blocker:
+    holder = _holder(job, lock, context)
     certainty = lock.certainty or Certainty.UNKNOWN
     if holder is not None and certainty is Certainty.UNKNOWN:
         certainty = Certainty.CERTAIN if lock.key else Certainty.LIKELY
@@ -127,7 +127,11 @@ def _of_lock(job: JobRow, lock: Lock, wait: Wait, leaf: Leaf, known: Known) -> B
     name = lock_name(lock)
     return Blocker(
         kind=kind,
-        thing=(name if lock.name or not name else f"{kind} {name}") or waited_for(wait) or lock.key or wait.peer or "",
+        resource=(name if lock.name or not name else f"{kind} {name}")
+        or waited_for(wait)
+        or lock.key
+        or wait.peer
+        or "",
         peer=wait.peer or "",
         certainty=certainty,
         since_ns=leaf.age_ns,
@@ -140,41 +144,41 @@ def _of_lock(job: JobRow, lock: Lock, wait: Wait, leaf: Leaf, known: Known) -> B
     )
 
 
-def _holder(job: JobRow, lock: Lock, known: Known) -> JobRow | None:
+def _holder(job: JobRow, lock: Lock, context: JudgeContext) -> JobRow | None:
     """The job that holds a lock: by its span, by its id, because it says so, or by its process."""
     if lock.holder_span_id is not None:
-        found = known.by_span(lock.holder_trace or job.span.key[:16], lock.holder_span_id)
+        found = context.by_span(lock.holder_trace or job.span.key[:16], lock.holder_span_id)
         if found is not None:
             return found
     if lock.holder_job_id:
-        found = known.attempt(lock.holder_job_id)
+        found = context.attempt(lock.holder_job_id)
         if found is not None and found.end is None:
             return found
-    holders = known.holders(lock.key) if lock.key else ()
+    holders = context.holders(lock.key) if lock.key else ()
     others = [other for other in holders if other is not job]
     if others or holders:
         return others[0] if others else holders[0]
     process = job.span.process
     if lock.holder_pid is None or process is None:
         return None
-    return known.in_process(process.resource.host, lock.holder_pid)
+    return context.in_process(process.resource.host, lock.holder_pid)
 
 
-def _of_loop(wait: Wait, loop: Loop, leaf: Leaf, known: Known) -> Blocker:
-    culprit = known.attempt(loop.job_id) if loop.job_id else None
+def _of_loop(wait: Wait, loop: Loop, leaf: Leaf, context: JudgeContext) -> Blocker:
+    culprit = context.attempt(loop.job_id) if loop.job_id else None
     id = "" if culprit is None else culprit.job_id
     name, code = loop_keeper(loop), code_line(loop.place)
     return _step(wait, leaf, "event loop", job=culprit, job_id=id, thread=name, code=code)
 
 
-def _of_session(session: Session, known: Known, age_ns: int) -> Blocker:
-    blocking = known.blocking(session)
+def _of_session(session: DatabaseSession, context: JudgeContext, age_ns: int) -> Blocker:
+    blocking = context.blocking(session)
     first = blocking[0] if blocking else None
-    holder = None if first is None else known.owner(first)
+    holder = None if first is None else context.owner_of(first)
     since_ns = age_ns if session.since_query_s is None else int(session.since_query_s * 1e9)
     return Blocker(
         kind=WaitKind.DB_LOCK,
-        thing=session.locks,
+        resource=session.locks,
         peer=session.server,
         certainty=Certainty.CERTAIN,
         since_ns=since_ns,

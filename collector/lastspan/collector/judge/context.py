@@ -1,11 +1,11 @@
-"""What a judgement of cause may look at beside the job itself: other jobs, what they have, what probes saw. Pure."""
+"""What a judgement of cause may use beside the job itself: other jobs, what they own, what probes saw. Pure."""
 
 from __future__ import annotations
 
 from itertools import islice
 
 from ..model.evidence import Evidence
-from ..model.records import SUSPECT, Child, Session
+from ..model.records import SUSPECT, Child, DatabaseSession
 from ..track import JobRow, ProcessRow, Silence, SpanRow, Tracker
 from ..track.databases import DatabaseFacts, addresses
 from .policy import Policy
@@ -17,8 +17,8 @@ _FAR = 10
 """Sessions that wait for each other in a row, that are followed."""
 
 
-class Known:
-    """The world at one moment, as one job's cause needs to ask about it. Made anew for each look: nothing is kept."""
+class JudgeContext:
+    """The state of all jobs at one moment, as one job's cause needs it. Made for each judgement, not kept."""
 
     def __init__(self, tracker: Tracker, databases: DatabaseFacts, policy: Policy, now_ns: int) -> None:
         self._tracker = tracker
@@ -50,8 +50,8 @@ class Known:
         found = self._tracker.with_id(job_id)
         return max(found, key=lambda job: (job.end is None, job.attempt or 0, job.span.start_ns), default=None)
 
-    def twins(self, job: JobRow) -> list[JobRow]:
-        """Return the other open runs of this very attempt, whose processes were heard since both run."""
+    def duplicates(self, job: JobRow) -> list[JobRow]:
+        """Return the other open runs of the same attempt whose processes have reported since both run."""
         return [other for other in self._tracker.others(job) if _overlaps(job, other)]
 
     # --- who has what ---------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ class Known:
         """Whether a probe has seen anything lately."""
         return len(self._databases) > 0
 
-    def session(self, job: JobRow, leaf: Leaf) -> Session | None:
+    def session(self, job: JobRow, leaf: Leaf) -> DatabaseSession | None:
         """Return the database session in which a job waits, if a probe has seen it."""
         if not len(self._databases):
             return None
@@ -89,7 +89,7 @@ class Known:
             found = found or self._databases.of_client(wait.local or "")
         return found or self._own_session(job) or self._databases.of_trace(job.span.key[:16].hex())
 
-    def owner(self, session: Session) -> JobRow | None:
+    def owner_of(self, session: DatabaseSession) -> JobRow | None:
         """Return the job that a database session works for."""
         owners = self._tracker.owners
         found = owners.of_session(session.server, session.id)
@@ -99,11 +99,11 @@ class Known:
             return found[-1]
         return self._by_traceparent(session) or self._waiting_in(session)
 
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[DatabaseSession]:
         """Return all database sessions that probes have seen lately."""
         return list(self._databases)
 
-    def sessions_of(self, job: JobRow) -> list[Session]:
+    def sessions_of(self, job: JobRow) -> list[DatabaseSession]:
         """Return what probes saw of the sessions that a job has used."""
         if job.owned is None or not len(self._databases):
             return []
@@ -113,12 +113,12 @@ class Known:
         )
         return [session for session in found if session is not None]
 
-    def blocking(self, session: Session) -> list[Session]:
+    def blocking(self, session: DatabaseSession) -> list[DatabaseSession]:
         """Return the sessions that hold what this one waits for."""
         found = (self._databases.session(session.server, id) for id in session.blocked_by)
         return [other for other in found if other is not None]
 
-    def root(self, session: Session) -> Session:
+    def root(self, session: DatabaseSession) -> DatabaseSession:
         """Return the session at the head of a queue: the one that all others in it wait for."""
         passed = {session.id}
         for _ in range(_FAR):
@@ -129,10 +129,10 @@ class Known:
             session = following
         return session
 
-    def _own_session(self, job: JobRow) -> Session | None:
+    def _own_session(self, job: JobRow) -> DatabaseSession | None:
         return next((session for session in self.sessions_of(job) if session.blocked_by), None)
 
-    def _by_traceparent(self, session: Session) -> JobRow | None:
+    def _by_traceparent(self, session: DatabaseSession) -> JobRow | None:
         parts = session.traceparent.split("-")  # version-trace-span-flags; what the flags say does not matter
         if len(parts) < 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
             return None
@@ -142,8 +142,8 @@ class Known:
             return None
         return None if span is None else span.job
 
-    def _waiting_in(self, session: Session) -> JobRow | None:
-        """The job that waits in this session: told by the evidence of those that are late."""
+    def _waiting_in(self, session: DatabaseSession) -> JobRow | None:
+        """The job that waits in this session, by the evidence of late jobs."""
         if self._waiting is None:
             self._waiting = {}
             for job in self.suspects(_LOOKED_AT):
@@ -167,7 +167,7 @@ class Known:
         return jobs[0] if len(jobs) == 1 else None
 
     def seen_by_parent(self, process: ProcessRow) -> Child | None:
-        """Return what a process's parent last told of it."""
+        """Return what a process's parent last reported of it."""
         pid = process.resource.pid
         if process.worker is None or pid is None:
             return None
@@ -175,7 +175,7 @@ class Known:
         return next((child for other in family if (child := other.children.get(pid)) is not None), None)
 
     def has_parent(self, process: ProcessRow) -> bool:
-        """Whether somebody watches a process from outside: its parent reports too, and is not silent itself."""
+        """Whether a process has a parent that reports and is not silent itself."""
         parent_pid = process.resource.parent_pid
         if process.worker is None or parent_pid is None:
             return False
@@ -201,7 +201,7 @@ def server_of(span: SpanRow, evidence: Evidence) -> str:
 
 
 def _may_run_beside(first: JobRow, second: JobRow) -> bool:
-    """Whether a queue may have given both to one process: to other threads of it; a job inside a job is no twin."""
+    """Whether a queue may have delivered both to one process; a job inside a job is no duplicate."""
     return first.type.system != "python" and second.outer is not first and first.outer is not second
 
 

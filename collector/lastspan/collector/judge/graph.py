@@ -1,4 +1,4 @@
-"""Who waits for whom, among all that is suspect: jobs, locks, sessions, peers, processes. Pure; made when asked.
+"""The wait graph of all suspects: jobs, locks, sessions, peers, processes. Pure; built on request.
 
 An edge goes from the one that waits to what it waits for, and from a thing to the job that has it.
 """
@@ -13,7 +13,7 @@ from lastspan.semconv.vocabulary import Certainty, WaitKind, Word
 
 from ..track import JobRow
 from .blockers import Blocker, behind, blocker
-from .context import Known, evidence_of
+from .context import JudgeContext, evidence_of
 from .names import file_line
 from .words import session, short
 
@@ -55,7 +55,7 @@ class Edge(msgspec.Struct, frozen=True):
     certainty: Certainty
 
 
-class Graph(msgspec.Struct, frozen=True):
+class WaitGraph(msgspec.Struct, frozen=True):
     """Who waits for whom."""
 
     nodes: dict[str, Node]
@@ -68,11 +68,11 @@ class Graph(msgspec.Struct, frozen=True):
     """For each root or member of a cycle: how many jobs wait for it, at any distance."""
 
 
-def graph(jobs: Iterable[JobRow], known: Known, *, limit: int = MAX_NODES) -> Graph:
+def graph(jobs: Iterable[JobRow], context: JudgeContext, *, limit: int = MAX_NODES) -> WaitGraph:
     """Return the graph of *jobs*, and of those that hold what they wait for; at most *limit* nodes."""
-    drawing = _Drawing(known, limit)
+    drawing = _GraphBuilder(context, limit)
     for job in jobs:
-        drawing.draw(job)
+        drawing.add_job(job)
     nodes, edges = drawing.nodes, list(dict.fromkeys(drawing.edges))
     following: dict[str, list[str]] = {id: [] for id in nodes}
     before: dict[str, list[str]] = {id: [] for id in nodes}
@@ -83,30 +83,30 @@ def graph(jobs: Iterable[JobRow], known: Known, *, limit: int = MAX_NODES) -> Gr
     ends = [id for id in nodes if before[id] and not following[id]]
     waiting = {id: _count_jobs(id, before, nodes) for id in (*ends, *(id for cycle in cycles for id in cycle))}
     roots = tuple(sorted(ends, key=lambda id: -waiting[id]))
-    return Graph(nodes, edges, roots, cycles, waiting)
+    return WaitGraph(nodes, edges, roots, cycles, waiting)
 
 
-class _Drawing:
-    def __init__(self, known: Known, limit: int) -> None:
-        self._known = known
+class _GraphBuilder:
+    def __init__(self, context: JudgeContext, limit: int) -> None:
+        self._context = context
         self._limit = limit
         self._drawn: set[bytes] = set()
         self.nodes: dict[str, Node] = {}
         self.edges: list[Edge] = []
 
-    def draw(self, job: JobRow) -> None:
+    def add_job(self, job: JobRow) -> None:
         """Draw a job and, one after the other, those that it waits for."""
         current: JobRow | None = job
         while current is not None and current.span.key not in self._drawn:
             self._drawn.add(current.span.key)
-            step = blocker(current, self._known.verdict(current).last, self._known)
+            step = blocker(current, self._context.verdict(current).last, self._context)
             source, passed = self._job(current), set[bytes]()
             while step is not None:
                 self._step(source, step)
                 current = step.job
                 if current is not None:
                     break
-                source, step = self._thing(step), behind(step, self._known, passed)
+                source, step = self._thing(step), behind(step, self._context, passed)
             if step is None:
                 return
 
@@ -127,11 +127,11 @@ class _Drawing:
         self.edges.append(Edge(thing, holder, "held by", step.certainty))
 
     def _job(self, job: JobRow) -> str | None:
-        known = self._known
-        leaf = known.verdict(job).last
+        context = self._context
+        leaf = context.verdict(job).last
         evidence = evidence_of(job, leaf)
         where = file_line(evidence.file, evidence.line) or leaf.span.name
-        state = known.verdict(job).state.value
+        state = context.verdict(job).state.value
         key = job.span.key
         return self._add(Node(f"job:{key.hex()}", NodeKind.JOB, job.type.name, short(where), state, job.job_id, key))
 
@@ -145,7 +145,7 @@ class _Drawing:
             )
         if step.key:
             return self._add(
-                Node(f"lock:{step.key}", NodeKind.LOCK, short(step.thing or step.key), step.kind or "", "")
+                Node(f"lock:{step.key}", NodeKind.LOCK, short(step.resource or step.key), step.kind or "", "")
             )
         if step.pid is not None:
             return self._add(Node(f"process:{step.pid}", NodeKind.PROCESS, f"process {step.pid}", step.thread, ""))
@@ -155,7 +155,7 @@ class _Drawing:
             )
         if step.peer:
             return self._add(Node(f"peer:{step.peer}", NodeKind.PEER, short(step.peer), step.kind or "", ""))
-        name = step.thread or step.thing
+        name = step.thread or step.resource
         return self._add(Node(f"{step.kind or ''}:{name}", NodeKind.TASK, short(name), step.code, "")) if name else None
 
     def _add(self, node: Node) -> str | None:

@@ -1,4 +1,4 @@
-"""What will hang one day: calls without a timeout, jobs without a limit, transactions left open, unsafe redelivery.
+"""What can hang one day: calls without a timeout, jobs without a limit, transactions left open, unsafe redelivery.
 
 Findings are no alarms: nobody is woken by one. Pure; the calls that were seen are its only memory.
 """
@@ -15,9 +15,9 @@ from lastspan.semconv import duration
 from lastspan.semconv.vocabulary import OnLost, WaitKind
 
 from ..model.evidence import Evidence
-from ..model.records import CallSeen, JobType, Session
+from ..model.records import CallSeen, DatabaseSession, JobType
 from ..track import JobRow
-from .context import Known
+from .context import JudgeContext
 from .names import file_line
 from .policy import Policy
 
@@ -39,7 +39,7 @@ _LATE = 3
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that is better changed before anything hangs."""
+    """One thing to change before something hangs."""
 
     rule: str
     """One of `lint.RULES`."""
@@ -85,10 +85,10 @@ class Lint:
     # --- what comes in --------------------------------------------------------------------------------------------
 
     def take(self, seen: CallSeen, now_ns: int) -> None:
-        """Take a kind of call that a worker has seen; one that has a timeout by now is no finding any more."""
+        """Record a kind of call that a worker has seen; a call that has a timeout now is no longer a finding."""
         self._see(seen.type, seen.span_name, file_line(seen.file, seen.line), seen.peer or "", seen.unbounded, now_ns)
 
-    def late(self, job: JobRow, span_name: str, evidence: Evidence, peer: str, now_ns: int) -> None:
+    def take_late(self, job: JobRow, span_name: str, evidence: Evidence, peer: str, now_ns: int) -> None:
         """Take a call without timeout that is late already."""
         self._see(job.type, span_name, file_line(evidence.file, evidence.line), peer, True, now_ns)
 
@@ -110,21 +110,21 @@ class Lint:
 
     # --- what is found --------------------------------------------------------------------------------------------
 
-    def of(self, job: JobRow, known: Known) -> list[Finding]:
+    def of(self, job: JobRow, context: JudgeContext) -> list[Finding]:
         """Return what is found about one job and its kind."""
         type = job.type
-        calls = (call for call in self._fresh(known.now_ns) if _same(call.type, type))
+        calls = (call for call in self._fresh(context.now_ns) if _same(call.type, type))
         found = [*map(_call, calls), *self._settings(type, job.span.name, job.span.expected_ns)]
-        return [*found, *(_transaction(session, job) for session in known.sessions_of(job) if _is_long(session))]
+        return [*found, *(_transaction(session, job) for session in context.sessions_of(job) if _is_long(session))]
 
-    def all(self, types: Iterable[JobType], known: Known) -> list[Finding]:
+    def all(self, types: Iterable[JobType], context: JudgeContext) -> list[Finding]:
         """Return what is found about anything, the first `LIMIT`."""
-        return list(islice(self._all(types, known), LIMIT))
+        return list(islice(self._all(types, context), LIMIT))
 
-    def _all(self, types: Iterable[JobType], known: Known) -> Iterator[Finding]:
-        yield from map(_call, self._fresh(known.now_ns))
-        for session in known.sessions():
-            job = known.owner(session) if _is_long(session) else None
+    def _all(self, types: Iterable[JobType], context: JudgeContext) -> Iterator[Finding]:
+        yield from map(_call, self._fresh(context.now_ns))
+        for session in context.sessions():
+            job = context.owner_of(session) if _is_long(session) else None
             if job is not None:
                 yield _transaction(session, job)
         for type in types:
@@ -140,16 +140,16 @@ class Lint:
             yield _finding(
                 "job_without_limit",
                 type,
-                "nothing ends this job if it hangs: it has no time limit",
-                f"Give it one beyond the {allowed} that it may take (Celery: time_limit, RQ: job_timeout).",
+                "the job has no time limit: if it hangs, nothing ends it",
+                f"Set a time limit above the allowed {allowed} (Celery: time_limit, RQ: job_timeout).",
             )
         if type.acks_late and type.on_lost in _NOT_GIVEN_BACK:
             yield _finding(
                 "not_given_back",
                 type,
-                f"it is acked late, but where its process is killed the worker {type.on_lost}s it all the same: "
-                "it does not run again",
-                "If it may run twice, set reject_on_worker_lost (Celery); if it may not, acks_late is of little use.",
+                f"it is acked late, but if its process is killed the worker {type.on_lost}s it anyway: it does not run "
+                "again",
+                "If it may run twice, set reject_on_worker_lost (Celery); if it may not, acks_late does not help.",
             )
         if type.redelivery_ns is None or type.acks_late is False:
             return
@@ -158,15 +158,15 @@ class Lint:
             yield _finding(
                 "redelivery_too_early",
                 type,
-                f"the queue gives it out again after {after}, while it may take {allowed}: it may run twice at once",
-                f"Set the visibility (or consumer) timeout above {allowed}, or allow it less.",
+                f"the queue delivers it again after {after}, but it may take {allowed}: it may run twice at once",
+                f"Set the visibility (or consumer) timeout above {allowed}, or lower the allowed duration.",
             )
         elif type.redelivery_ns > _LATE * allowed_ns:
             yield _finding(
                 "redelivery_too_late",
                 type,
-                f"after a crash the queue waits {after} to give it out again, while it may take {allowed} only",
-                f"Set the visibility (or consumer) timeout nearer to {allowed}.",
+                f"after a crash the queue waits {after} before it delivers the job again; the job may take {allowed}",
+                f"Set the visibility (or consumer) timeout closer to {allowed}.",
             )
 
 
@@ -186,26 +186,26 @@ def _call(call: _Call) -> Finding:
     return _finding(
         "call_without_timeout",
         call.type,
-        f"the call {call.span_name}{peer}{at} has no timeout: if the peer does not answer, the job hangs for ever",
+        f"the call {call.span_name}{peer}{at} has no timeout: if the peer does not answer, the job hangs forever",
         f"Give the call{at} a timeout.",
         where=call.where,
         peer=call.peer,
     )
 
 
-def _transaction(session: Session, job: JobRow) -> Finding:
+def _transaction(session: DatabaseSession, job: JobRow) -> Finding:
     since = duration.render(session.since_xact_s or 0.0)
     return _finding(
         "long_transaction",
         job.type,
         f"session {session.id} at {session.server} of job {job.job_id} has been {session.state} for {since}: "
-        "what it has locked stays locked",
+        "its locks stay held",
         "Commit before slow work (calls, sleeps), and set idle_in_transaction_session_timeout.",
         where=session.server,
     )
 
 
-def _is_long(session: Session) -> bool:
+def _is_long(session: DatabaseSession) -> bool:
     return "idle in transaction" in session.state and (session.since_xact_s or 0.0) > _LONG_S
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from ..model.records import NO_CALL, Basis, Call, JobType, Kind
-from ..track.learn import Key, Learned, Learner
+from ..track.learn import Learned, LearnedKey, Learner
 
 _CACHE = 20_000
 _SECOND = 1_000_000_000
@@ -74,7 +74,7 @@ Allowed: TypeAlias = Allowance | Learned
 class _Open(msgspec.Struct, frozen=True):
     """No rule decides: what is learned, else the default."""
 
-    key: Key
+    key: LearnedKey
     default: Allowance | None
 
 
@@ -134,7 +134,7 @@ class Policy:
                 return Allowance(rule.allowed_ns, Basis.RULE, rule.text)
         default_ns = self._by_kind[kind]
         named = (None, "") if kind is Kind.JOB else (span_name, call.peer)
-        key = Key(type.environment, type.service, type.name, *named)
+        key = LearnedKey(type.environment, type.service, type.name, *named)
         return _Open(
             key, None if default_ns is None else Allowance(default_ns, Basis.DEFAULT, f"default for {kind.value}")
         )

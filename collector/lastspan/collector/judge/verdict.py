@@ -55,7 +55,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """When the verdict may change by the passing of time; None: it will not."""
     is_held: bool = False
     """It was stuck, and what has been seen since may be the same loop or wait."""
-    is_told: bool = False
+    is_told_by_inner: bool = False
     """It pages, or a job inside of it does: those around it need not."""
 
     @property
@@ -87,7 +87,7 @@ def judge(job: JobRow, policy: Policy, now_ns: int, depth: int = 0) -> Verdict:
     state = State.STUCK if is_held else state
     strongest = min(exceeded, key=lambda leaf: _STRENGTH[leaf.allowance.basis], default=itself)
     severity = _severity(state, strongest, last)
-    told_inside = inner is not None and inner.is_told
+    told_inside = inner is not None and inner.is_told_by_inner
     if severity is Severity.PAGE and (told_inside or is_told_around(job)):
         severity = Severity.WARNING  # of jobs inside of each other one pages: the inner one, if none did before
     is_told = severity is Severity.PAGE or told_inside or _is_a_page(job)
@@ -136,14 +136,14 @@ def is_told_around(job: JobRow) -> bool:
         outer = job.outer
         if outer is None:
             break
-        if outer.trouble is not None and outer.trouble.span == job.span.key and _is_a_page(outer):
+        if outer.suspect_state is not None and outer.suspect_state.span == job.span.key and _is_a_page(outer):
             return True
         job = outer
     return False
 
 
 def _is_a_page(job: JobRow) -> bool:
-    return job.trouble is not None and job.trouble.severity is Severity.PAGE
+    return job.suspect_state is not None and job.suspect_state.severity is Severity.PAGE
 
 
 def _has_stopped(last: Leaf, itself: Leaf, inner: Verdict | None) -> bool:
@@ -169,7 +169,7 @@ def _depth(job: JobRow, span: SpanRow) -> int:
 
 
 def _moving_until(job: JobRow, last: Leaf, allowed_ns: int) -> int:
-    """Return when the last movement stops to count: a window behind it. A job that never told of any does not move."""
+    """Return when the last movement stops to count: a window behind it. A job that never reported any is not active."""
     inner = inside(job, last)  # what moves in it moves it
     moved = [one.moved_ns for one in (job, inner) if one is not None and one.moved_ns is not None]
     return max(moved) + window(job, allowed_ns) if moved else _NEVER
@@ -192,18 +192,18 @@ def _is_held(job: JobRow, state: State, itself: Leaf, last: Leaf, spans: list[Le
     It is taken back by what cannot be the same loop or wait: `progress()` rose; the last span closed, and one of
     another name or code line began; or the job has moved for so long that a loop would have repeated itself.
     """
-    trouble = job.trouble
-    if state not in (State.RUNNING, State.OVERDUE) or trouble is None or not trouble.was_stuck:
+    suspect_state = job.suspect_state
+    if state not in (State.RUNNING, State.OVERDUE) or suspect_state is None or not suspect_state.was_stuck:
         return False
-    if job.progress is not None and job.progress.done > trouble.done:
+    if job.progress is not None and job.progress.done > suspect_state.done:
         return False
-    stands = next((one for one in (itself, *spans) if one.span.key == trouble.span), None)
+    stands = next((one for one in (itself, *spans) if one.span.key == suspect_state.span), None)
     if state is State.RUNNING:  # nothing is late: it is what it was found late by that has changed, or what is known
         return stands is not None and stands.span is last.span and _is_by_default(stands)
-    is_new = last is not itself and last.span.start_ns > trouble.since_ns
-    if is_new and is_elsewhere(job.stood, place(last)):
+    is_new = last is not itself and last.span.start_ns > suspect_state.since_ns
+    if is_new and is_elsewhere(job.stuck_at, place(last)):
         return False
-    return trouble.moving_ns is None or (job.moved_ns or 0) - trouble.moving_ns < _sure_ns(job, itself)
+    return suspect_state.moving_ns is None or (job.moved_ns or 0) - suspect_state.moving_ns < _sure_ns(job, itself)
 
 
 def _is_by_default(leaf: Leaf) -> bool:

@@ -1,14 +1,14 @@
-"""Words for what people read. Whoever reads them was woken up: the thing by name, since when, who, where."""
+"""Phrases of the sentences on pages. The reader was woken up: name the thing, since when, who, where."""
 
 from __future__ import annotations
 
 from lastspan.semconv import duration
 from lastspan.semconv.vocabulary import Certainty
 
-from ..model.records import Kind, Session
+from ..model.records import DatabaseSession, Kind
 from ..track import JobRow
 from .blockers import Blocker
-from .context import Known, evidence_of
+from .context import JudgeContext, evidence_of
 from .names import file_line
 
 _SHORT = 60
@@ -44,21 +44,21 @@ def process(job: JobRow) -> str:
     return f"process {row.resource.pid if row.resource.pid is not None else row.id}{where}"
 
 
-def who(job: JobRow) -> str:
+def job_label(job: JobRow) -> str:
     """Name another job: `job sync-42 (tasks.sync, pid 31)`."""
     row = job.span.process
     pid = "" if row is None or row.resource.pid is None else f", pid {row.resource.pid}"
     return f"job {short(job.job_id)} ({job.type.name}{pid})"
 
 
-def stands(job: JobRow, known: Known, *, stable: bool = False) -> str:
+def whereabouts(job: JobRow, context: JudgeContext, *, stable: bool = False) -> str:
     """Write where another job is, and since when: what its own page would say in short.
 
     *stable*: only what does not change by itself. A job that runs is elsewhere at each look, so nothing is said of it.
     """
-    if stable and not known.is_stuck(job):
+    if stable and not context.is_stuck(job):
         return ""
-    leaf = known.verdict(job).last
+    leaf = context.verdict(job).last
     evidence = evidence_of(job, leaf)
     where = file_line(evidence.file, evidence.line)
     doing = leaf.span.name if leaf.span is not job.span else ""
@@ -70,26 +70,26 @@ def stands(job: JobRow, known: Known, *, stable: bool = False) -> str:
     return join(f"at {where}" if where else "", doing, "" if stable else f"for {took(leaf.age_ns)}")
 
 
-def state_of(job: JobRow, known: Known, *, stable: bool = False) -> str:
+def state_of(job: JobRow, context: JudgeContext, *, stable: bool = False) -> str:
     """Write what another job is: `stuck`, `ended (error) 4 min ago`, …"""
     if job.end is not None:
-        ago = "" if stable else f"{took(max(0, known.now_ns - job.end.at_ns))} ago"
+        ago = "" if stable else f"{took(max(0, context.now_ns - job.end.at_ns))} ago"
         return join(f"ended ({job.end.outcome})", ago)
-    return known.verdict(job).state.value
+    return context.verdict(job).state.value
 
 
-def session(one: Session, *, stable: bool = False) -> str:
+def session(one: DatabaseSession, *, stable: bool = False) -> str:
     """Write what a database session does: `idle in transaction for 14 min`."""
     since = one.since_xact_s if "transaction" in one.state else one.since_state_s
     return join(one.state, f"for {duration.render(since)}" if since is not None and not stable else "")
 
 
-def holder(step: Blocker, known: Known, *, stable: bool = False) -> str:
-    """Write who has what is waited for; empty: not known."""
+def holder(step: Blocker, context: JudgeContext, *, stable: bool = False) -> str:
+    """Name the holder of what is waited for; empty: not known."""
     if step.session is not None:
-        return _of_session(step, step.session, known, stable=stable)
+        return _of_session(step, step.session, context, stable=stable)
     if step.job is not None:
-        return f"held by {who(step.job)}" + _there(step, step.job, known, stable=stable)
+        return f"held by {job_label(step.job)}" + _holder_whereabouts(step, step.job, context, stable=stable)
     if step.certainty is Certainty.NOBODY:
         return "which no running code holds: it was taken and never released"
     names = join(
@@ -103,17 +103,17 @@ def holder(step: Blocker, known: Known, *, stable: bool = False) -> str:
     return f"held by {names}" + (f", which is at {step.code}" if step.code else "")
 
 
-def _there(step: Blocker, job: JobRow, known: Known, *, stable: bool) -> str:
+def _holder_whereabouts(step: Blocker, job: JobRow, context: JudgeContext, *, stable: bool) -> str:
     """Write what a holder does and where, as the end of a sentence."""
-    is_stuck = known.is_stuck(job)
+    is_stuck = context.is_stuck(job)
     if stable and not is_stuck:
         return ""
-    where = f"at {step.code}" if step.code else stands(job, known, stable=stable)
+    where = f"at {step.code}" if step.code else whereabouts(job, context, stable=stable)
     running = "is" if step.code else "has been"
-    return f", which {join(f'is itself {known.verdict(job).state.value}' if is_stuck else running, where)}"
+    return f", which {join(f'is {context.verdict(job).state.value}' if is_stuck else running, where)}"
 
 
-def _of_session(step: Blocker, one: Session, known: Known, *, stable: bool) -> str:
+def _of_session(step: Blocker, one: DatabaseSession, context: JudgeContext, *, stable: bool) -> str:
     doing = session(one, stable=stable)
     if step.job is None:
         whose = join(one.application_name and f"of {short(one.application_name)}", one.client)
@@ -121,20 +121,24 @@ def _of_session(step: Blocker, one: Session, known: Known, *, stable: bool) -> s
         return f"held by {by}" + (f" ({doing})" if doing else "")
     row = step.job.span.process
     pid = "" if row is None or row.resource.pid is None else f"pid {row.resource.pid}"
-    evidence = evidence_of(step.job, known.verdict(step.job).last)
-    where = "" if stable and not known.is_stuck(step.job) else file_line(evidence.file, evidence.line)
+    evidence = evidence_of(step.job, context.verdict(step.job).last)
+    where = "" if stable and not context.is_stuck(step.job) else file_line(evidence.file, evidence.line)
     parts = [part for part in (pid, doing, where) if part]
     return f"held by job {short(step.job.job_id)}" + (f" ({', '.join(parts)})" if parts else "")
 
 
-def look_at(job: JobRow, known: Known, *, stable: bool = False) -> str:
-    """Send a person to another job."""
-    where = stands(job, known, stable=stable)
-    return f"Look at {who(job)}" + (
+def see_job(job: JobRow, context: JudgeContext, *, stable: bool = False) -> str:
+    """Point the reader to another job."""
+    where = whereabouts(job, context, stable=stable)
+    return f"Look at {job_label(job)}" + (
         f": it is {where}." if where and stable else f": it has been {where}." if where else "."
     )
 
 
 def certain(step: Blocker | None) -> str:
-    """Write a doubt, if there is one."""
-    return " (likely: it was not seen to take it)" if step is not None and step.certainty is Certainty.LIKELY else ""
+    """Add the certainty, unless it is certain."""
+    return (
+        " (likely: lastspan did not see it take the lock)"
+        if step is not None and step.certainty is Certainty.LIKELY
+        else ""
+    )

@@ -1,1 +1,1 @@
-"""What the rooms speak of: signals, evidence, sketches of durations."""
+"""The data types of all stages: signals, evidence, sketches of durations."""

@@ -1,4 +1,4 @@
-"""What a worker saw of the code that runs a span: where it stands, what it waits for, who holds that.
+"""What a worker saw of the code that runs a span: where it is, what it waits for, who holds that.
 
 Most records say little, so what is rare lies in structures of its own. All texts are a worker's: shown, never obeyed.
 """
@@ -137,7 +137,7 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
         return 0 if self.stacktrace is None else len(self.stacktrace)
 
 
-class OwnSession(NamedTuple):
+class JobSession(NamedTuple):
     """A database session that a job has used. Empty: not known."""
 
     system: str
@@ -147,9 +147,9 @@ class OwnSession(NamedTuple):
     """host:port of the worker's end."""
 
 
-class Owned(msgspec.Struct, frozen=True, gc=False):
-    """What a job keeps others from: locks that it holds, sessions of databases that it has used."""
+class OwnedByJob(msgspec.Struct, frozen=True, gc=False):
+    """What a job owns: locks that it holds, database sessions that it has used."""
 
     locks: tuple[str, ...] = ()
     """Their keys."""
-    sessions: tuple[OwnSession, ...] = ()
+    sessions: tuple[JobSession, ...] = ()

@@ -24,7 +24,7 @@ class PostFacts(msgspec.Struct):
     """By reason."""
 
 
-class Facts(msgspec.Struct):
+class CollectorFacts(msgspec.Struct):
     """What the collector knows of itself."""
 
     received: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""The nouns: what a record says (signals), and the few words for what we conclude.
+"""The data types: what a record says (signals), and the states and severities that we conclude.
 
 Times are `int` nanoseconds (`_ns`). Signals carry ages, never timestamps: clocks of two machines are not compared.
 """
@@ -11,7 +11,7 @@ import msgspec
 
 from lastspan.semconv.vocabulary import OnLost, Outcome, Word
 
-from .evidence import CodeLine, Evidence, Owned
+from .evidence import CodeLine, Evidence, OwnedByJob
 
 NO_SEQUENCE = -1
 """`sequence` of a record without one (other people's): taken in order of arrival."""
@@ -58,8 +58,8 @@ class Severity(Word):
     WARNING = "warning"
 
 
-class Status(Word):
-    """What a process says of itself."""
+class ProcessStatus(Word):
+    """The status that a process reports."""
 
     RUNNING = "running"
     STOPPING = "stopping"
@@ -67,7 +67,7 @@ class Status(Word):
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """Who speaks: the facts of an OTLP resource that we use. Interned: one object for all records of a process."""
+    """The sender: the facts of an OTLP resource that we use. Interned: one object for all records of a process."""
 
     service: str = ""
     environment: str = ""
@@ -150,7 +150,7 @@ class SpanOpen(msgspec.Struct, frozen=True, gc=False):
     call: Call
     progress: Progress | None
     evidence: Evidence | None
-    owned: Owned | None
+    owned: OwnedByJob | None
     # From here on in the order of `layout.SPAN`.
     name: str
     kind: str
@@ -190,14 +190,14 @@ class Child(msgspec.Struct, frozen=True):
     """A child process, as its parent sees it."""
 
     state: str
-    """The kernel's letter; empty: not told."""
+    """The kernel's letter; empty: not known."""
     cpu_ratio: float | None = None
     """In cores, of all its threads."""
     wait: str = ""
     """Where the kernel lets it wait, or `cgroup_frozen`; empty: nowhere, or not known."""
 
 
-class Overslept(msgspec.Struct, frozen=True):
+class ProcessStall(msgspec.Struct, frozen=True):
     """A process could not run for a while, and can again."""
 
     for_ns: int
@@ -209,20 +209,20 @@ class ProcessState(msgspec.Struct, frozen=True):
     """A process is alive; these announced spans of it are open."""
 
     origin: Origin
-    status: Status
+    status: ProcessStatus
     span_ids: bytes
     """8 bytes each."""
     complete: bool
     """False: the list is truncated, and absence proves nothing."""
     children: dict[int, Child]
     """Children that run jobs, by pid."""
-    overslept: Overslept | None = None
+    stall: ProcessStall | None = None
     frameworks: tuple[str, ...] = ()
     """Job frameworks that are loaded in it, and whose jobs are not seen."""
 
 
-class Speaker(msgspec.Struct, frozen=True):
-    """Whose OTLP has arrived, and what its spans tell of jobs."""
+class Sender(msgspec.Struct, frozen=True):
+    """A service that sent OTLP, and what its spans say about jobs."""
 
     service: str
     environment: str
@@ -232,7 +232,7 @@ class Speaker(msgspec.Struct, frozen=True):
     """It takes messages."""
 
 
-class Durations(msgspec.Struct, frozen=True):
+class DurationCounts(msgspec.Struct, frozen=True):
     """How often and how long, cumulative since the process began."""
 
     origin: Origin
@@ -267,7 +267,7 @@ class JobEnded(msgspec.Struct, frozen=True):
 
 
 class JobAccepted(msgspec.Struct, frozen=True, gc=False):
-    """A parent says that a child of it took a job a while ago; the child may be kept from saying so itself."""
+    """A parent reports that its child accepted a job a while ago; the child may be unable to report it."""
 
     key: bytes
     """Of the parent's making: the ids of the job's span are not known."""
@@ -296,10 +296,12 @@ class CallSeen(msgspec.Struct, frozen=True):
     unbounded: bool
 
 
-Signal: TypeAlias = SpanOpen | SpanClosed | SpanFinished | ProcessState | Durations | JobEnded | JobAccepted | CallSeen
+Signal: TypeAlias = (
+    SpanOpen | SpanClosed | SpanFinished | ProcessState | DurationCounts | JobEnded | JobAccepted | CallSeen
+)
 
 
-class Session(msgspec.Struct, frozen=True):
+class DatabaseSession(msgspec.Struct, frozen=True):
     """One session of a database, as a probe beside that database sees it. Empty, or None: not known."""
 
     server: str

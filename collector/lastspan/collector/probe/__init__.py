@@ -1,4 +1,4 @@
-"""Asks the databases themselves who blocks whom, while a span that waits for one is late (`lastspan[probes]`)."""
+"""Asks databases who blocks whom, while a span that waits for one is late (`lastspan[probes]`)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import importlib
 from typing import Final
 
 from .dsn import Dsn, masked, parse
+from .poller import Connect, Probes
 from .target import Source, Target
-from .watch import Connect, Probes
 
 _LIBRARIES: Final = {"postgres": "asyncpg", "mysql": "aiomysql"}
 """By the name of the setting, which is that of the module here too."""

@@ -110,7 +110,7 @@ def _split(text: str) -> SplitResult | None:
 def _check_options(system: str, options: Mapping[str, str]) -> None:
     key, modes = _TLS_KEY[system], _TLS_MODES[system]
     if options.get(key, modes[0]) not in modes:
-        raise ValueError(f'{key} "{options[key]}" is none of {", ".join(modes)}')
+        raise ValueError(f'{key} "{options[key]}" is not one of {", ".join(modes)}')
     for name in _TLS_FILES[system]:
         if name in options and not Path(options[name]).is_file():
             raise ValueError(f'{name} "{options[name]}" is not a file')

@@ -1,4 +1,4 @@
-"""Who keeps whom from a metadata lock: MySQL's and MariaDB's locks on names (tables, GET_LOCK, the whole server).
+"""Who blocks whom at a metadata lock: MySQL's and MariaDB's locks on names (tables, GET_LOCK, the whole server).
 
 The servers' own view (`sys.schema_table_lock_waits`) names every holder of a table, also those in nobody's way. Here
 are only those whose lock excludes the one that is waited for. The matrix is that of MySQL's `sql/mdl.cc` (documented

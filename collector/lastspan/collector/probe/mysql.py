@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from lastspan.semconv.redaction import statement, text
 
-from ..model.records import DatabaseWait, Session
+from ..model.records import DatabaseSession, DatabaseWait
 from .dsn import tls_context
 from .metadata_locks import MetadataLock, blockers
 from .target import APPLICATION_NAME, MAX_SESSIONS, ProbeError, Target, in_slices, seconds, traceparent
@@ -87,7 +87,7 @@ _WAITS_FOR_NAME: Final = "User lock"
 _PROTOCOL_TLS: Final = frozenset({"REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"})
 
 
-class _Waiting:
+class _Waits:
     """Who waits for what, by whom: id of a connection → ids, and words for the lock."""
 
     def __init__(self) -> None:
@@ -121,16 +121,16 @@ class MysqlSource:
         """What the role may not see, and what to do about it."""
         return "; ".join(self._hidden)
 
-    async def sessions(self, waits: Sequence[DatabaseWait], *, server: str) -> list[Session]:
+    async def sessions(self, waits: Sequence[DatabaseWait], *, server: str) -> list[DatabaseSession]:
         """Return who waits, who blocks them up to the root, and the sessions of *waits*."""
         try:
             return await self._sessions(waits, server)
         except Exception as problem:
             raise _probe_error(problem) from None
 
-    async def _sessions(self, waits: Sequence[DatabaseWait], server: str) -> list[Session]:
+    async def _sessions(self, waits: Sequence[DatabaseWait], server: str) -> list[DatabaseSession]:
         self._hidden = {}
-        waiting = _Waiting()
+        waiting = _Waits()
         await self._row_locks(waiting)
         if self._has_schema:
             await self._metadata_locks(waiting)
@@ -148,7 +148,7 @@ class MysqlSource:
         found = await in_slices(others, lambda row: _session(server, row, waiting, ages, statements))
         return [*found, *self._unseen(server, waiting, seen)]
 
-    async def _row_locks(self, waiting: _Waiting) -> None:
+    async def _row_locks(self, waiting: _Waits) -> None:
         """InnoDB's locks on rows and tables. A transaction that was prepared (XA) has the id 0."""
         by_schema = not self._is_mariadb and self._has_schema
         query = _ROW_LOCKS_BY_PERFORMANCE_SCHEMA if by_schema else _ROW_LOCKS_BY_INFORMATION_SCHEMA
@@ -158,7 +158,7 @@ class MysqlSource:
             holder = str(row["blocker"]) if row["blocker"] else "prepared"
             waiting.add(str(row["waiter"]), [holder], f"{what} {place} ({row['mode']})")
 
-    async def _metadata_locks(self, waiting: _Waiting) -> None:
+    async def _metadata_locks(self, waiting: _Waits) -> None:
         rows = await self._allowed(_METADATA_LOCKS, _NEEDS_SCHEMA)
         locks = [
             MetadataLock(
@@ -174,7 +174,7 @@ class MysqlSource:
         for waiter, (lock, holders) in blockers(locks).items():
             waiting.add(waiter, holders, f"{_words(lock)} ({lock.kind})")
 
-    async def _locks_by_plugin(self, waiting: _Waiting) -> bool:
+    async def _locks_by_plugin(self, waiting: _Waits) -> bool:
         """Guess who holds what is waited for, where MariaDB's plugin metadata_lock_info is loaded."""
         if not self._is_mariadb:
             return False
@@ -235,10 +235,10 @@ class MysqlSource:
             await cursor.execute(query, values or None)
             return list(await cursor.fetchall())
 
-    def _unseen(self, server: str, waiting: _Waiting, seen: Sequence[str]) -> list[Session]:
+    def _unseen(self, server: str, waiting: _Waits, seen: Sequence[str]) -> list[DatabaseSession]:
         """Return sessions of which nothing but who blocks whom is known."""
         return [
-            Session(
+            DatabaseSession(
                 server=server,
                 id=id,
                 state=f"hidden: {_NEEDS_PROCESS}",
@@ -314,14 +314,14 @@ def _silent(cursor: type[Any]) -> type[Any]:
 def _session(
     server: str,
     row: Mapping[str, Any],
-    waiting: _Waiting,
+    waiting: _Waits,
     ages: Mapping[int, object],
     statements: Mapping[int, str],
-) -> Session:
+) -> DatabaseSession:
     id, query = str(row["id"]), row["info"] or statements.get(row["id"], "")
     age_s, sleeps = seconds(_float(row["state_s"])), row["command"] == "Sleep"
     in_transaction = row["id"] in ages
-    return Session(
+    return DatabaseSession(
         server=server,
         id=id,
         client=row["host"] if ":" in (row["host"] or "") else "",

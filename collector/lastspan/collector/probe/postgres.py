@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from lastspan.semconv.redaction import statement, text
 
-from ..model.records import DatabaseWait, Session
+from ..model.records import DatabaseSession, DatabaseWait
 from .target import APPLICATION_NAME, MAX_SESSIONS, ProbeError, Target, address_of, in_slices, seconds, traceparent
 
 _OLDEST: Final = 10
@@ -113,12 +113,12 @@ class PostgresSource:
         self._begin = _begin(target.timeout_s)
         self.hidden = ""
 
-    async def sessions(self, waits: Sequence[DatabaseWait], *, server: str) -> list[Session]:
+    async def sessions(self, waits: Sequence[DatabaseWait], *, server: str) -> list[DatabaseSession]:
         """Return who waits, who blocks them up to the root, and the sessions of *waits*."""
         pids = [int(wait.session) for wait in waits if wait.session.isdecimal() and int(wait.session) < 1 << 31]
         ends = [wait.local.replace("[::ffff:", "").replace("]", "") for wait in waits if wait.local]
         try:
-            rows, prepared = await self._look(pids[: self._limit], ends[: self._limit])
+            rows, prepared = await self._query(pids[: self._limit], ends[: self._limit])
         except Exception as problem:
             raise _probe_error(problem) from None
         self.hidden = _HINT if any(row["query"] == _HIDDEN for row in rows) else ""
@@ -129,7 +129,7 @@ class PostgresSource:
         live = (row for row in rows if row["pid"] != 0)
         return [*await in_slices(live, lambda row: _session(server, row, holders)), *found.values()]
 
-    async def _look(self, pids: list[int], ends: list[str]) -> tuple[list[Any], list[Any]]:
+    async def _query(self, pids: list[int], ends: list[str]) -> tuple[list[Any], list[Any]]:
         await self._connection.execute(self._begin)
         rows = await self._connection.fetch(_SESSIONS, pids, ends, self._limit)
         prepared = []
@@ -172,13 +172,13 @@ def _begin(timeout_s: float) -> str:
     return f"begin read only; {limits}; set local search_path = pg_catalog"
 
 
-def _session(server: str, row: Mapping[str, Any], prepared: Mapping[int, Sequence[str]]) -> Session:
+def _session(server: str, row: Mapping[str, Any], prepared: Mapping[int, Sequence[str]]) -> DatabaseSession:
     query = row["query"] or ""
     hidden = query == _HIDDEN
     blockers = [str(pid) for pid in dict.fromkeys(row["blockers"]) if pid != 0]
     if 0 in row["blockers"]:
         blockers += prepared.get(row["pid"], ["prepared"])
-    return Session(
+    return DatabaseSession(
         server=server,
         id=str(row["pid"]),
         application_name=text(row["application_name"] or _backend(row)),
@@ -230,8 +230,8 @@ def _prepared_id(row: Mapping[str, Any]) -> str:
     return f"prepared {text(row['gid'], 64)}"
 
 
-def _prepared(server: str, row: Mapping[str, Any]) -> Session:
-    return Session(
+def _prepared(server: str, row: Mapping[str, Any]) -> DatabaseSession:
+    return DatabaseSession(
         server=server, id=_prepared_id(row), state="prepared transaction", since_xact_s=seconds(row["xact_s"])
     )
 

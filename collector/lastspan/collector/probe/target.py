@@ -1,4 +1,4 @@
-"""What a probe looks at, and the few words that all probes share."""
+"""The database server that a probe queries, and what all probes share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
-from ..model.records import DatabaseWait, Session
+from ..model.records import DatabaseSession, DatabaseWait
 from .dsn import Dsn
 
 Row = TypeVar("Row")
@@ -43,7 +43,7 @@ class Source(Protocol):
         """What the role may not see, and what to do about it; empty: it sees all."""
         ...
 
-    async def sessions(self, waits: Sequence[DatabaseWait], *, server: str) -> list[Session]:
+    async def sessions(self, waits: Sequence[DatabaseWait], *, server: str) -> list[DatabaseSession]:
         """Return who waits, who blocks them up to the root, and the sessions of *waits*; *server* is their name."""
         ...
 
@@ -64,7 +64,7 @@ class ProbeError(Exception):
         self.reason = reason
 
 
-async def in_slices(rows: Iterable[Row], make: Callable[[Row], Session]) -> list[Session]:
+async def in_slices(rows: Iterable[Row], make: Callable[[Row], DatabaseSession]) -> list[DatabaseSession]:
     """Return a session for each row, and let the receiver go on now and then: queries are long, and cleaned here."""
     made = []
     for number, row in enumerate(rows, start=1):

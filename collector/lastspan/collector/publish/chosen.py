@@ -17,9 +17,9 @@ def chosen_suspects(view: View) -> list[JobRow]:
     for job in islice(view.suspects(), 2 * MAX_SUSPECTS):
         if len(chosen) >= MAX_SUSPECTS:
             break
-        if job.trouble is not None and job.trouble.incident:  # else what is in its way is not plain yet
+        if job.suspect_state is not None and job.suspect_state.incident:  # else what is in its way is not plain yet
             chosen.setdefault(job.span.key, job)
-    return sorted(chosen.values(), key=lambda job: job.trouble.since_ns if job.trouble is not None else 0)
+    return sorted(chosen.values(), key=lambda job: job.suspect_state.since_ns if job.suspect_state is not None else 0)
 
 
 def chosen_incidents(view: View) -> list[tuple[str, Incident]]:

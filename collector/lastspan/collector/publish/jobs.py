@@ -11,14 +11,24 @@ from datetime import datetime, timezone
 from itertools import chain, islice
 from typing import Any
 
-from ..judge.context import Known, evidence_of
+from ..judge.context import JudgeContext, evidence_of
 from ..judge.names import waited_for
 from ..judge.verdict import Leaf, Verdict
 from ..model.evidence import Evidence
 from ..model.records import Call, Resource, State
 from ..track import JobRow, SpanRow
-from .blocked import blocked_by, key_text
-from .shapes import AwaitedProcess, Code, JobList, JobView, LastSpan, OpenSpan, Other, Progress, Wait
+from .blocked_by import blocked_by, key_text
+from .shapes import (
+    AwaitedProcess,
+    CodeLocation,
+    JobList,
+    JobView,
+    LastSpan,
+    OpenSpan,
+    OtherAttempt,
+    ProgressView,
+    WaitView,
+)
 from .view import View
 
 SCANNED = 50_000
@@ -48,7 +58,7 @@ def list_jobs(
         if len(found) >= limit:
             truncated = True
             break
-        found.append(job_view(view, job, wall=wall, known=known))
+        found.append(job_view(view, job, wall=wall, context=known))
     return JobList(found, truncated, view.states(), iso(wall()))
 
 
@@ -61,11 +71,11 @@ def find_job(view: View, ref: str) -> JobRow | None:
     return max(view.attempts(ref), key=lambda job: (job.attempt or 0, job.end is None, job.span.start_ns), default=None)
 
 
-def job_view(view: View, job: JobRow, *, wall: Wall, known: Known | None = None) -> JobView:
-    """Return one job as the API tells it; *known*: what others may be asked, if several jobs are told at once."""
+def job_view(view: View, job: JobRow, *, wall: Wall, context: JudgeContext | None = None) -> JobView:
+    """Return one job as the API returns it; *known*: what others may be asked, if several jobs are told at once."""
     now_ns = view.clock() if job.end is None else min(view.clock(), job.end.at_ns)
-    known = known or view.known()
-    verdict, cause = view.look(job, known)
+    context = context or view.known()
+    verdict, cause = view.look(job, context)
     process = job.span.process
     resource = _NOWHERE if process is None else process.resource
     evidence = evidence_of(job, verdict.last)
@@ -102,7 +112,7 @@ def job_view(view: View, job: JobRow, *, wall: Wall, known: Known | None = None)
         advice=None if cause is None else cause.first_step,
         brief=None if cause is None else cause.brief,
         confidence=None if cause is None else cause.confidence,
-        incident=None if job.trouble is None else job.trouble.incident or None,
+        incident=None if job.suspect_state is None else job.suspect_state.incident or None,
         started_at=iso(wall() - age_s - ended_ago_s),
         moved_at=iso(wall() - still_s - ended_ago_s),
         age_s=age_s,
@@ -130,14 +140,14 @@ def job_view(view: View, job: JobRow, *, wall: Wall, known: Known | None = None)
         wait=_wait(evidence),
         holds=[] if job.owned is None else list(job.owned.locks),
         open_spans=[_open_span(span, verdict, now_ns) for span in _open_spans(job)],
-        blocked_by=blocked_by(job, known) if job.end is None else None,
-        lint=view.findings_of(job, known),
+        blocked_by=blocked_by(job, context) if job.end is None else None,
+        lint=view.findings_of(job, context),
         others=[_other(other) for other in view.other_attempts(job)],
     )
 
 
 def all_jobs(view: View, state: str | None) -> Iterator[JobRow]:
-    """Yield jobs that may be in *state*: suspects first, then those that are open, then those that ended lately."""
+    """Yield jobs that may be in *state*: suspects first, then open jobs, then recently ended ones."""
     if state == State.ENDED.value:
         return view.ended()
     suspects = list(islice(view.suspects(), SCANNED))
@@ -188,27 +198,27 @@ def _attributes(call: Call) -> dict[str, Any]:
     return attributes
 
 
-def _progress(job: JobRow) -> Progress | None:
+def _progress(job: JobRow) -> ProgressView | None:
     progress = job.progress
     if progress is None:
         return None
     ratio = progress.done / progress.total if progress.total else None
-    return Progress(progress.done, progress.total, ratio, progress.message)
+    return ProgressView(progress.done, progress.total, ratio, progress.message)
 
 
-def _code(evidence: Evidence) -> Code | None:
+def _code(evidence: Evidence) -> CodeLocation | None:
     if evidence.function is None:
         return None
     first, last = evidence.first_line, evidence.last_line
     lines = None if first is None or last is None else f"{first}-{last}"
-    return Code(evidence.function, evidence.file, evidence.line, lines, first, last)
+    return CodeLocation(evidence.function, evidence.file, evidence.line, lines, first, last)
 
 
-def _wait(evidence: Evidence) -> Wait | None:
+def _wait(evidence: Evidence) -> WaitView | None:
     wait = evidence.wait
     if wait is None:
         return None
-    return Wait(
+    return WaitView(
         wait.kind,
         wait.call,
         wait.peer,
@@ -226,9 +236,9 @@ def _wait(evidence: Evidence) -> Wait | None:
     )
 
 
-def _other(job: JobRow) -> Other:
+def _other(job: JobRow) -> OtherAttempt:
     resource = _NOWHERE if job.span.process is None else job.span.process.resource
-    return Other(
+    return OtherAttempt(
         key_text(job.span.key),
         job.attempt,
         job.state.value,

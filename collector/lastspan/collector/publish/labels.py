@@ -22,5 +22,5 @@ def brief(job: JobView) -> Brief:
 
 
 def code_line(job: JobView) -> str:
-    """Return where a job stands; empty: not known."""
+    """Return the code line of a job; empty: not known."""
     return "" if job.code is None else f"{job.code.function} {job.code.file}:{job.code.line}"

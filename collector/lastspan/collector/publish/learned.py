@@ -1,4 +1,4 @@
-"""What was learned, as the API tells it and takes it back."""
+"""Learned durations, as the API exports and imports them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..judge.policy import Allowance, Allowed, Policy
 from ..model.records import Call, JobType, Kind
 from ..model.sketch import HIGHEST, LOWEST
 from ..track import SavedLearned, learned
-from ..track.learn import Key, Learned, Row
+from ..track.learn import Learned, LearnedKey, LearnedRow
 from .shapes import BasisWord
 from .view import View
 
@@ -33,7 +33,7 @@ class LearnedView(msgspec.Struct):
     span_name: str | None
     """The call in it; null: the job as a whole."""
     peer: str
-    """Whom the span calls; empty: nobody, or told by a worker that did not say."""
+    """Whom the span calls; empty: nobody, or an old worker did not report it."""
     runs: float
     """They fade with time, so it may not be whole."""
     allowed_s: float
@@ -102,7 +102,7 @@ class LearnedStore(Protocol):
     def put_learned(self, told: Sequence[SavedLearned]) -> int:
         """Take in what was learned elsewhere; return how many keys are known now."""
 
-    def forget_learned(self, keys: Sequence[Key]) -> int:
+    def forget_learned(self, keys: Sequence[LearnedKey]) -> int:
         """Forget what was learned by these keys; return how many were known."""
 
 
@@ -153,7 +153,7 @@ def _check(saved: SavedLearned) -> None:
         raise ValueError(f"{saved.job_name}: its age is out of range")
 
 
-def _decides(policy: Policy, key: Key, type: JobType | None) -> Allowed:
+def _decides(policy: Policy, key: LearnedKey, type: JobType | None) -> Allowed:
     """Return what is allowed to a span that is known by *key* alone; *type*: one of its job, if any is known."""
     type = type or JobType(key.service, key.environment, key.job_name, "", "", None, None, None, None)
     of_job = policy.job(type, "")
@@ -167,7 +167,7 @@ def _decides(policy: Policy, key: Key, type: JobType | None) -> Allowed:
 _KINDS = {"http": Kind.HTTP, "db": Kind.DB}
 
 
-def _view(key: Key, row: Row, decides: Allowed) -> LearnedView:
+def _view(key: LearnedKey, row: LearnedRow, decides: Allowed) -> LearnedView:
     known = row.learned
     return LearnedView(
         *key,

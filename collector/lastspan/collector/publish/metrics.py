@@ -19,7 +19,7 @@ from lastspan.semconv import metrics as m
 
 from ..model.records import DURATION_BOUNDS, SUSPECT, Severity, State
 from ..track import OPEN_STATES, Series
-from .blocked import key_text
+from .blocked_by import key_text
 from .chosen import MAX_INCIDENTS, chosen_suspects, left_out
 from .families import empty_family, one_value
 from .jobs import Wall, job_view
@@ -58,7 +58,7 @@ def gather(view: View, *, wall: Wall) -> Iterator[Metric]:
     yield one_value(m.COLLECTOR_STARTED_TIMESTAMP, STARTED_S)
 
 
-class _Families(Collector):
+class _FamilyCollector(Collector):
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
 
@@ -68,7 +68,7 @@ class _Families(Collector):
 
 def _write(families: list[Metric]) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(families))
+    registry.register(_FamilyCollector(families))
     return generate_latest(registry)
 
 
@@ -135,9 +135,9 @@ def _suspects(view: View, wall: Wall) -> Iterator[Metric]:
         empty_family(m.JOB_LAST_HEARTBEAT_TIMESTAMP),
     )
     progress, cpu = empty_family(m.JOB_PROGRESS_RATIO), empty_family(m.JOB_CPU_RATIO)
-    chosen, now_s, known = chosen_suspects(view), wall(), view.known()
+    chosen, now_s, context = chosen_suspects(view), wall(), view.known()
     for job in chosen:
-        seen = job_view(view, job, wall=wall, known=known)
+        seen = job_view(view, job, wall=wall, context=context)
         if seen.state not in SUSPECT:  # changed since the last tick: gone from here at the next
             continue
         labels = as_labels(

@@ -49,8 +49,8 @@ class LastSpan(msgspec.Struct):
     """16 hex digits."""
 
 
-class Code(msgspec.Struct):
-    """The code line where the thread stands."""
+class CodeLocation(msgspec.Struct):
+    """The current code line of the thread."""
 
     function: str | None
     """The innermost function of the application."""
@@ -66,7 +66,7 @@ class Code(msgspec.Struct):
     """The last of these."""
 
 
-class Progress(msgspec.Struct):
+class ProgressView(msgspec.Struct):
     """What `progress()` last said."""
 
     done: float
@@ -90,7 +90,7 @@ class AwaitedProcess(msgspec.Struct):
     """The kernel's letter: R, S, D, T, Z or X (gone)."""
 
 
-class Wait(msgspec.Struct):
+class WaitView(msgspec.Struct):
     """What the thread or task waits for."""
 
     kind: str | None
@@ -123,7 +123,7 @@ class Wait(msgspec.Struct):
     """Those that it waits for."""
 
 
-class Step(msgspec.Struct):
+class BlockerView(msgspec.Struct):
     """What is waited for, and who has it."""
 
     kind: str | None
@@ -152,10 +152,10 @@ class Step(msgspec.Struct):
     """How sure it is that this one has it: certain, likely, nobody (it was leaked) or unknown."""
 
 
-class BlockedBy(Step):
+class BlockedBy(BlockerView):
     """The first step, and all of them to the one that everybody waits for."""
 
-    chain: list[Step]
+    chain: list[BlockerView]
     """All steps, this one first."""
     is_circle: bool
     """The last one waits for this job: a deadlock."""
@@ -182,7 +182,7 @@ class OpenSpan(msgspec.Struct):
     """It is the last span."""
 
 
-class Other(msgspec.Struct):
+class OtherAttempt(msgspec.Struct):
     """Another attempt of the same job."""
 
     job_key: str
@@ -284,7 +284,7 @@ class JobView(msgspec.Struct):
     """Since its process was last heard."""
     movement_age_s: float | None
     """Since it last did something new."""
-    progress: Progress | None
+    progress: ProgressView | None
     """What it said of itself."""
     cpu_ratio: float | None
     """Of its thread: share of a core."""
@@ -298,7 +298,7 @@ class JobView(msgspec.Struct):
     """16 hex digits."""
     last_span: LastSpan
     """Where the job is, or where it stopped."""
-    code: Code | None
+    code: CodeLocation | None
     """The code line there."""
     stack: list[str]
     """Its lines, innermost last."""
@@ -308,7 +308,7 @@ class JobView(msgspec.Struct):
     """What could not be looked at, and why."""
     thread: str | None
     """The name of its thread."""
-    wait: Wait | None
+    wait: WaitView | None
     """What it waits for there."""
     holds: list[str]
     """Keys of the locks that it holds."""
@@ -318,7 +318,7 @@ class JobView(msgspec.Struct):
     """Whom it waits for."""
     lint: list[Finding]
     """What is better changed in this job."""
-    others: list[Other]
+    others: list[OtherAttempt]
     """Other attempts of it, open or ended lately."""
 
 

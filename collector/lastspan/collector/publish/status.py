@@ -1,4 +1,4 @@
-"""What the collector hears and knows, in short: for `lastspan check`."""
+"""A summary of what the collector receives and knows, for `lastspan check`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .view import View
 _SERVICES = 100
 
 
-class Heard(msgspec.Struct):
+class ServiceStatus(msgspec.Struct):
     """What one service's processes do."""
 
     service: str
@@ -25,7 +25,7 @@ class Heard(msgspec.Struct):
     """Job frameworks that are loaded in one of them, and whose jobs are not seen."""
 
 
-class Speaks(msgspec.Struct):
+class ServiceWithoutJobs(msgspec.Struct):
     """A service whose OTLP arrives, but no record of a job."""
 
     service: str
@@ -38,14 +38,14 @@ class Speaks(msgspec.Struct):
     """It takes messages."""
 
 
-class Status(msgspec.Struct):
+class CollectorStatus(msgspec.Struct):
     """An answer of `/api/v1/status`."""
 
     version: str
     """The collector's."""
-    services: list[Heard]
+    services: list[ServiceStatus]
     """Those whose workers report, 100 at most."""
-    without_jobs: list[Speaks]
+    without_jobs: list[ServiceWithoutJobs]
     """Those that only send other OTLP, 100 at most."""
     received: dict[str, int]
     """Records by what they are; `ignored`: not for us."""
@@ -65,7 +65,7 @@ class Status(msgspec.Struct):
     """By server and reason."""
 
 
-def status(view: View) -> Status:
+def status(view: View) -> CollectorStatus:
     """Return what the collector hears and knows, now."""
     facts = view.facts
     received: Counter[str] = Counter()
@@ -74,7 +74,7 @@ def status(view: View) -> Status:
     dropped: Counter[str] = Counter()
     for (_, reason), count in facts.dropped.items():
         dropped[reason] += count
-    return Status(
+    return CollectorStatus(
         own_version(),
         _services(view),
         _without_jobs(view),
@@ -89,20 +89,23 @@ def status(view: View) -> Status:
     )
 
 
-def _services(view: View) -> list[Heard]:
-    found: dict[tuple[str, str], Heard] = {}
+def _services(view: View) -> list[ServiceStatus]:
+    found: dict[tuple[str, str], ServiceStatus] = {}
     for row, state in view.processes():
         key = (row.resource.service, row.resource.environment)
         if key not in found and len(found) >= _SERVICES:
             continue
-        heard = found.setdefault(key, Heard(*key, {}))
+        heard = found.setdefault(key, ServiceStatus(*key, {}))
         heard.processes[state] = heard.processes.get(state, 0) + 1
         heard.unseen_frameworks = sorted({*heard.unseen_frameworks, *row.frameworks})
     return sorted(found.values(), key=lambda heard: (heard.environment, heard.service))
 
 
-def _without_jobs(view: View) -> list[Speaks]:
+def _without_jobs(view: View) -> list[ServiceWithoutJobs]:
     known = view.services()
     found = [one for one in view.speakers if (one.service, one.environment) not in known]
     found.sort(key=lambda one: not (one.frameworks or one.consumes))  # if not all are told, these are
-    return [Speaks(one.service, one.environment, sorted(one.frameworks), one.consumes) for one in found[:_SERVICES]]
+    return [
+        ServiceWithoutJobs(one.service, one.environment, sorted(one.frameworks), one.consumes)
+        for one in found[:_SERVICES]
+    ]

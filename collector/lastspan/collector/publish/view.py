@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from ..judge.cause import Explanation
-from ..judge.context import Known
-from ..judge.graph import MAX_NODES, Graph, graph
+from ..judge.context import JudgeContext
+from ..judge.graph import MAX_NODES, WaitGraph, graph
 from ..judge.lint import Finding, Lint
 from ..judge.policy import Policy
 from ..judge.verdict import Verdict, judge
-from ..model.facts import Facts
-from ..model.records import Speaker, State
+from ..model.facts import CollectorFacts
+from ..model.records import Sender, State
 from ..track import Incident, JobRow, ProcessRow, Series, Tracker
-from ..track.learn import Key, Row
+from ..track.learn import LearnedKey, LearnedRow
 
-Look = Callable[[JobRow, Known], tuple[Verdict, Explanation | None]]
+Look = Callable[[JobRow, JudgeContext], tuple[Verdict, Explanation | None]]
 
 
 class View:
@@ -30,10 +30,10 @@ class View:
         *,
         policy: Policy,
         lint: Lint,
-        facts: Facts,
-        speakers: Iterable[Speaker],
+        facts: CollectorFacts,
+        speakers: Iterable[Sender],
         clock: Callable[[], int],
-        known: Callable[[], Known],
+        context: Callable[[], JudgeContext],
         look: Look,
     ) -> None:
         self._tracker, self._lint, self._look = tracker, lint, look
@@ -45,7 +45,7 @@ class View:
         """Whose OTLP arrives."""
         self.clock = clock
         """Nanoseconds, as those of all rows."""
-        self.known = known
+        self.known = context
         """Returns what may be asked about jobs other than the one at hand, now; good for several jobs."""
 
     # --- jobs -----------------------------------------------------------------------------------------------------
@@ -87,9 +87,9 @@ class View:
         """Return the verdict on a job now."""
         return judge(job, self.policy, self.clock())
 
-    def look(self, job: JobRow, known: Known | None = None) -> tuple[Verdict, Explanation | None]:
+    def look(self, job: JobRow, context: JudgeContext | None = None) -> tuple[Verdict, Explanation | None]:
         """Return the verdict on a job and its cause; counts and incidents agree with them from then on."""
-        return self._look(job, known or self.known())
+        return self._look(job, context or self.known())
 
     # --- many jobs ------------------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class View:
         """Return what jobs stopped at, by name."""
         return self._tracker.counts.incidents
 
-    def graph(self, limit: int = MAX_NODES) -> Graph:
+    def graph(self, limit: int = MAX_NODES) -> WaitGraph:
         """Return who waits for whom, among the suspects."""
         known = self.known()
         return graph(known.suspects(limit), known, limit=limit)
@@ -120,9 +120,9 @@ class View:
         types = (series.type for series in self.series())
         return self._lint.all((type for type in types if type is not None), self.known())
 
-    def findings_of(self, job: JobRow, known: Known) -> list[Finding]:
+    def findings_of(self, job: JobRow, context: JudgeContext) -> list[Finding]:
         """Return what will hang one day in one job, and others of its kind."""
-        return self._lint.of(job, known)
+        return self._lint.of(job, context)
 
     # --- processes ------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,9 @@ class View:
 
     # --- what was learned -----------------------------------------------------------------------------------------
 
-    def learned(self, *, service: str | None = None, job_name: str | None = None) -> Iterator[tuple[Key, Row]]:
+    def learned(
+        self, *, service: str | None = None, job_name: str | None = None
+    ) -> Iterator[tuple[LearnedKey, LearnedRow]]:
         """Yield what was learned of a service, of a job, or all."""
         return self._tracker.learner.matching(service=service, job_name=job_name)
 

@@ -39,7 +39,7 @@ def web_app(
     *,
     ready: Callable[[], bool],
     wall: Callable[[], float] = time.time,
-    elsewhere: pages.Elsewhere = pages.NOWHERE,
+    elsewhere: pages.ExternalLinks = pages.NO_LINKS,
 ) -> Starlette:
     """Return the application of the web port; *store*: what it may change; *elsewhere*: where its pages lead to."""
 
@@ -47,7 +47,7 @@ def web_app(
         query = request.query_params
         state, limit = query.get("state") or None, query.get("limit", str(_LIMIT))
         if state is not None and state not in {member.value for member in State}:
-            return _error(400, f"state: {state!r} is none of {', '.join(member.value for member in State)}")
+            return _error(400, f"state: {state!r} is not one of {', '.join(member.value for member in State)}")
         if not limit.isdecimal():
             return _error(400, f"limit: {limit!r} is not a number")
         found = list_jobs(

@@ -1,4 +1,4 @@
-"""How many bytes of requests may be in the house at once."""
+"""How many bytes of requests may be in flight at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client's connection: who does not send its request in time is let go, or such clients would make us deaf."""
+"""One client's connection: closed if its request does not arrive in time, so that slow clients cannot block us."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from ..decode.values import RequestError
 from .budget import Budget
 from .http import logs_response, metrics_response, traces_response
-from .sink import Answer, Sink
+from .sink import AcceptResult, Sink
 
 TRANSPORT = "grpc"
 _DETAILS = "grpc-status-details-bin"
@@ -36,7 +36,7 @@ def grpc_server(sink: Sink, *, max_body: int, budget: Budget) -> Any:
 
 
 def _export(
-    sink: Sink, budget: Budget, accept: Callable[..., Answer], response: Callable[[Answer], Any]
+    sink: Sink, budget: Budget, accept: Callable[..., AcceptResult], response: Callable[[AcceptResult], Any]
 ) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def export(body: bytes, context: Any) -> bytes:
         if not budget.take(len(body)):

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ..decode.values import RequestError
 from .budget import Budget
-from .sink import Answer, Sink
+from .sink import AcceptResult, Sink
 
 TRANSPORT = "http"
 _PROTOBUF, _JSON = b"application/x-protobuf", b"application/json"
@@ -46,8 +46,8 @@ class _GoneError(Exception):
 
 
 class _Route(NamedTuple):
-    accept: Callable[..., Answer]
-    response: Callable[[Answer], Any]
+    accept: Callable[..., AcceptResult]
+    response: Callable[[AcceptResult], Any]
 
 
 class OtlpHttp:
@@ -92,7 +92,7 @@ class OtlpHttp:
         """Return the route, and whether the body is JSON and gzip."""
         route = self._routes.get(scope["path"])
         if route is None:
-            raise _RefusedError(404, "unknown_path", f"{scope['path'][:200]} is none of {', '.join(self._routes)}")
+            raise _RefusedError(404, "unknown_path", f"{scope['path'][:200]} is not one of {', '.join(self._routes)}")
         if scope["method"] != "POST":
             raise _RefusedError(405, "wrong_method", "OTLP is sent by POST")
         headers = dict(scope["headers"])
@@ -130,7 +130,7 @@ class _Body:
             except asyncio.TimeoutError:
                 raise _RefusedError(408, "body_timeout", "the body did not arrive in time") from None
         if self._inflate is not None and not self._inflate.eof and self._parts:
-            raise RequestError("the gzip body is cut off")
+            raise RequestError("the gzip body is truncated")
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
     def release(self) -> None:
@@ -188,7 +188,7 @@ async def _send(send: _Send, status: int, message: Any, json: bool) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def logs_response(answer: Answer) -> ExportLogsServiceResponse:
+def logs_response(answer: AcceptResult) -> ExportLogsServiceResponse:
     """Return the answer to a logs request, in both transports."""
     response = ExportLogsServiceResponse()
     if answer.rejected:
@@ -197,7 +197,7 @@ def logs_response(answer: Answer) -> ExportLogsServiceResponse:
     return response
 
 
-def traces_response(answer: Answer) -> ExportTraceServiceResponse:
+def traces_response(answer: AcceptResult) -> ExportTraceServiceResponse:
     """Return the answer to a traces request, in both transports."""
     response = ExportTraceServiceResponse()
     if answer.rejected:
@@ -206,6 +206,6 @@ def traces_response(answer: Answer) -> ExportTraceServiceResponse:
     return response
 
 
-def metrics_response(answer: Answer) -> ExportMetricsServiceResponse:
+def metrics_response(answer: AcceptResult) -> ExportMetricsServiceResponse:
     """Return the answer to a metrics request, in both transports."""
     return ExportMetricsServiceResponse()

@@ -1,1 +1,1 @@
-"""The collector as a process: its file of settings, the pipeline through the pure rooms, the server around it."""
+"""The collector as a process: its file of settings, the pipeline through the pure stages, the server around it."""

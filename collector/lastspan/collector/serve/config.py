@@ -1,4 +1,4 @@
-"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start, in their writer's words.
+"""Settings: flags, then `LASTSPAN_*`, then the file, then defaults; checked at start; errors name the user's key.
 
 What means something to one room only (`learning`, a rule's `match`, `alertmanager`) is declared there, and joined here.
 """
@@ -75,7 +75,7 @@ class ProbeSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of a look, the connection included; 100 ms at least."""
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. Addresses are HOST:PORT; port 0 is any free one, "off" is none."""
 
     otlp_grpc: str = "127.0.0.1:4317"
@@ -181,7 +181,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 def load(
     flags: Mapping[str, Any], *, file: str | None = None, environment: Mapping[str, str] | None = None
-) -> Settings:
+) -> CollectorSettings:
     """Return the settings; ConfigError if one is wrong."""
     environment = os.environ if environment is None else environment
     told = {name: value for name, value in flags.items() if value is not None}
@@ -202,11 +202,11 @@ def load(
         raise
 
 
-def check(settings: Mapping[str, Any], source: str) -> Settings:
+def check(settings: Mapping[str, Any], source: str) -> CollectorSettings:
     """Return *settings* as a checked tree."""
     addresses = {name: "off" for name in _ADDRESSES if settings.get(name) is False}  # YAML reads `off` as false
     try:
-        result = msgspec.convert({**settings, **addresses}, Settings)
+        result = msgspec.convert({**settings, **addresses}, CollectorSettings)
     except msgspec.ValidationError as problem:
         raise ConfigError(f"{source}: {_words(str(problem))}") from None
     try:
@@ -216,7 +216,7 @@ def check(settings: Mapping[str, Any], source: str) -> Settings:
     return result
 
 
-def show(settings: Settings, *, is_ascii: bool = False) -> str:
+def show(settings: CollectorSettings, *, is_ascii: bool = False) -> str:
     """Return the settings as a config file."""
     tree = msgspec.to_builtins(settings)
     for rule in tree["rules"]:
@@ -303,7 +303,7 @@ def _typed(source: str, name: str, value: str) -> str | int | float:
         raise ConfigError(f'{source}: "{value}" is not a number') from None
 
 
-def _check_values(settings: Settings) -> None:
+def _check_values(settings: CollectorSettings) -> None:
     settings.policy()
     settings.limits()
     _check_probes(settings.probes())
@@ -318,7 +318,7 @@ def _check_values(settings: Settings) -> None:
     if not 1 <= settings.silent_after <= 1000:
         raise ConfigError(f"silent_after: {settings.silent_after:g} is not between 1 and 1000 report intervals")
     if settings.log_level not in LOG_LEVELS:
-        raise ConfigError(f'log_level: "{settings.log_level}" is none of {", ".join(LOG_LEVELS)}')
+        raise ConfigError(f'log_level: "{settings.log_level}" is not one of {", ".join(LOG_LEVELS)}')
     _check_trace_url(settings.trace_url)
     _check_url("grafana_url", settings.grafana_url, "https://grafana.example")
     for name in sorted(_INTEGERS):
@@ -331,14 +331,14 @@ def _check_values(settings: Settings) -> None:
 def _check_trace_url(url: str | None) -> None:
     _check_url("trace_url", url, "https://…/{trace_id}")
     if url is not None and "{trace_id}" not in url:
-        raise ConfigError(f'trace_url: "{url}" says nowhere where the id goes; write {{trace_id}} in its place')
+        raise ConfigError(f'trace_url: "{url}" has no place for the id; write {{trace_id}} in its place')
 
 
 def _check_url(key: str, url: str | None, example: str) -> None:
     if url is not None and not url.startswith(("https://", "http://")):
         raise ConfigError(f'{key}: "{url}" is not a URL; write {example}')
     if url is not None and "@" in urlsplit(url).netloc:
-        raise ConfigError(f"{key}: holds a user or password, and everybody who sees a page would read it; leave it out")
+        raise ConfigError(f"{key}: contains a user or password that everybody who sees a page could read; leave it out")
 
 
 def _target(system: str, key: str, setting: ProbeSetting) -> probe.Target:
@@ -471,8 +471,8 @@ _PLAIN = {"`array`": "a list", "`object`": "`key: value` pairs", "Object missing
 
 
 def _known(path: str) -> Iterable[str]:
-    """Return the keys that may stand at a path of msgspec's, such as `.rules[0].match`."""
-    kind: Any = Settings
+    """Return the keys that are allowed at a path of msgspec's, such as `.rules[0].match`."""
+    kind: Any = CollectorSettings
     for name in (part.partition("[")[0] for part in path.split(".") if part):
         kind = next((field.type for field in msgspec.structs.fields(kind) if field.name == name), None)
         kind = get_args(kind)[0] if get_origin(kind) is list else kind
@@ -486,4 +486,4 @@ def _key_of(problem: str, source: str) -> str:
     return problem.removeprefix(f"{source}: ").partition(":")[0].partition(".")[0].partition("[")[0]
 
 
-__all__ = ["ConfigError", "Settings", "check", "load", "show", "split_address"]
+__all__ = ["CollectorSettings", "ConfigError", "check", "load", "show", "split_address"]

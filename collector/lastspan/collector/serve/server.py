@@ -21,15 +21,16 @@ from typing import Any
 
 import uvicorn
 
+from ..memory.database import FolderError
 from ..memory.disk import Memory
 from ..probe import Probes, connector
-from ..publish.pages import Elsewhere
+from ..publish.pages import ExternalLinks
 from ..publish.web import web_app
 from ..receive.budget import Budget
 from ..receive.connection import Connection
 from ..receive.grpc import grpc_server
 from ..receive.http import OtlpHttp
-from .config import ConfigError, Settings, split_address
+from .config import CollectorSettings, ConfigError, split_address
 from .pipeline import TICK_NS, Pipeline
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class _Server(uvicorn.Server):
 class Collector:
     """One pipeline behind its ports."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CollectorSettings) -> None:
         self._settings = settings
         # Monotonic, but counted from the epoch: what is older than this machine's last start has an age too.
         began_ns = time.time_ns() - time.monotonic_ns()
@@ -81,9 +82,17 @@ class Collector:
     def _memory(self) -> Memory | None:
         settings = self._settings
         if settings.data_dir is None:
-            logger.warning("no data_dir: all that is known here is forgotten when this collector ends")
+            logger.warning("no data_dir: this collector forgets its state when it stops")
             return None
-        return Memory(Path(settings.data_dir), self.pipeline, sync_s=settings.sync_s(), log_max=settings.data_log_max)
+        memory = Memory(
+            Path(settings.data_dir),
+            self.pipeline.tracker,
+            clock=self.pipeline.clock,
+            sync_s=settings.sync_s(),
+            log_max=settings.data_log_max,
+        )
+        self.pipeline.facts.memory = memory.facts
+        return memory
 
     def _make_pager(self) -> Any:
         target = self._settings.alertmanagers()
@@ -100,7 +109,8 @@ class Collector:
         settings, budget = self._settings, Budget(self._settings.max_in_flight)
         if self.memory is not None:
             self.memory.restore()
-        elsewhere = Elsewhere(settings.trace_url, settings.grafana_url)
+            self.pipeline.memory = self.memory.take
+        elsewhere = ExternalLinks(settings.trace_url, settings.grafana_url)
         sockets = {name: _bind(name, getattr(settings, name)) for name in ("otlp_http", "web")}
         grpc, grpc_address = await self._grpc(budget)
         apps = {
@@ -155,7 +165,7 @@ class Collector:
         while True:
             for _ in self.pipeline.tick():
                 await asyncio.sleep(0)
-            self._probes.look()
+            self._probes.poll()
             await asyncio.sleep(TICK_NS / 1e9)
 
     async def _keep(self) -> None:
@@ -174,14 +184,17 @@ class Collector:
             await asyncio.wait(ends, timeout=_GRACE_S)
 
 
-def run(settings: Settings, ready: Callable[[str], None]) -> None:
+def run(settings: CollectorSettings, ready: Callable[[str], None]) -> None:
     """Run a collector until SIGTERM or SIGINT."""
     _allow_connections()
     try:
         from uvloop import run as run_loop  # a policy would do the same, and Python 3.16 has none any more
     except ImportError:
         run_loop = asyncio.run
-    run_loop(_run(settings, ready))
+    try:
+        run_loop(_run(settings, ready))
+    except FolderError as problem:
+        raise ConfigError(f"data_dir: {problem}") from None
 
 
 def _allow_connections() -> None:
@@ -192,7 +205,7 @@ def _allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-async def _run(settings: Settings, ready: Callable[[str], None]) -> None:
+async def _run(settings: CollectorSettings, ready: Callable[[str], None]) -> None:
     collector = Collector(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -237,7 +250,9 @@ def _say(key: str, host: str, port: int) -> None:
     logger.info("%s listens on %s:%d", key, host, port)
     if not _is_loopback(host):
         logger.warning(
-            "%s listens beyond this machine (%s): whoever reaches it may use it, there is no token yet", key, host
+            "%s listens beyond localhost (%s): there is no authentication yet, so anyone who reaches it can use it",
+            key,
+            host,
         )
 
 

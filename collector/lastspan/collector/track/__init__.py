@@ -1,20 +1,20 @@
-"""State: what is open, by what was told. One thread owns it; nothing in it is locked."""
+"""State: what is open, according to the records. One thread owns it; nothing in it is locked."""
 
 from .counts import OPEN_STATES, Counts, Incident, Series
 from .limits import Limits
-from .rows import End, JobRow, ProcessRow, Silence, SpanRow, Trouble
+from .rows import End, JobRow, ProcessRow, Silence, SpanRow, SuspectState
 from .saved import (
-    Forgotten,
-    ProcessOver,
     Saved,
     SavedLearned,
-    Settled,
-    Silent,
+    SavedProcessEnd,
+    SavedReset,
+    SavedSilence,
+    SavedVerdict,
     learned,
     replay,
     resume,
     save,
-    settled,
+    saved_verdict,
 )
 from .tracker import PROCESS_CAP, SPAN_CAP, Tracker
 
@@ -24,24 +24,24 @@ __all__ = [
     "SPAN_CAP",
     "Counts",
     "End",
-    "Forgotten",
     "Incident",
     "JobRow",
     "Limits",
-    "ProcessOver",
     "ProcessRow",
     "Saved",
     "SavedLearned",
+    "SavedProcessEnd",
+    "SavedReset",
+    "SavedSilence",
+    "SavedVerdict",
     "Series",
-    "Settled",
     "Silence",
-    "Silent",
     "SpanRow",
+    "SuspectState",
     "Tracker",
-    "Trouble",
     "learned",
     "replay",
     "resume",
     "save",
-    "settled",
+    "saved_verdict",
 ]

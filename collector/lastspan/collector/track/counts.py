@@ -9,9 +9,9 @@ import msgspec
 
 from lastspan.semconv.vocabulary import Outcome
 
-from ..model.records import DURATION_BOUNDS, Durations, JobType, Severity, State
+from ..model.records import DURATION_BOUNDS, DurationCounts, JobType, Severity, State
 from ..model.sketch import Runs, middle, packed, since
-from .rows import DurationKey, DurationRow, JobRow, ProcessRow, Trouble
+from .rows import DurationKey, DurationRow, JobRow, ProcessRow, SuspectState
 
 OTHER = "other"
 """Name of what is beyond a limit."""
@@ -99,53 +99,53 @@ class Counts:
 
     def retype(self, job: JobRow, type: JobType) -> None:
         """Count a job under another type: its own record came after that of a child."""
-        state, trouble = job.state, job.trouble
-        self.trouble(job, None)
+        state, suspect_state = job.state, job.suspect_state
+        self.set_suspect_state(job, None)
         self.of_job(job).open[state] -= 1
         job.type = type
         self.of_job(job).open[state] += 1
-        self.trouble(job, trouble)
+        self.set_suspect_state(job, suspect_state)
 
-    def trouble(self, job: JobRow, trouble: Trouble | None) -> None:
+    def set_suspect_state(self, job: JobRow, suspect_state: SuspectState | None) -> None:
         """Put a job into its incident, or take it out."""
-        before, job.trouble = job.trouble, trouble
+        before, job.suspect_state = job.suspect_state, suspect_state
         series = self.of_job(job)
         if before is not None:
             series.stuck[before.cause] -= 1
-            if trouble is None or trouble.incident != before.incident:
+            if suspect_state is None or suspect_state.incident != before.incident:
                 self._leave(job, before.incident)
-        if trouble is not None:
-            series.stuck[trouble.cause] += 1
-            if trouble.incident:
-                self._join(job, trouble)
+        if suspect_state is not None:
+            series.stuck[suspect_state.cause] += 1
+            if suspect_state.incident:
+                self._join(job, suspect_state)
 
     def ended(self, job: JobRow, outcome: Outcome) -> None:
         """Count an end that the process itself could not count: it was killed, lost or shut down."""
         self.of_job(job).ended[outcome] += 1
 
-    def durations(self, process: ProcessRow, told: Durations) -> Runs:
+    def durations(self, process: ProcessRow, record: DurationCounts) -> Runs:
         """Count what is new in a process's cumulative counts; return the runs that are new."""
-        if told.span_name is not None and told.outcome is not Outcome.OK:
+        if record.span_name is not None and record.outcome is not Outcome.OK:
             return ()  # nothing is learned from these
-        last = self._last(process, told)
-        if last is None or told.count <= last.count:
+        last = self._last(process, record)
+        if last is None or record.count <= last.count:
             return ()  # there is no room; or it is late, or told twice
-        resource, news = process.resource, since(told.runs, last.runs)
-        if told.span_name is None:
-            series = self.of(resource.environment, resource.service, told.job_name, told.queue)
-            if told.outcome is None:
-                series.started += told.count - last.count
+        resource, news = process.resource, since(record.runs, last.runs)
+        if record.span_name is None:
+            series = self.of(resource.environment, resource.service, record.job_name, record.queue)
+            if record.outcome is None:
+                series.started += record.count - last.count
             else:
-                series.ended[told.outcome] += told.count - last.count
-                _add(series, news, max(0.0, told.sum_seconds - last.sum_seconds))
-        last.count, last.runs, last.sum_seconds = told.count, packed(told.runs), told.sum_seconds
+                series.ended[record.outcome] += record.count - last.count
+                _add(series, news, max(0.0, record.sum_seconds - last.sum_seconds))
+        last.count, last.runs, last.sum_seconds = record.count, packed(record.runs), record.sum_seconds
         return news
 
-    def _last(self, process: ProcessRow, told: Durations) -> DurationRow | None:
+    def _last(self, process: ProcessRow, record: DurationCounts) -> DurationRow | None:
         rows = process.durations
         if rows is None:
             rows = process.durations = {}
-        key = (told.job_name, told.queue, told.span_name, told.outcome, told.peer)
+        key = (record.job_name, record.queue, record.span_name, record.outcome, record.peer)
         row = rows.get(key)
         if row is None:
             if len(rows) >= self._max_types or self.duration_rows >= self._max_duration_rows:
@@ -156,7 +156,7 @@ class Counts:
         return row
 
     def put_durations(self, process: ProcessRow, key: DurationKey, row: DurationRow) -> None:
-        """Bring back what a process last told."""
+        """Restore the counts that a process last reported."""
         rows = process.durations
         if rows is None:
             rows = process.durations = {}
@@ -164,17 +164,19 @@ class Counts:
         rows[key] = row
 
     def forget_durations(self, process: ProcessRow) -> None:
-        """Let go of what a process told, with the process."""
+        """Drop the counts of a process, with the process."""
         self.duration_rows -= len(process.durations or ())
         process.durations = None
 
-    def _join(self, job: JobRow, trouble: Trouble) -> None:
-        incident = self.incidents.get(trouble.incident)
+    def _join(self, job: JobRow, suspect_state: SuspectState) -> None:
+        incident = self.incidents.get(suspect_state.incident)
         if incident is None:
             type = job.type
-            incident = Incident(type.environment, type.service, trouble.cause, trouble.last_span, trouble.severity, {})
-            self.incidents[trouble.incident] = incident
-        if trouble.severity is Severity.PAGE:
+            incident = Incident(
+                type.environment, type.service, suspect_state.cause, suspect_state.last_span, suspect_state.severity, {}
+            )
+            self.incidents[suspect_state.incident] = incident
+        if suspect_state.severity is Severity.PAGE:
             incident.severity = Severity.PAGE
         incident.jobs[job.span.key] = job
 

@@ -1,4 +1,4 @@
-"""What probes beside the databases saw last: sessions, by server, until they are too old to be true."""
+"""What database probes saw last: sessions by server, until they are outdated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from ..model.records import Session
+from ..model.records import DatabaseSession
 
 KEPT_NS = 30_000_000_000
 _SERVERS = 100
@@ -18,7 +18,7 @@ class _Database(msgspec.Struct):
     """One look at one server."""
 
     at_ns: int
-    by_id: dict[str, Session]
+    by_id: dict[str, DatabaseSession]
 
 
 class DatabaseFacts:
@@ -26,11 +26,11 @@ class DatabaseFacts:
 
     def __init__(self) -> None:
         self._servers: dict[str, _Database] = {}
-        self._by_client: dict[str, Session] = {}
+        self._by_client: dict[str, DatabaseSession] = {}
         self.is_asked = False
         """There are probes: who blocks whom may be known in a moment."""
 
-    def take(self, server: str, sessions: Iterable[Session], now_ns: int) -> None:
+    def take(self, server: str, sessions: Iterable[DatabaseSession], now_ns: int) -> None:
         """Remember what was seen at *server*, now; no sessions: none is of interest."""
         self.is_asked = True
         self.forget(now_ns)
@@ -48,7 +48,7 @@ class DatabaseFacts:
         if old:
             self._index()
 
-    def session(self, server: str, id: str) -> Session | None:
+    def session(self, server: str, id: str) -> DatabaseSession | None:
         """Return a session by its id; a server that goes by another name is found if no other one fits."""
         known = self._servers.get(server)
         if known is not None:
@@ -61,16 +61,16 @@ class DatabaseFacts:
         ]
         return found[0] if len(found) == 1 else None
 
-    def of_client(self, address: str) -> Session | None:
+    def of_client(self, address: str) -> DatabaseSession | None:
         """Return the session of a connection, by the client's end of it."""
         return self._by_client.get(address) if address else None
 
-    def of_trace(self, trace_id: str) -> Session | None:
+    def of_trace(self, trace_id: str) -> DatabaseSession | None:
         """Return the waiting session whose query carries this trace in a comment."""
         found = [session for session in self if trace_id in session.traceparent and session.blocked_by]
         return found[0] if len(found) == 1 else None
 
-    def __iter__(self) -> Iterator[Session]:
+    def __iter__(self) -> Iterator[DatabaseSession]:
         for server in self._servers.values():
             yield from server.by_id.values()
 
@@ -84,7 +84,7 @@ class DatabaseFacts:
                 self._by_client[address] = session
 
 
-def addresses(session: Session) -> list[str]:
+def addresses(session: DatabaseSession) -> list[str]:
     """Return the client's end of a session's connection, also behind a pooler that tells it ("name - host:port")."""
     pooled = session.application_name.rpartition(" - ")[2]
     found = [pooled] if pooled != session.application_name and pooled.rpartition(":")[2].isdecimal() else []

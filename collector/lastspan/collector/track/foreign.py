@@ -45,7 +45,7 @@ class Foreign:
         """Make a foreign job, whose parent has turned up, part of its parent's job."""
         if inner.size() > _MERGED:
             return
-        self._jobs.settle(inner, State.ENDED, None)
+        self._jobs.apply_verdict(inner, State.ENDED, None)
         self._jobs.open.pop(inner.span.key, None)
         self._jobs.index.remove(inner)
         for span in [inner.span, *all_inside(inner)]:

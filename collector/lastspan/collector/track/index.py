@@ -1,4 +1,4 @@
-"""Finds jobs by what their framework calls them: the id, and the attempt in a process."""
+"""Finds jobs by the names that their framework uses: the id, and the attempt in a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _Attempt = tuple[str, str, int | None, int | None, str | None]
 """(system, job id, attempt, pid, worker id): one attempt of a job in one process."""
 
 
-class Index:
+class JobIndex:
     """Jobs, open or ended lately, by their id; and the attempts of which a parent said that they have ended."""
 
     def __init__(self, *, max_tombstones: int) -> None:
@@ -50,35 +50,35 @@ class Index:
         else:
             self._by_id.pop(job.job_id, None)
 
-    def find_attempt(self, told: JobEnded) -> JobRow | None:
-        """Return the job that a parent speaks of: an open one rather than one that has ended."""
+    def find_attempt(self, record: JobEnded) -> JobRow | None:
+        """Return the job of a parent's report: an open one rather than one that has ended."""
         found = None
-        for job in self.with_id(told.job_id):
+        for job in self.with_id(record.job_id):
             resource = job.span.process.resource if job.span.process is not None else None
             if (
-                job.type.system == told.system
-                and _fits(job.attempt, told.attempt)
-                and (resource is None or _fits(resource.pid, told.pid))
-                and (resource is None or _fits(resource.worker_id, told.origin.resource.worker_id))
+                job.type.system == record.system
+                and _fits(job.attempt, record.attempt)
+                and (resource is None or _fits(resource.pid, record.pid))
+                and (resource is None or _fits(resource.worker_id, record.origin.resource.worker_id))
             ):
                 found = job
                 if job.end is None:
                     break
         return found
 
-    def end_attempt(self, told: JobEnded, now_ns: int) -> bool:
+    def end_attempt(self, record: JobEnded, now_ns: int) -> bool:
         """Remember that an attempt has ended; return whether that was known."""
-        attempt = (told.system, told.job_id, told.attempt, told.pid, told.origin.resource.worker_id)
+        attempt = (record.system, record.job_id, record.attempt, record.pid, record.origin.resource.worker_id)
         known = attempt in self.over
         self.over.put(attempt, True, now_ns)
         return known
 
-    def is_over(self, told: SpanOpen, process: ProcessRow) -> bool:
+    def is_over(self, record: SpanOpen, process: ProcessRow) -> bool:
         """Whether a parent said that the attempt a span belongs to has ended, in this process."""
-        if told.job_id is None:
+        if record.job_id is None:
             return False
         resource = process.resource
-        return self.has_ended(told.type.system, told.job_id, told.attempt, resource.pid, resource.worker_id)
+        return self.has_ended(record.type.system, record.job_id, record.attempt, resource.pid, resource.worker_id)
 
     def has_ended(self, system: str, job_id: str, attempt: int | None, pid: int | None, worker_id: str | None) -> bool:
         """Whether a parent said that an attempt has ended, in this process."""

@@ -11,12 +11,12 @@ from lastspan.semconv.vocabulary import Outcome
 
 from ..model.records import SUSPECT, JobEnded, JobType, SpanOpen, State
 from .counts import Counts
-from .index import Index
+from .index import JobIndex
 from .limits import Limits
 from .owners import Owners
-from .rows import UNSEEN, End, JobRow, SpanRow, Trouble
+from .rows import UNSEEN, End, JobRow, SpanRow, SuspectState
 from .spans import Spans
-from .wheel import Wheel
+from .wheel import TimerWheel
 
 _EARLIER_NS = 100_000_000
 """Movement that is news by less changes no verdict."""
@@ -36,18 +36,18 @@ class Jobs:
         """Stuck, lost and frozen ones, the first found first."""
         self.ended: OrderedDict[bytes, JobRow] = OrderedDict()
         """Those that ended lately, for show."""
-        self.index = Index(max_tombstones=limits.max_tombstones)
+        self.index = JobIndex(max_tombstones=limits.max_tombstones)
         self.owners = Owners()
         self.counts = Counts(max_types=limits.max_types, max_duration_rows=limits.max_duration_rows)
-        self.wheel: Wheel[JobRow] = Wheel()
+        self.wheel: TimerWheel[JobRow] = TimerWheel()
         self.touched: list[JobRow] = []
         """Those of which something has changed that may change the verdict."""
 
     # --- open -----------------------------------------------------------------------------------------------------
 
-    def make(self, row: SpanRow, told: SpanOpen, now_ns: int) -> JobRow:
+    def create(self, row: SpanRow, record: SpanOpen, now_ns: int) -> JobRow:
         """Make a job of a span: a new one, or one that opens again."""
-        job = JobRow(row, told.type, told.job_id or row.span_id.hex(), told.attempt)
+        job = JobRow(row, record.type, record.job_id or row.span_id.hex(), record.attempt)
         row.job = job
         reopened = self.ended.pop(row.key, None)
         if reopened is not None:
@@ -55,47 +55,47 @@ class Jobs:
         self.open[row.key] = job
         self.counts.enter(job, State.RUNNING)
         self.index.add(job)
-        self.retell(job, told, now_ns)
-        self._end_lost_twins(job, now_ns)
+        self.update(job, record, now_ns)
+        self._end_lost_duplicates(job, now_ns)
         self.touch(job)
         return job
 
-    def make_placeholder(self, key: bytes, child: SpanRow, told: SpanOpen, now_ns: int) -> JobRow:
-        """Make a job that only a child of it has spoken of; its own record fills it in."""
-        row = SpanRow(key, child.process, None, told.type.name, "", None, child.start_ns, UNSEEN)
+    def create_placeholder(self, key: bytes, child: SpanRow, record: SpanOpen, now_ns: int) -> JobRow:
+        """Make a job of which only a child span was reported; its own record completes it."""
+        row = SpanRow(key, child.process, None, record.type.name, "", None, child.start_ns, UNSEEN)
         self._spans.open[key] = row
-        return self.make(row, told, now_ns)
+        return self.create(row, record, now_ns)
 
-    def retell(self, job: JobRow, told: SpanOpen, now_ns: int) -> None:
+    def update(self, job: JobRow, record: SpanOpen, now_ns: int) -> None:
         """Take the facts of a job from a record."""
-        if told.type is not job.type and not told.foreign:
-            self.counts.retype(job, told.type)
-        if told.job_id is not None and told.job_id != job.job_id:
+        if record.type is not job.type and not record.foreign:
+            self.counts.retype(job, record.type)
+        if record.job_id is not None and record.job_id != job.job_id:
             self.index.remove(job)
-            job.job_id = told.job_id
+            job.job_id = record.job_id
             self.index.add(job)
-        if told.attempt is not None:
-            job.attempt = told.attempt
-        if job.span.key != told.key:
+        if record.attempt is not None:
+            job.attempt = record.attempt
+        if job.span.key != record.key:
             return
-        moved_ns = None if told.movement_ns is None else now_ns - told.movement_ns
+        moved_ns = None if record.movement_ns is None else now_ns - record.movement_ns
         if job.state is not State.RUNNING and (moved_ns or 0) > (job.moved_ns or 0) + _EARLIER_NS:
             self.touch(job)
         job.moved_ns = moved_ns
-        if told.progress is not None:
-            if job.progress is not None and told.progress.done > job.progress.done:
-                moved_ns = now_ns - (told.progress.age_ns or 0)
+        if record.progress is not None:
+            if job.progress is not None and record.progress.done > job.progress.done:
+                moved_ns = now_ns - (record.progress.age_ns or 0)
                 job.moved_ns = moved_ns if job.moved_ns is None else max(job.moved_ns, moved_ns)
                 self.touch(job)
-            job.progress = told.progress
-        if job.outer is None and told.outer_span_id is not None:
-            self._nest(job, told.outer_span_id)
+            job.progress = record.progress
+        if job.outer is None and record.outer_span_id is not None:
+            self._nest(job, record.outer_span_id)
 
-    def own(self, row: SpanRow, told: SpanOpen) -> None:
-        """Take what a job has; only its own record speaks of that."""
+    def set_owned(self, row: SpanRow, record: SpanOpen) -> None:
+        """Take what a job owns; only its own record has that."""
         job = row.job
-        if job is not None and job.span is row and (told.owned is not None or job.owned is not None):
-            self.owners.tell(job, told.owned)
+        if job is not None and job.span is row and (record.owned is not None or job.owned is not None):
+            self.owners.set_owned(job, record.owned)
 
     def _nest(self, job: JobRow, outer_span_id: bytes) -> None:
         outer = self.open.get(job.span.key[:16] + outer_span_id)
@@ -114,10 +114,10 @@ class Jobs:
             job.dirty = True
             self.touched.append(job)
 
-    def settle(self, job: JobRow, state: State, trouble: Trouble | None) -> None:
-        """Take a verdict into the counts."""
-        if job.trouble is not trouble:
-            self.counts.trouble(job, trouble)
+    def apply_verdict(self, job: JobRow, state: State, suspect_state: SuspectState | None) -> None:
+        """Apply a verdict to the counts."""
+        if job.suspect_state is not suspect_state:
+            self.counts.set_suspect_state(job, suspect_state)
         self.counts.move(job, state)
         if state in SUSPECT:
             self.suspects[job.span.key] = job
@@ -130,8 +130,8 @@ class Jobs:
         """End a job. If it was *killed* its open spans end with it, and nothing of it opens again."""
         if job.end is not None:
             return
-        self.settle(job, State.ENDED, None)
-        self.owners.tell(job, None)
+        self.apply_verdict(job, State.ENDED, None)
+        self.owners.set_owned(job, None)
         job.end = end
         self.open.pop(job.span.key, None)
         inside = list(all_inside(job))
@@ -159,8 +159,8 @@ class Jobs:
             job.span.job = None
 
     def drop(self, job: JobRow, now_ns: int) -> None:
-        """Let go of a job as if it had never been: another row speaks of it."""
-        self.settle(job, State.ENDED, None)
+        """Remove a job as if it had never existed: another row is the same job."""
+        self.apply_verdict(job, State.ENDED, None)
         self.open.pop(job.span.key, None)
         self.index.remove(job)
         self._spans.drop(job.span)
@@ -168,14 +168,14 @@ class Jobs:
         job.span.job = job.parent = None
         job.end = End(Outcome.UNKNOWN, "", now_ns)
 
-    def correct(self, key: bytes, outcome: Outcome) -> None:
-        """Take a process's own word for how a job ended of which only that it ended was known."""
+    def correct_outcome(self, key: bytes, outcome: Outcome) -> None:
+        """Correct the outcome of a job whose end was only inferred, by its process's own report."""
         job = self.ended.get(key)
         if job is not None and job.end is not None and job.end.is_inferred:
             job.end = msgspec.structs.replace(job.end, outcome=outcome, is_inferred=False)
 
-    def _end_lost_twins(self, job: JobRow, now_ns: int) -> None:
-        """End the lost ones of which this is the next attempt: the queue gave the job out again."""
+    def _end_lost_duplicates(self, job: JobRow, now_ns: int) -> None:
+        """End the lost runs of this job: the queue redelivered it."""
         for other in self.index.with_id(job.job_id):
             if other is not job and other.state is State.LOST and other.type.system == job.type.system:
                 self.end(
@@ -206,19 +206,19 @@ class Jobs:
             _, oldest = self.ended.popitem(last=False)
             self._release(oldest)
 
-    def show_unknown(self, told: JobEnded, end: End, now_ns: int) -> None:
+    def show_unknown(self, record: JobEnded, end: End, now_ns: int) -> None:
         """Show the end of a job that was never announced."""
-        resource = told.origin.resource
+        resource = record.origin.resource
         type = JobType(
-            resource.service, resource.environment, told.name, told.queue, told.system, None, None, None, None
+            resource.service, resource.environment, record.name, record.queue, record.system, None, None, None, None
         )
-        key = told.key or f"{told.job_id}/{told.attempt}/{told.pid}".encode()
-        row = SpanRow(key, None, None, told.name, "", None, now_ns, UNSEEN, open=False)
-        job = JobRow(row, type, told.job_id, told.attempt, state=State.ENDED, end=end)
+        key = record.key or f"{record.job_id}/{record.attempt}/{record.pid}".encode()
+        row = SpanRow(key, None, None, record.name, "", None, now_ns, UNSEEN, open=False)
+        job = JobRow(row, type, record.job_id, record.attempt, state=State.ENDED, end=end)
         row.job = job
-        if told.key is not None:
-            self._spans.closed.put(told.key, True, now_ns)
-        self.counts.ended(job, told.outcome)
+        if record.key is not None:
+            self._spans.closed.put(record.key, True, now_ns)
+        self.counts.ended(job, record.outcome)
         self.show(job)
 
     def _release(self, job: JobRow) -> None:
@@ -230,7 +230,7 @@ class Jobs:
         job.inside = None
 
     def forget(self, now_ns: int) -> None:
-        """Let go of what was kept for show for long enough."""
+        """Drop ended jobs that were kept for long enough."""
         while self.ended:
             job = next(iter(self.ended.values()))
             if job.end is None or now_ns - job.end.at_ns < self._limits.ended_keep_ns:

@@ -1,4 +1,4 @@
-"""What finished runs teach: how long a job, or a call in it, takes, and so how long it may take.
+"""Learns from finished runs how long a job, or a call in it, takes, and so how long it may take.
 
 Per (environment, service, job, span) one histogram of the runs that ended well, and the longest but one of them.
 Allowed is a high quantile × a factor, and not less than the longest run but one × another: where one call in 10,000
@@ -76,7 +76,7 @@ class Learning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys beyond it are not learned; they are counted."""
 
 
-class Key(NamedTuple):
+class LearnedKey(NamedTuple):
     """What is learned by."""
 
     environment: str
@@ -85,7 +85,7 @@ class Key(NamedTuple):
     span_name: str | None
     """None: the job as a whole."""
     peer: str = ""
-    """Whom the span calls: an HTTP GET and a Redis GET have one name. Empty: nobody, or told by a worker of before."""
+    """Whom the span calls: an HTTP GET and a Redis GET have one name. Empty: nobody, or reported by an older worker."""
 
 
 class Learned(msgspec.Struct, frozen=True, gc=False):
@@ -122,7 +122,7 @@ class Learned(msgspec.Struct, frozen=True, gc=False):
         return words
 
 
-class Row(msgspec.Struct, eq=False):
+class LearnedRow(msgspec.Struct, eq=False):
     """What is known of one key."""
 
     runs: Histogram
@@ -151,12 +151,12 @@ class Learner:
     def __init__(self, constants: Learning | None = None) -> None:
         self.constants = constants or Learning()
         self._usual = f"p{self.constants.quantile * 100:g}"
-        self.rows: dict[Key, Row] = {}
+        self.rows: dict[LearnedKey, LearnedRow] = {}
         self.refused = 0
         """Runs of keys beyond the cap."""
         self._swept_ns: int | None = None
 
-    def find(self, key: Key) -> Learned | None:
+    def find(self, key: LearnedKey) -> Learned | None:
         """Return what is allowed; None: not enough is known."""
         row = self.rows.get(key)
         learned = None if row is None else row.learned
@@ -165,11 +165,11 @@ class Learner:
             learned = row.learned if row is not None and row.learned is not None else learned
         return learned
 
-    def take(self, key: Key, runs: Iterable[tuple[int, float]], *, version: str, now_ns: int) -> None:
+    def take(self, key: LearnedKey, runs: Iterable[tuple[int, float]], *, version: str, now_ns: int) -> None:
         """Learn from runs that ended well: (bucket of `sketch`, how many)."""
         if not self.constants.enabled:
             return
-        row = self.rows.get(key) or self._meet(key, now_ns)
+        row = self.rows.get(key) or self._add(key, now_ns)
         if row is None:
             self.refused += int(sum(count for _, count in runs))
             return
@@ -178,9 +178,9 @@ class Learner:
             self._deployed(row, version)
         for bucket, count in runs:
             self._count(row, bucket, count, now_ns)
-        self._settle(key, row, now_ns)
+        self._update(key, row, now_ns)
 
-    def put(self, key: Key, row: Row) -> None:
+    def put(self, key: LearnedKey, row: LearnedRow) -> None:
         """Take in what was learned elsewhere or before."""
         if key in self.rows or len(self.rows) < self.constants.max_keys:
             self.rows[key] = row
@@ -188,11 +188,13 @@ class Learner:
                 row.longest = row.second = max((bucket for bucket, _ in row.runs), default=NO_RUN)
             row.learned = self._work_out(key, row)
 
-    def forget(self, keys: Iterable[Key]) -> int:
+    def forget(self, keys: Iterable[LearnedKey]) -> int:
         """Forget keys; return how many were known."""
         return sum(self.rows.pop(key, None) is not None for key in list(keys))
 
-    def matching(self, *, service: str | None = None, job_name: str | None = None) -> Iterator[tuple[Key, Row]]:
+    def matching(
+        self, *, service: str | None = None, job_name: str | None = None
+    ) -> Iterator[tuple[LearnedKey, LearnedRow]]:
         """Yield keys and rows of a service, of a job, or all."""
         for key, row in self.rows.items():
             if service in (None, key.service) and job_name in (None, key.job_name):
@@ -200,12 +202,12 @@ class Learner:
 
     # --- counting -------------------------------------------------------------------------------------------------
 
-    def _meet(self, key: Key, now_ns: int) -> Row | None:
+    def _add(self, key: LearnedKey, now_ns: int) -> LearnedRow | None:
         if len(self.rows) >= self.constants.max_keys:
             self._sweep(now_ns)
         if len(self.rows) >= self.constants.max_keys:
             return None
-        row = self.rows[key] = Row(Histogram(), now_ns)
+        row = self.rows[key] = LearnedRow(Histogram(), now_ns)
         return row
 
     def _sweep(self, now_ns: int) -> None:
@@ -219,7 +221,7 @@ class Learner:
             if is_idle or row.touched_ns < old_ns:
                 del self.rows[key]
 
-    def _fade(self, row: Row, now_ns: int) -> None:
+    def _fade(self, row: LearnedRow, now_ns: int) -> None:
         by = 0.5 ** ((now_ns - row.touched_ns) / (self.constants.half_life_days * _DAY_NS))
         if by < _FADE_STEP:
             row.runs.fade(by)
@@ -227,18 +229,18 @@ class Learner:
             row.second += PER_OCTAVE * log2(by)
             row.touched_ns = now_ns
 
-    def _deployed(self, row: Row, version: str) -> None:
+    def _deployed(self, row: LearnedRow, version: str) -> None:
         """Another version runs: the past counts less, and the next runs count though they are slow."""
         if row.versions:
             self._weigh_down(row)
             row.trusted = self.constants.recent_runs
         row.versions = (version, *row.versions)[:_VERSIONS]
 
-    def _weigh_down(self, row: Row) -> None:
+    def _weigh_down(self, row: LearnedRow) -> None:
         if row.runs.total > self.constants.deploy_runs:
             row.runs.fade(self.constants.deploy_runs / row.runs.total)
 
-    def _count(self, row: Row, bucket: int, count: float, now_ns: int) -> None:
+    def _count(self, row: LearnedRow, bucket: int, count: float, now_ns: int) -> None:
         learned, recent = row.learned, (1 - 1 / self.constants.recent_runs) ** count
         if learned is not None and self._is_hung(row, learned, lower(bucket)):
             if row.aside is None:
@@ -253,7 +255,7 @@ class Learner:
         row.news += count
         self._note(row, bucket, count)
 
-    def _is_hung(self, row: Row, learned: Learned, seconds: float) -> bool:
+    def _is_hung(self, row: LearnedRow, learned: Learned, seconds: float) -> bool:
         """Whether a run took so long that it had hung, though it ended well."""
         constants, allowed_s = self.constants, learned.allowed_ns / _SECOND
         if learned.is_hint:  # the first run may have hung; the second is not measured by it
@@ -262,7 +264,7 @@ class Learner:
             return seconds >= constants.trust * allowed_s
         return seconds >= constants.slow * allowed_s
 
-    def _note(self, row: Row, bucket: int, count: float) -> None:
+    def _note(self, row: LearnedRow, bucket: int, count: float) -> None:
         """Remember the two longest runs."""
         if bucket <= row.second:
             return
@@ -270,7 +272,7 @@ class Learner:
         row.second = float(bucket) if count >= 2 else min(row.longest, bucket)
         row.longest = max(row.longest, bucket)
 
-    def _settle(self, key: Key, row: Row, now_ns: int) -> None:
+    def _update(self, key: LearnedKey, row: LearnedRow, now_ns: int) -> None:
         """Decide about the runs that were put aside, and work out anew what is allowed if that may have changed."""
         aside = row.aside
         if aside is not None:
@@ -286,13 +288,13 @@ class Learner:
             row.learned = self._work_out(key, row)
             row.news = 0.0
 
-    def _lasts(self, row: Row, aside: dict[int, float], now_ns: int) -> bool:
+    def _lasts(self, row: LearnedRow, aside: dict[int, float], now_ns: int) -> bool:
         """Whether slow runs have come for longer than those of one incident would: those end together."""
         return now_ns - row.aside_since_ns > 2 * upper(max(aside)) * _SECOND
 
     # --- what is allowed --------------------------------------------------------------------------------------------
 
-    def _work_out(self, key: Key, row: Row) -> Learned | None:
+    def _work_out(self, key: LearnedKey, row: LearnedRow) -> Learned | None:
         constants, runs = self.constants, row.runs.total
         if runs < constants.hint_runs:
             return None
@@ -305,7 +307,7 @@ class Learner:
             return self._learned(key, row, self._usual, *usual)
         return self._learned(key, row, "the longest but one", *longest)
 
-    def _learned(self, key: Key, row: Row, what: str, seconds: float, factor: float) -> Learned:
+    def _learned(self, key: LearnedKey, row: LearnedRow, what: str, seconds: float, factor: float) -> Learned:
         constants, runs = self.constants, row.runs.total
         is_hint = runs < constants.min_runs
         floor_s = 0.0 if is_hint else constants.floor_job_s if key.span_name is None else constants.floor_span_s

@@ -1,8 +1,8 @@
-"""Finds the job that has something: a lock by its key, a database session by its id or by the worker's end of it."""
+"""Finds the job that owns something: a lock by its key, a database session by its id or its client address."""
 
 from __future__ import annotations
 
-from ..model.evidence import Owned, OwnSession
+from ..model.evidence import JobSession, OwnedByJob
 from .rows import JobRow
 
 LIMIT = 200_000
@@ -15,18 +15,18 @@ class Owners:
     def __init__(self) -> None:
         self._by_thing: dict[str, tuple[JobRow, ...]] = {}
 
-    def tell(self, job: JobRow, owned: Owned | None) -> None:
+    def set_owned(self, job: JobRow, owned: OwnedByJob | None) -> None:
         """Take what a job has now; None: nothing."""
         if owned == job.owned:
             return
-        for thing in _things(job.owned):
+        for thing in _owned_keys(job.owned):
             rest = tuple(other for other in self._by_thing.get(thing, ()) if other is not job)
             if rest:
                 self._by_thing[thing] = rest
             else:
                 self._by_thing.pop(thing, None)
         job.owned = owned
-        for thing in _things(owned):
+        for thing in _owned_keys(owned):
             if len(self._by_thing) < LIMIT or thing in self._by_thing:
                 self._by_thing[thing] = (*self._by_thing.get(thing, ()), job)[-_OWNERS:]
 
@@ -49,12 +49,12 @@ class Owners:
 _OWNERS = 16
 
 
-def _things(owned: Owned | None) -> frozenset[str]:
+def _owned_keys(owned: OwnedByJob | None) -> frozenset[str]:
     if owned is None:
         return frozenset()
     return frozenset([f"lock {key}" for key in owned.locks] + [name for one in owned.sessions for name in _names(one)])
 
 
-def _names(session: OwnSession) -> list[str]:
+def _names(session: JobSession) -> list[str]:
     found = [f"session {session.server} {session.id}"] if session.id else []
     return [*found, f"address {session.local}"] if session.local else found

@@ -1,4 +1,4 @@
-"""Who reports, who has fallen silent, and what the silence means."""
+"""Which processes report, which are silent, and what their silence means."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from ..model.records import NO_SEQUENCE, Child, Origin, ProcessState, Resource, Status
+from ..model.records import NO_SEQUENCE, Child, Origin, ProcessState, ProcessStatus, Resource
 from .rows import ProcessRow, Silence, WorkerRow
-from .wheel import HORIZON_NS, Wheel
+from .wheel import HORIZON_NS, TimerWheel
 
 DEFAULT_INTERVAL_NS = 15_000_000_000
 _MIN_INTERVAL_NS, _MAX_INTERVAL_NS = 100_000_000, 3_600_000_000_000
 _SILENT_MIN_NS = 6_000_000_000
-"""Native code, a garbage collection or a full machine keep a healthy process from speaking for some seconds."""
+"""Native code, a garbage collection or a full machine can silence a healthy process for some seconds."""
 _GONE = frozenset("ZX")
 """States of a child that is dead, whatever its parent lists."""
 _BLIND_PROCESSES, _BLIND_HOSTS = 5, 2
@@ -41,7 +41,7 @@ class Processes:
         self._limit = limit
         self._forgotten = forgotten
         self.rows: dict[str, ProcessRow] = {}
-        self.wheel: Wheel[ProcessRow] = Wheel()
+        self.wheel: TimerWheel[ProcessRow] = TimerWheel()
         self.changed: list[ProcessRow] = []
         """Processes whose silence has changed and whose jobs must be judged."""
         self.blind = False
@@ -51,15 +51,15 @@ class Processes:
         self._voters = 0
         """Processes that should be heard: running, and not declared silent."""
         self._quiet_hosts: Counter[str] = Counter()
-        self._deaf: list[tuple[int, int]] = []
-        """When we did not listen: (until, for how long), the longest first."""
+        self._stalls: list[tuple[int, int]] = []
+        """When we did not receive: (until, for how long), the longest first."""
 
     # --- hearing ------------------------------------------------------------------------------------------------
 
-    def hear(self, origin: Origin, now_ns: int) -> ProcessRow | None:
-        """Return the process that sent a record, which is alive by this; None: it has no id, or there are too many."""
+    def heard_from(self, origin: Origin, now_ns: int) -> ProcessRow | None:
+        """Return the process that sent a record and so is alive; None: it has no id, or there are too many."""
         id = origin.process_id
-        row = self.rows.get(id) or self._meet(id, origin, now_ns) if id is not None else None
+        row = self.rows.get(id) or self._add(id, origin, now_ns) if id is not None else None
         if row is None:
             return None
         row.heard_ns = now_ns
@@ -69,50 +69,52 @@ class Processes:
         if origin.resource is not row.resource:
             self._move(row, origin.resource)
         if row.quiet_since_ns is not None or row.silence is not Silence.NONE:
-            self._speak(row, now_ns)
+            self._end_silence(row, now_ns)
         return row
 
-    def told(self, row: ProcessRow, state: ProcessState, now_ns: int) -> None:
-        """Take what a process says of itself and of its children."""
+    def apply_state(self, row: ProcessRow, state: ProcessState, now_ns: int) -> None:
+        """Apply a process's report of itself and its children."""
         self.describe(row, status=state.status, children=state.children)
         row.frameworks = state.frameworks
-        if state.overslept is not None:
-            row.overslept, row.overslept_at_ns = state.overslept, now_ns
+        if state.stall is not None:
+            row.stall, row.stalled_at_ns = state.stall, now_ns
 
-    def describe(self, row: ProcessRow, *, status: Status, children: dict[int, Child]) -> None:
+    def describe(self, row: ProcessRow, *, status: ProcessStatus, children: dict[int, Child]) -> None:
         """Note a process's status and its children."""
         self._vote(row, -1)
         row.status = status
         self._vote(row, +1)
         if children != row.children:
             row.children = children
-            for other in self._family(row):
+            for other in self._relatives(row):
                 if other.silence is not Silence.NONE:
                     self.changed.append(other)
 
     def child(self, parent: ProcessRow, pid: int) -> ProcessRow | None:
-        """Return the child of a parent that has this pid, and has spoken: the one heard last."""
-        found = [row for row in self._family(parent) if row.resource.pid == pid and not row.is_expected]
-        found = [row for row in found if row.status is not Status.STOPPED]
+        """Return the child of a parent that has this pid and has reported: the one that reported last."""
+        found = [row for row in self._relatives(parent) if row.resource.pid == pid and not row.is_expected]
+        found = [row for row in found if row.status is not ProcessStatus.STOPPED]
         return max(found, key=lambda row: row.heard_ns, default=None)
 
-    def left_behind(self, parent: ProcessRow) -> list[ProcessRow]:
-        """Return the children of a parent that has stopped which were being ended themselves: nobody else tells."""
-        return [row for row in self._family(parent) if row.status is Status.STOPPING and _is_parent(parent, row)]
+    def children_being_ended(self, parent: ProcessRow) -> list[ProcessRow]:
+        """Return the children of a stopped parent that were being ended: no other process reports their end."""
+        return [
+            row for row in self._relatives(parent) if row.status is ProcessStatus.STOPPING and _is_parent(parent, row)
+        ]
 
     def is_ended_alone(self, row: ProcessRow) -> bool:
         """Whether a process is being ended while its parent runs on: somebody killed it, nothing is shut down."""
-        parents = [other for other in self._family(row) if _is_parent(other, row)]
-        return any(other.status is Status.RUNNING and other.silence is Silence.NONE for other in parents)
+        parents = [other for other in self._relatives(row) if _is_parent(other, row)]
+        return any(other.status is ProcessStatus.RUNNING and other.silence is Silence.NONE for other in parents)
 
-    def expect(self, parent: ProcessRow, pid: int, since_ns: int, now_ns: int) -> ProcessRow | None:
-        """Return a row for a child that has not spoken since *since_ns*, nor ever; None: there are too many."""
+    def add_unheard(self, parent: ProcessRow, pid: int, since_ns: int, now_ns: int) -> ProcessRow | None:
+        """Return a row for a child that has not reported since *since_ns*; None: there are too many."""
         id = f"{parent.id}/{pid}"
         row = self.rows.get(id)
         if row is None:
             resource = msgspec.structs.replace(parent.resource, pid=pid, parent_pid=parent.resource.pid, instance_id="")
             # Without a sequence: it was never heard, so its silence is no sign that we are deaf.
-            row = self._meet(id, Origin(resource, id, NO_SEQUENCE, parent.interval_ns), now_ns)
+            row = self._add(id, Origin(resource, id, NO_SEQUENCE, parent.interval_ns), now_ns)
         if row is not None and row.live == 0:
             row.is_expected = True
             row.heard_ns = row.first_ns = since_ns
@@ -125,9 +127,9 @@ class Processes:
             self._by_pid = {where: row for row in self.rows.values() if (where := _where(row)) is not None}
         return self._by_pid.get((host, pid))
 
-    def overslept(self, gap_ns: int, now_ns: int) -> None:
-        """Note that we did not listen for *gap_ns* until now: the silence of that time is ours."""
-        self._deaf = [*((until, gap) for until, gap in self._deaf if gap > gap_ns), (now_ns, gap_ns)]
+    def note_stall(self, gap_ns: int, now_ns: int) -> None:
+        """Record that we did not receive for *gap_ns* until now: silence in that time is not the processes'."""
+        self._stalls = [*((until, gap) for until, gap in self._stalls if gap > gap_ns), (now_ns, gap_ns)]
 
     def forget(self, row: ProcessRow) -> None:
         """Drop a process."""
@@ -142,8 +144,8 @@ class Processes:
 
     # --- silence ------------------------------------------------------------------------------------------------
 
-    def look(self, row: ProcessRow, now_ns: int) -> None:
-        """Look at a process whose time it is: is it silent, and what does that mean?"""
+    def check_silence(self, row: ProcessRow, now_ns: int) -> None:
+        """Check a process that is due: is it silent, and what does that mean?"""
         if self.rows.get(row.id) is not row:
             return
         heard_ns = max(row.heard_ns, self._listening_since(row))
@@ -165,12 +167,12 @@ class Processes:
             self.wheel.arm(row, now_ns + min(row.interval_ns, HORIZON_NS), now_ns)
 
     def _limit_ns(self, row: ProcessRow) -> int:
-        return max(int(self._silent_after * row.interval_ns), _SILENT_MIN_NS) + row.patience_ns
+        return max(int(self._silent_after * row.interval_ns), _SILENT_MIN_NS) + row.stall_grace_ns
 
     def states(self) -> Iterator[tuple[ProcessRow, str]]:
         """Yield each process that is of interest, and its state in a word."""
         for row in self.rows.values():
-            if row.silence is Silence.NONE and row.status is not Status.STOPPED:
+            if row.silence is Silence.NONE and row.status is not ProcessStatus.STOPPED:
                 yield row, row.status.value
             elif row.live and row.silence is not Silence.SHUTDOWN:
                 yield row, row.silence.value
@@ -180,12 +182,12 @@ class Processes:
         return max(0, now_ns - max(row.heard_ns, self._listening_since(row)))
 
     def _meaning(self, row: ProcessRow) -> Silence:
-        if row.status is not Status.RUNNING:
+        if row.status is not ProcessStatus.RUNNING:
             return Silence.SHUTDOWN
-        parents = [other for other in self._family(row) if _is_parent(other, row)]
-        if any(parent.status is not Status.RUNNING for parent in parents):
+        parents = [other for other in self._relatives(row) if _is_parent(other, row)]
+        if any(parent.status is not ProcessStatus.RUNNING for parent in parents):
             return Silence.SHUTDOWN
-        if row.silence is Silence.NONE and self._doubt(row):
+        if row.silence is Silence.NONE and self._is_blind(row):
             return Silence.NONE
         pid = row.resource.pid
         for parent in parents:
@@ -195,7 +197,7 @@ class Processes:
                     return Silence.FROZEN
         return Silence.LOST
 
-    def _doubt(self, row: ProcessRow) -> bool:
+    def _is_blind(self, row: ProcessRow) -> bool:
         if row.foreign:
             return False
         quiet = sum(self._quiet_hosts.values())
@@ -203,7 +205,7 @@ class Processes:
         return self.blind
 
     def declare(self, row: ProcessRow, silence: Silence) -> None:
-        """Say what the silence of a process means; its jobs are to be judged anew."""
+        """Set what the silence of a process means; its jobs are judged again."""
         if silence is row.silence:
             return
         if row.silence is Silence.NONE:
@@ -213,7 +215,7 @@ class Processes:
         self._vote(row, +1)
         self.changed.append(row)
 
-    def _speak(self, row: ProcessRow, now_ns: int) -> None:
+    def _end_silence(self, row: ProcessRow, now_ns: int) -> None:
         self._unquiet(row)
         if row.silence is not Silence.NONE:
             row.silence = Silence.NONE
@@ -222,7 +224,7 @@ class Processes:
         self._arm(row, now_ns)
 
     def _listening_since(self, row: ProcessRow) -> int:
-        return max((until for until, gap in self._deaf if gap >= row.interval_ns), default=-(1 << 62))
+        return max((until for until, gap in self._stalls if gap >= row.interval_ns), default=-(1 << 62))
 
     def _quiet(self, row: ProcessRow, now_ns: int) -> None:
         if row.quiet_since_ns is None and row.silence is Silence.NONE and self._votes(row):
@@ -241,7 +243,7 @@ class Processes:
             self.blind = False
 
     def _votes(self, row: ProcessRow) -> bool:
-        return row.silence is Silence.NONE and row.status is Status.RUNNING and not row.foreign
+        return row.silence is Silence.NONE and row.status is ProcessStatus.RUNNING and not row.foreign
 
     def _vote(self, row: ProcessRow, weight: int) -> None:
         if self._votes(row):
@@ -249,7 +251,7 @@ class Processes:
 
     # --- rows and families --------------------------------------------------------------------------------------
 
-    def _meet(self, id: str, origin: Origin, now_ns: int) -> ProcessRow | None:
+    def _add(self, id: str, origin: Origin, now_ns: int) -> ProcessRow | None:
         if len(self.rows) >= self._limit:
             return None
         row = ProcessRow(id, origin.resource, DEFAULT_INTERVAL_NS, now_ns, now_ns, foreign=origin.sequence < 0)
@@ -276,7 +278,7 @@ class Processes:
         if quiet_since_ns is not None:
             self._quiet(row, quiet_since_ns)
 
-    def _family(self, row: ProcessRow) -> Iterator[ProcessRow]:
+    def _relatives(self, row: ProcessRow) -> Iterator[ProcessRow]:
         if row.worker is not None:
             for other in row.worker.processes.values():
                 if other is not row:

@@ -13,8 +13,20 @@ import msgspec
 
 from lastspan.semconv.vocabulary import LOCK_WAITS, Outcome
 
-from ..model.evidence import Evidence, Owned
-from ..model.records import NO_CALL, Call, Child, JobType, Kind, Overslept, Progress, Resource, Severity, State, Status
+from ..model.evidence import Evidence, OwnedByJob
+from ..model.records import (
+    NO_CALL,
+    Call,
+    Child,
+    JobType,
+    Kind,
+    ProcessStall,
+    ProcessStatus,
+    Progress,
+    Resource,
+    Severity,
+    State,
+)
 
 UNSEEN = -2
 """Sequence of a span that is known from its children only."""
@@ -86,8 +98,8 @@ class End(msgspec.Struct, frozen=True, gc=False):
     """It was lost, and has been started again in another process."""
 
 
-class Trouble(msgspec.Struct, gc=False, eq=False):
-    """What is kept of a job that became stuck, lost or frozen; the rest of the verdict is judged anew each time."""
+class SuspectState(msgspec.Struct, gc=False, eq=False):
+    """The state of a job that became stuck, lost or frozen; the rest of the verdict is judged again each time."""
 
     incident: str
     """Named as soon as it is plain what is in the way, and never anew while this lasts; empty: not yet."""
@@ -127,14 +139,14 @@ class JobRow(msgspec.Struct, gc=False, eq=False):
     due: int = -1
     """Slot of the wheel in which it is judged next."""
     dirty: bool = False
-    trouble: Trouble | None = None
+    suspect_state: SuspectState | None = None
     end: End | None = None
-    owned: Owned | None = None
+    owned: OwnedByJob | None = None
     """What it keeps others from."""
-    stood: tuple[str, ...] = ()
+    stuck_at: tuple[str, ...] = ()
     """Where it has been while it was stuck, this time and before: `judge.place`, the last 8."""
     parent: ProcessRow | None = None
-    """The parent of its process, if nobody else has spoken of it."""
+    """The parent of its process, if only the parent has reported it."""
 
     def members(self) -> Iterator[SpanRow]:
         """Yield the open spans in the job, without its own."""
@@ -173,9 +185,9 @@ class JobRow(msgspec.Struct, gc=False, eq=False):
         return len(self.inside) if isinstance(self.inside, dict) else int(self.inside is not None)
 
 
-TURNS = 6
+GIL_TURNS = 6
 """Of the interpreter, that a report takes at most (measured: two to five)."""
-PATIENCE_NS = 60_000_000_000
+STALL_GRACE_MAX_NS = 60_000_000_000
 """A machine that was suspended for a night is no reason to wait for two."""
 
 
@@ -188,25 +200,25 @@ class ProcessRow(msgspec.Struct, gc=False, eq=False):
     heard_ns: int
     """Arrival of its last record."""
     first_ns: int
-    status: Status = Status.RUNNING
+    status: ProcessStatus = ProcessStatus.RUNNING
     silence: Silence = Silence.NONE
     state_sequence: int = -1
     """Of its newest `process.state`."""
-    proof_sequence: int = -1
+    last_full_sequence: int = -1
     """Of its newest complete list of open spans: what that one lacks, and is not newer, is closed."""
-    proof_ids: bytes | frozenset[bytes] = b""
+    last_full_list: bytes | frozenset[bytes] = b""
     children: dict[int, Child] = {}
     """Its children that run jobs, by pid."""
-    overslept: Overslept | None = None
+    stall: ProcessStall | None = None
     """It could not run for a while."""
-    overslept_at_ns: int = 0
-    """When it said so."""
+    stalled_at_ns: int = 0
+    """When it reported the stall."""
     frameworks: tuple[str, ...] = ()
     """Job frameworks that are loaded in it, and whose jobs are not seen."""
     spans: list[SpanRow] = []
     """Its open spans, and some that have closed since the last `process.state`."""
     accepted: list[SpanRow] = []
-    """Jobs that its children took, and of which they have not spoken; and some that are over."""
+    """Jobs that its children accepted and have not reported themselves; and some that have ended."""
     live: int = 0
     """How many of `spans` are open."""
     worker: WorkerRow | None = None
@@ -217,17 +229,17 @@ class ProcessRow(msgspec.Struct, gc=False, eq=False):
     durations: dict[DurationKey, DurationRow] | None = None
     foreign: bool = False
     is_expected: bool = False
-    """It has never spoken: its parent says that it took a job."""
+    """It has never reported: its parent reports that it accepted a job."""
 
     @property
-    def patience_ns(self) -> int:
-        """For how much longer it may be silent: its last word was that native code keeps it from speaking.
+    def stall_grace_ns(self) -> int:
+        """How much longer it may be silent: it last reported that native code stalled it.
 
         Each report needs a few turns of the interpreter, and each may take as long again.
         """
-        if self.overslept is None or self.heard_ns - self.overslept_at_ns > self.interval_ns:
+        if self.stall is None or self.heard_ns - self.stalled_at_ns > self.interval_ns:
             return 0
-        return min(TURNS * self.overslept.for_ns, PATIENCE_NS)
+        return min(GIL_TURNS * self.stall.for_ns, STALL_GRACE_MAX_NS)
 
 
 class DurationRow(msgspec.Struct, gc=False, eq=False):

@@ -21,19 +21,19 @@ from ..model.records import (
     JobAccepted,
     JobType,
     Origin,
-    Overslept,
+    ProcessStall,
+    ProcessStatus,
     Resource,
     Severity,
     Signal,
     SpanOpen,
     State,
-    Status,
 )
 from ..model.sketch import Histogram
 from .counts import Series
 from .jobs import all_inside
-from .learn import NO_RUN, Key, Row
-from .rows import UNSEEN, DurationRow, End, JobRow, ProcessRow, Silence, SpanRow, Trouble
+from .learn import NO_RUN, LearnedKey, LearnedRow
+from .rows import UNSEEN, DurationRow, End, JobRow, ProcessRow, Silence, SpanRow, SuspectState
 from .tracker import Tracker
 
 CHUNK = 250
@@ -42,39 +42,39 @@ CHUNK = 250
 T = TypeVar("T")
 
 
-class Settled(msgspec.Struct, frozen=True):
+class SavedVerdict(msgspec.Struct, frozen=True):
     """A verdict that changed what is counted, or an outer job."""
 
     key: bytes
     state: State
-    trouble: Trouble | None
+    suspect_state: SuspectState | None
     """`since_ns` is an age here."""
     counted: bool = False
     """It counts as one more that became stuck."""
     outer: bytes | None = None
-    stood: tuple[str, ...] = ()
+    stuck_at: tuple[str, ...] = ()
     incident_pages: bool = False
     """Its incident is a page, if only by a job that is gone."""
 
 
-class Silent(msgspec.Struct, frozen=True):
+class SavedSilence(msgspec.Struct, frozen=True):
     """The silence of a process means something else than before."""
 
     process_id: str
     silence: Silence
 
 
-class ProcessOver(msgspec.Struct, frozen=True):
+class SavedProcessEnd(msgspec.Struct, frozen=True):
     """All jobs of a process ended because it was silent for too long, or shut down."""
 
     process_id: str
     outcome: Outcome
 
 
-class Forgotten(msgspec.Struct, frozen=True):
+class SavedReset(msgspec.Struct, frozen=True):
     """Somebody reset what was learned."""
 
-    keys: tuple[Key, ...]
+    keys: tuple[LearnedKey, ...]
 
 
 class SavedLearned(msgspec.Struct, frozen=True):
@@ -110,13 +110,13 @@ class SavedLearned(msgspec.Struct, frozen=True):
     """Whom the span calls; empty: nobody, or told by a worker that did not say."""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> LearnedKey:
         """What it was learned by."""
-        return Key(self.environment, self.service, self.job_name, self.span_name, self.peer)
+        return LearnedKey(self.environment, self.service, self.job_name, self.span_name, self.peer)
 
 
 class SavedDurations(msgspec.Struct, frozen=True):
-    """The cumulative counts that a process last told."""
+    """The cumulative counts that a process last reported."""
 
     origin: Origin
     rows: tuple[tuple[str, str, str | None, str | None, int, bytes, float], ...]
@@ -146,14 +146,14 @@ class SavedProcess(msgspec.Struct, frozen=True):
     origin: Origin
     heard_age_ns: int
     first_age_ns: int
-    status: Status
+    status: ProcessStatus
     silence: Silence
     state_sequence: int
-    proof_sequence: int
-    proof_ids: bytes
+    last_full_sequence: int
+    last_full_list: bytes
     children: dict[int, Child]
-    overslept: Overslept | None
-    overslept_age_ns: int
+    stall: ProcessStall | None
+    stalled_age_ns: int
     foreign: bool
 
 
@@ -177,10 +177,10 @@ class SavedTombstones(msgspec.Struct, frozen=True):
 
 
 Saved: TypeAlias = (
-    Settled
-    | Silent
-    | ProcessOver
-    | Forgotten
+    SavedVerdict
+    | SavedSilence
+    | SavedProcessEnd
+    | SavedReset
     | SavedLearned
     | SavedDurations
     | SavedSeries
@@ -206,10 +206,10 @@ def save(tracker: Tracker, clock: Callable[[], int]) -> Iterator[tuple[int, list
         yield now_ns, [_ended(job, now_ns) for job in rows]
     for keys in _chunks(tracker.spans):
         now_ns, found = clock(), (tracker.spans.get(key) for key in keys)
-        yield now_ns, [_said(row, now_ns) for row in found if row is not None and row.sequence != UNSEEN]
+        yield now_ns, [_records_of(row, now_ns) for row in found if row is not None and row.sequence != UNSEEN]
     for keys in _chunks(tracker.jobs):
         now_ns, jobs = clock(), (tracker.jobs.get(key) for key in keys)
-        yield now_ns, [_settled(tracker, job, now_ns) for job in jobs if job is not None and _is_settled(job)]
+        yield now_ns, [_saved_verdict(tracker, job, now_ns) for job in jobs if job is not None and _has_verdict(job)]
     for ids in _chunks(tracker.processes.rows):
         now_ns, processes = clock(), (tracker.processes.rows.get(id) for id in ids)
         yield now_ns, [_process(row, now_ns) for row in processes if row is not None]
@@ -217,33 +217,35 @@ def save(tracker: Tracker, clock: Callable[[], int]) -> Iterator[tuple[int, list
         yield clock(), [saved]
 
 
-def _is_settled(job: JobRow) -> bool:
-    return job.state is not State.RUNNING or job.outer is not None or bool(job.stood)
+def _has_verdict(job: JobRow) -> bool:
+    return job.state is not State.RUNNING or job.outer is not None or bool(job.stuck_at)
 
 
-def settled(job: JobRow, now_ns: int, *, counted: bool = False) -> Settled:
+def saved_verdict(job: JobRow, now_ns: int, *, counted: bool = False) -> SavedVerdict:
     """Return the verdict on a job as it is counted."""
-    trouble, outer = job.trouble, job.outer
-    if trouble is not None:
-        trouble = _aged(trouble, now_ns)
-    return Settled(job.span.key, job.state, trouble, counted, None if outer is None else outer.span.key, job.stood)
+    suspect_state, outer = job.suspect_state, job.outer
+    if suspect_state is not None:
+        suspect_state = _aged(suspect_state, now_ns)
+    return SavedVerdict(
+        job.span.key, job.state, suspect_state, counted, None if outer is None else outer.span.key, job.stuck_at
+    )
 
 
-def _settled(tracker: Tracker, job: JobRow, now_ns: int) -> Settled:
-    incident = None if job.trouble is None else tracker.counts.incidents.get(job.trouble.incident)
+def _saved_verdict(tracker: Tracker, job: JobRow, now_ns: int) -> SavedVerdict:
+    incident = None if job.suspect_state is None else tracker.counts.incidents.get(job.suspect_state.incident)
     is_page = incident is not None and incident.severity is Severity.PAGE
-    return msgspec.structs.replace(settled(job, now_ns), incident_pages=is_page)
+    return msgspec.structs.replace(saved_verdict(job, now_ns), incident_pages=is_page)
 
 
-def _aged(trouble: Trouble, now_ns: int) -> Trouble:
+def _aged(suspect_state: SuspectState, now_ns: int) -> SuspectState:
     """Return it with ages for times, or with times for ages."""
-    moving_ns = None if trouble.moving_ns is None else now_ns - trouble.moving_ns
-    return msgspec.structs.replace(trouble, since_ns=now_ns - trouble.since_ns, moving_ns=moving_ns)
+    moving_ns = None if suspect_state.moving_ns is None else now_ns - suspect_state.moving_ns
+    return msgspec.structs.replace(suspect_state, since_ns=now_ns - suspect_state.since_ns, moving_ns=moving_ns)
 
 
-def _said(row: SpanRow, now_ns: int) -> SpanOpen | JobAccepted:
+def _records_of(row: SpanRow, now_ns: int) -> SpanOpen | JobAccepted:
     """Return the record that would make this row: of its process, or of the parent of that."""
-    told, job = spoken(row, now_ns), row.job
+    told, job = record_of(row, now_ns), row.job
     pid = None if row.process is None else row.process.resource.pid
     if job is None or job.parent is None or pid is None:
         return told
@@ -251,7 +253,7 @@ def _said(row: SpanRow, now_ns: int) -> SpanOpen | JobAccepted:
     return JobAccepted(row.key, origin, job.type, job.job_id, job.attempt, pid, told.age_ns, row.expected_ns)
 
 
-def spoken(row: SpanRow, now_ns: int) -> SpanOpen:
+def record_of(row: SpanRow, now_ns: int) -> SpanOpen:
     """Return the record that would make this row."""
     job = row.job
     is_job = job is not None and job.span is row
@@ -280,7 +282,7 @@ def spoken(row: SpanRow, now_ns: int) -> SpanOpen:
     )
 
 
-def learned(rows: Iterable[tuple[Key, Row]], now_ns: int) -> list[Saved | SpanOpen]:
+def learned(rows: Iterable[tuple[LearnedKey, LearnedRow]], now_ns: int) -> list[Saved | SpanOpen]:
     """Return what was learned."""
     return [
         SavedLearned(
@@ -336,14 +338,14 @@ def _series(tracker: Tracker) -> list[Saved | SpanOpen]:
 def _ended(job: JobRow, now_ns: int) -> SavedEnded:
     end = job.end or End(Outcome.UNKNOWN, "", now_ns)
     return SavedEnded(
-        msgspec.structs.replace(spoken(job.span, now_ns), type=job.type),
-        tuple(spoken(span, now_ns) for span in all_inside(job)),
+        msgspec.structs.replace(record_of(job.span, now_ns), type=job.type),
+        tuple(record_of(span, now_ns) for span in all_inside(job)),
         msgspec.structs.replace(end, at_ns=now_ns - end.at_ns),
     )
 
 
 def _process(row: ProcessRow, now_ns: int) -> SavedProcess:
-    ids = row.proof_ids
+    ids = row.last_full_list
     return SavedProcess(
         _origin(row, NO_SEQUENCE),
         now_ns - row.heard_ns,
@@ -351,17 +353,17 @@ def _process(row: ProcessRow, now_ns: int) -> SavedProcess:
         row.status,
         row.silence,
         row.state_sequence,
-        row.proof_sequence,
+        row.last_full_sequence,
         ids if isinstance(ids, bytes) else b"".join(ids),
         row.children,
-        row.overslept,
-        now_ns - row.overslept_at_ns,
+        row.stall,
+        now_ns - row.stalled_at_ns,
         row.foreign,
     )
 
 
 def _tombstones(tracker: Tracker, clock: Callable[[], int]) -> Iterator[SavedTombstones]:
-    spans, attempts = tracker.rooms[0].closed, tracker.rooms[1].index.over
+    spans, attempts = tracker.parts[0].closed, tracker.parts[1].index.over
     for young in (False, True):
         for pairs in _chunks(spans.items(young=young), 20 * CHUNK):
             yield SavedTombstones(young, spans.age_ns(clock()), spans=tuple(pairs))
@@ -394,15 +396,15 @@ def replay(tracker: Tracker, entry: Signal | Saved, now_ns: int) -> None:
 
 def _restore(tracker: Tracker, saved: Saved, now_ns: int) -> None:
     match saved:
-        case Settled():
-            _settle(tracker, saved, now_ns)
-        case Silent():
+        case SavedVerdict():
+            _apply_verdict(tracker, saved, now_ns)
+        case SavedSilence():
             if (process := tracker.processes.rows.get(saved.process_id)) is not None:
                 tracker.processes.declare(process, saved.silence)
-        case ProcessOver():
+        case SavedProcessEnd():
             if (process := tracker.processes.rows.get(saved.process_id)) is not None:
                 tracker.end_process(process, saved.outcome, now_ns)
-        case Forgotten():
+        case SavedReset():
             tracker.learner.forget(saved.keys)
         case SavedLearned():
             tracker.learner.put(*_row(saved, now_ns))
@@ -415,38 +417,38 @@ def _restore(tracker: Tracker, saved: Saved, now_ns: int) -> None:
         case SavedEnded():
             _restore_ended(tracker, saved, now_ns)
         case SavedTombstones():
-            spans, jobs = tracker.rooms
+            spans, jobs = tracker.parts
             spans.closed.load(dict(saved.spans), young=saved.young, since_ns=now_ns - saved.age_ns)
             jobs.index.over.load(dict.fromkeys(saved.attempts, True), young=saved.young, since_ns=now_ns - saved.age_ns)
 
 
 def resume(tracker: Tracker, now_ns: int) -> None:
     """Go on: the silence until now was ours, and time has passed."""
-    tracker.processes.overslept(1 << 62, now_ns)
+    tracker.processes.note_stall(1 << 62, now_ns)
     tracker.forget(now_ns)
 
 
-def _settle(tracker: Tracker, saved: Settled, now_ns: int) -> None:
+def _apply_verdict(tracker: Tracker, saved: SavedVerdict, now_ns: int) -> None:
     job = tracker.jobs.get(saved.key)
     if job is None:
         return
-    trouble = saved.trouble
-    if trouble is not None:
-        trouble = _aged(trouble, now_ns)
-    job.stood = tuple(saved.stood)
-    tracker.settle(job, saved.state, trouble)
-    incident = None if trouble is None else tracker.counts.incidents.get(trouble.incident)
+    suspect_state = saved.suspect_state
+    if suspect_state is not None:
+        suspect_state = _aged(suspect_state, now_ns)
+    job.stuck_at = tuple(saved.stuck_at)
+    tracker.apply_verdict(job, saved.state, suspect_state)
+    incident = None if suspect_state is None else tracker.counts.incidents.get(suspect_state.incident)
     if incident is not None and saved.incident_pages:
         incident.severity = Severity.PAGE
-    if saved.counted and trouble is not None:
-        tracker.counts.of_job(job).stuck_total[trouble.cause] += 1
+    if saved.counted and suspect_state is not None:
+        tracker.counts.of_job(job).stuck_total[suspect_state.cause] += 1
     outer = None if saved.outer is None else tracker.jobs.get(saved.outer)
     if outer is not None and job.outer is None and outer is not job:
-        tracker.rooms[1].nest(job, outer)
+        tracker.parts[1].nest(job, outer)
 
 
-def _row(saved: SavedLearned, now_ns: int) -> tuple[Key, Row]:
-    row = Row(Histogram(saved.runs), now_ns - saved.age_ns, slow=saved.slow, trusted=saved.trusted)
+def _row(saved: SavedLearned, now_ns: int) -> tuple[LearnedKey, LearnedRow]:
+    row = LearnedRow(Histogram(saved.runs), now_ns - saved.age_ns, slow=saved.slow, trusted=saved.trusted)
     row.versions, row.longest, row.second = tuple(saved.versions), saved.longest, saved.second
     if saved.aside:
         row.aside, row.aside_since_ns = dict(saved.aside), now_ns - saved.aside_age_ns
@@ -454,7 +456,7 @@ def _row(saved: SavedLearned, now_ns: int) -> tuple[Key, Row]:
 
 
 def _restore_durations(tracker: Tracker, saved: SavedDurations, now_ns: int) -> None:
-    process = tracker.processes.hear(saved.origin, now_ns)
+    process = tracker.processes.heard_from(saved.origin, now_ns)
     if process is None:
         return
     peers = saved.peers or [""] * len(saved.rows)
@@ -473,14 +475,14 @@ def _restore_series(tracker: Tracker, saved: SavedSeries) -> None:
 
 def _restore_process(tracker: Tracker, saved: SavedProcess, now_ns: int) -> None:
     processes = tracker.processes
-    row = processes.hear(saved.origin, now_ns)
+    row = processes.heard_from(saved.origin, now_ns)
     if row is None:
         return
     row.heard_ns, row.first_ns = now_ns - saved.heard_age_ns, now_ns - saved.first_age_ns
     row.foreign = saved.foreign
-    row.state_sequence, row.proof_sequence = saved.state_sequence, saved.proof_sequence
-    row.proof_ids = saved.proof_ids
-    row.overslept, row.overslept_at_ns = saved.overslept, now_ns - saved.overslept_age_ns
+    row.state_sequence, row.last_full_sequence = saved.state_sequence, saved.last_full_sequence
+    row.last_full_list = saved.last_full_list
+    row.stall, row.stalled_at_ns = saved.stall, now_ns - saved.stalled_age_ns
     processes.describe(row, status=saved.status, children=saved.children)
     processes.declare(row, saved.silence)
 
@@ -495,26 +497,26 @@ def _restore_ended(tracker: Tracker, saved: SavedEnded, now_ns: int) -> None:
         span = _closed_row(tracker, inside, now_ns)
         span.job = job
         job.attach(span)
-    tracker.rooms[1].show(job)
+    tracker.parts[1].show(job)
 
 
-def _closed_row(tracker: Tracker, told: SpanOpen, now_ns: int) -> SpanRow:
-    origin, process = told.origin, None
+def _closed_row(tracker: Tracker, record: SpanOpen, now_ns: int) -> SpanRow:
+    origin, process = record.origin, None
     if origin.process_id is not None:
         process = tracker.processes.rows.get(origin.process_id) or ProcessRow(
             origin.process_id, origin.resource, origin.interval_ns or 0, now_ns, now_ns
         )
     return SpanRow(
-        told.key,
+        record.key,
         process,
         None,
-        told.name,
-        told.kind,
-        told.parent_id,
-        now_ns - told.age_ns,
+        record.name,
+        record.kind,
+        record.parent_id,
+        now_ns - record.age_ns,
         origin.sequence,
-        told.expected_ns,
-        told.call,
-        told.evidence,
+        record.expected_ns,
+        record.call,
+        record.evidence,
         open=False,
     )

@@ -23,24 +23,24 @@ class Spans:
         self.waiting: dict[bytes, dict[bytes, SpanRow]] = {}
         """Foreign spans by the key of a parent that is not known (yet)."""
 
-    def add(self, told: SpanOpen, process: ProcessRow | None, now_ns: int) -> SpanRow:
+    def add(self, record: SpanOpen, process: ProcessRow | None, now_ns: int) -> SpanRow:
         """Keep a span that is new."""
         row = SpanRow(
-            told.key,
+            record.key,
             process,
             None,
-            told.name,
-            told.kind,
-            told.parent_id,
-            now_ns - told.age_ns,
-            told.origin.sequence,
-            told.expected_ns,
-            told.call,
+            record.name,
+            record.kind,
+            record.parent_id,
+            now_ns - record.age_ns,
+            record.origin.sequence,
+            record.expected_ns,
+            record.call,
         )
-        self.open[told.key] = row
+        self.open[record.key] = row
         adopt(process, row)
-        if told.evidence is not None:
-            self.keep_evidence(row, told.evidence)
+        if record.evidence is not None:
+            self.keep_evidence(row, record.evidence)
         return row
 
     def drop(self, row: SpanRow) -> None:
@@ -55,7 +55,7 @@ class Spans:
             self._stop_waiting(row)
 
     def move(self, row: SpanRow, process: ProcessRow | None) -> None:
-        """Have a span belong to the process that speaks of it."""
+        """Move a span to the process that reports it."""
         if process is not row.process or row.sequence == UNSEEN:
             abandon(row)
             row.process = process
@@ -99,13 +99,13 @@ def abandon(row: SpanRow) -> None:
         row.process.live -= 1
 
 
-def disproved(told: SpanOpen, process: ProcessRow) -> bool:
+def disproved(record: SpanOpen, process: ProcessRow) -> bool:
     """Whether a later, complete list of the process's open spans lacks this one."""
-    if not 0 <= told.origin.sequence < process.proof_sequence:
+    if not 0 <= record.origin.sequence < process.last_full_sequence:
         return False
-    if isinstance(process.proof_ids, bytes):
-        process.proof_ids = split(process.proof_ids)
-    return told.key[16:] not in process.proof_ids
+    if isinstance(process.last_full_list, bytes):
+        process.last_full_list = split(process.last_full_list)
+    return record.key[16:] not in process.last_full_list
 
 
 def split(span_ids: bytes) -> frozenset[bytes]:

@@ -1,4 +1,4 @@
-"""Remembers what is open. Records come late, twice, out of order or not at all; see DESIGN, "Order, loss, duplication".
+"""Tracks what is open. Records come late, twice, out of order or not at all; see DESIGN, "Order, loss, duplication".
 
 No clock and no I/O: the caller says what time it is.
 """
@@ -16,24 +16,24 @@ from ..model.evidence import Evidence
 from ..model.records import (
     NO_SEQUENCE,
     CallSeen,
-    Durations,
+    DurationCounts,
     JobAccepted,
     JobEnded,
     ProcessState,
+    ProcessStatus,
     Signal,
     SpanClosed,
     SpanFinished,
     SpanOpen,
     State,
-    Status,
 )
-from .accepted import Accepted
 from .foreign import Foreign
 from .jobs import Jobs
-from .learn import Key, Learner, Learning
+from .learn import LearnedKey, Learner, Learning
 from .limits import Limits
+from .parent_reports import ParentReports
 from .processes import Processes
-from .rows import UNSEEN, End, JobRow, ProcessRow, Silence, SpanRow, Trouble
+from .rows import UNSEEN, End, JobRow, ProcessRow, Silence, SpanRow, SuspectState
 from .spans import Spans, disproved, split
 
 SPAN_CAP = "span_cap"
@@ -59,8 +59,8 @@ class Tracker:
             limit=limits.max_processes,
             forgotten=self._jobs.counts.forget_durations,
         )
-        self._accepted = Accepted(self._spans, self._jobs, self.processes)
-        # What others look at, under one roof.
+        self._parent_reports = ParentReports(self._spans, self._jobs, self.processes)
+        # What other modules read.
         self.spans = self._spans.open
         self.jobs = self._jobs.open
         self.suspects = self._jobs.suspects
@@ -70,8 +70,8 @@ class Tracker:
         self.owners = self._jobs.owners
 
     @property
-    def rooms(self) -> tuple[Spans, Jobs]:
-        """What is behind it, for those who save and restore it."""
+    def parts(self) -> tuple[Spans, Jobs]:
+        """Its parts, for saving and restoring."""
         return self._spans, self._jobs
 
     @property
@@ -83,82 +83,82 @@ class Tracker:
 
     def observe(self, signal: Signal, now_ns: int) -> str | None:
         """Take in one signal; return the reason if there is no room for it."""
-        return _TAKERS[type(signal)](self, signal, now_ns)
+        return _HANDLERS[type(signal)](self, signal, now_ns)
 
-    def _span_open(self, told: SpanOpen, now_ns: int) -> str | None:
-        process = self.processes.hear(told.origin, now_ns)
-        if process is None and told.origin.process_id is not None:
+    def _span_open(self, record: SpanOpen, now_ns: int) -> str | None:
+        process = self.processes.heard_from(record.origin, now_ns)
+        if process is None and record.origin.process_id is not None:
             return PROCESS_CAP
-        row = self.spans.get(told.key)
+        row = self.spans.get(record.key)
         if row is None:
-            return self._open(told, process, now_ns)
-        start_ns = now_ns - told.age_ns
+            return self._open(record, process, now_ns)
+        start_ns = now_ns - record.age_ns
         if start_ns < row.start_ns:
             if row.job is not None and row.start_ns - start_ns > _EARLIER_NS:
                 self.wheel.advance(row.job, row.start_ns - start_ns, now_ns)
             row.start_ns = start_ns
-        sequence = told.origin.sequence
+        sequence = record.origin.sequence
         if sequence > row.sequence or sequence == row.sequence == NO_SEQUENCE:
-            self._refresh(row, told, process, now_ns)
+            self._refresh(row, record, process, now_ns)
         return None
 
-    def _span_closed(self, told: SpanClosed, now_ns: int) -> None:
-        self.processes.hear(told.origin, now_ns)
-        self._bury(told.key, End(told.outcome, "", now_ns), now_ns)
-        self._jobs.correct(told.key, told.outcome)
+    def _span_closed(self, record: SpanClosed, now_ns: int) -> None:
+        self.processes.heard_from(record.origin, now_ns)
+        self._tombstone(record.key, End(record.outcome, "", now_ns), now_ns)
+        self._jobs.correct_outcome(record.key, record.outcome)
 
-    def _span_finished(self, told: SpanFinished, now_ns: int) -> None:
-        if self.wants(told) and not self._is_left(told.key):
-            self._bury(told.key, End(told.outcome, "", now_ns, is_inferred=True), now_ns)
+    def _span_finished(self, record: SpanFinished, now_ns: int) -> None:
+        if self.is_wanted(record) and not self._is_being_ended(record.key):
+            self._tombstone(record.key, End(record.outcome, "", now_ns, is_inferred=True), now_ns)
 
-    def wants(self, told: SpanFinished) -> bool:
-        """Of all the world's finished spans only those leave a trace that we knew, or that may be announced later."""
-        return told.foreign or told.key in self.spans
+    def is_wanted(self, record: SpanFinished) -> bool:
+        """Only finished spans that we know, or that may be announced later, are recorded."""
+        return record.foreign or record.key in self.spans
 
-    def _process_state(self, told: ProcessState, now_ns: int) -> str | None:
-        process = self.processes.hear(told.origin, now_ns)
+    def _process_state(self, record: ProcessState, now_ns: int) -> str | None:
+        process = self.processes.heard_from(record.origin, now_ns)
         if process is None:
             return PROCESS_CAP
-        sequence = told.origin.sequence
-        if told.complete:
-            self._close_absent(process, sequence, told.span_ids, now_ns)
-            self._accepted.close_absent(process, sequence, told.span_ids, now_ns)
+        sequence = record.origin.sequence
+        if record.complete:
+            self._close_absent(process, sequence, record.span_ids, now_ns)
+            self._parent_reports.close_absent(process, sequence, record.span_ids, now_ns)
         if sequence > process.state_sequence or sequence == NO_SEQUENCE:
             process.state_sequence = sequence
-            self.processes.told(process, told, now_ns)
-            if told.status is Status.STOPPED:
-                for one in (process, *self.processes.left_behind(process)):
+            self.processes.apply_state(process, record, now_ns)
+            if record.status is ProcessStatus.STOPPED:
+                for one in (process, *self.processes.children_being_ended(process)):
                     self.end_process(one, Outcome.SHUTDOWN, now_ns)
         return None
 
-    def _durations(self, told: Durations, now_ns: int) -> str | None:
-        process = self.processes.hear(told.origin, now_ns)
+    def _durations(self, record: DurationCounts, now_ns: int) -> str | None:
+        process = self.processes.heard_from(record.origin, now_ns)
         if process is None:
             return PROCESS_CAP
-        news = self.counts.durations(process, told)
-        if news and told.outcome is Outcome.OK:
+        news = self.counts.durations(process, record)
+        if news and record.outcome is Outcome.OK:
             resource = process.resource
-            key = Key(resource.environment, resource.service, told.job_name, told.span_name, told.peer)
-            self.learner.take(key, news, version=told.origin.resource.service_version, now_ns=now_ns)
+            key = LearnedKey(resource.environment, resource.service, record.job_name, record.span_name, record.peer)
+            self.learner.take(key, news, version=record.origin.resource.service_version, now_ns=now_ns)
         return None
 
-    def _call_seen(self, told: CallSeen, now_ns: int) -> None:
-        self.processes.hear(told.origin, now_ns)
+    def _call_seen(self, record: CallSeen, now_ns: int) -> None:
+        self.processes.heard_from(record.origin, now_ns)
 
-    def _job_accepted(self, told: JobAccepted, now_ns: int) -> str | None:
-        parent = self.processes.hear(told.origin, now_ns)
+    def _job_accepted(self, record: JobAccepted, now_ns: int) -> str | None:
+        parent = self.processes.heard_from(record.origin, now_ns)
         if parent is None:
             return PROCESS_CAP
-        return None if self._accepted.observe(told, parent, now_ns) else SPAN_CAP
+        return None if self._parent_reports.observe(record, parent, now_ns) else SPAN_CAP
 
-    def _job_ended(self, told: JobEnded, now_ns: int) -> None:
-        self.processes.hear(told.origin, now_ns)
-        job = self._jobs.index.find_attempt(told)
-        known = self._jobs.index.end_attempt(told, now_ns)
-        end = End(told.outcome, told.reason, now_ns, told.signal, told.exit_code)
+    def _job_ended(self, record: JobEnded, now_ns: int) -> None:
+        self.processes.heard_from(record.origin, now_ns)
+        job = self._jobs.index.find_attempt(record)
+        known = self._jobs.index.end_attempt(record, now_ns)
+        end = End(record.outcome, record.reason, now_ns, record.signal, record.exit_code)
         if job is None:
             if not known:
-                self._jobs.show_unknown(told, end, now_ns)
+                self._jobs.show_unknown(record, end, now_ns)
         elif job.end is None:
             self._jobs.end(job, end, now_ns, killed=True)
         else:  # the child said that it ended, which it has counted, or it is known from absence; its parent knows how
@@ -168,45 +168,45 @@ class Tracker:
 
     # --- spans --------------------------------------------------------------------------------------------------
 
-    def _open(self, told: SpanOpen, process: ProcessRow | None, now_ns: int) -> str | None:
-        if told.key in self._spans.closed or self._is_over(told, process):
+    def _open(self, record: SpanOpen, process: ProcessRow | None, now_ns: int) -> str | None:
+        if record.key in self._spans.closed or self._is_over(record, process):
             return None
-        if process is not None and disproved(told, process):
+        if process is not None and disproved(record, process):
             return None
         if len(self.spans) >= self.limits.max_open_spans:
             return SPAN_CAP
-        row = self._spans.add(told, process, now_ns)
-        self._link(row, told, now_ns)
+        row = self._spans.add(record, process, now_ns)
+        self._link(row, record, now_ns)
         if row.job is not None:
-            self._accepted.spoken_of(row.job, now_ns)
-        if told.owned is not None:
-            self._jobs.own(row, told)
+            self._parent_reports.drop_if_reported(row.job, now_ns)
+        if record.owned is not None:
+            self._jobs.set_owned(row, record)
         return None
 
-    def _refresh(self, row: SpanRow, told: SpanOpen, process: ProcessRow | None, now_ns: int) -> None:
+    def _refresh(self, row: SpanRow, record: SpanOpen, process: ProcessRow | None, now_ns: int) -> None:
         self._spans.move(row, process)
-        job, call = row.job, told.call
+        job, call = row.job, record.call
         if job is not None and (
             row.call is not call
-            or row.expected_ns != told.expected_ns
+            or row.expected_ns != record.expected_ns
             or row.sequence < 0
-            or (job.state is not State.RUNNING and _is_news(row.evidence, told.evidence))
+            or (job.state is not State.RUNNING and _is_changed(row.evidence, record.evidence))
         ):
             self._jobs.touch(job)
-        row.sequence = told.origin.sequence
-        row.name, row.kind, row.parent_id = told.name, told.kind, told.parent_id
-        row.call, row.expected_ns = call, told.expected_ns
-        if told.evidence is not None or row.evidence is not None:
-            self._spans.keep_evidence(row, told.evidence)
-        if told.foreign:
+        row.sequence = record.origin.sequence
+        row.name, row.kind, row.parent_id = record.name, record.kind, record.parent_id
+        row.call, row.expected_ns = call, record.expected_ns
+        if record.evidence is not None or row.evidence is not None:
+            self._spans.keep_evidence(row, record.evidence)
+        if record.foreign:
             return
-        self._jobs.own(row, told)
-        if job is None or (job.span is row and not told.is_job):
-            self._relink(row, told, now_ns)
+        self._jobs.set_owned(row, record)
+        if job is None or (job.span is row and not record.is_job):
+            self._relink(row, record, now_ns)
         elif job.span is row:
-            self._jobs.retell(job, told, now_ns)
+            self._jobs.update(job, record, now_ns)
 
-    def _bury(self, key: bytes, end: End, now_ns: int) -> None:
+    def _tombstone(self, key: bytes, end: End, now_ns: int) -> None:
         self._spans.closed.put(key, bool(self._spans.closed.find(key)), now_ns)
         row = self.spans.get(key)
         if row is not None:
@@ -227,7 +227,7 @@ class Tracker:
 
     def _close_absent(self, process: ProcessRow, sequence: int, span_ids: bytes, now_ns: int) -> None:
         listed = split(span_ids)
-        newest = sequence > process.proof_sequence or sequence == NO_SEQUENCE
+        newest = sequence > process.last_full_sequence or sequence == NO_SEQUENCE
         for row in process.spans:
             if row.open and (row.sequence < sequence or sequence == NO_SEQUENCE) and row.span_id not in listed:
                 if row.job is not None and row.job.parent is not None:
@@ -235,34 +235,34 @@ class Tracker:
                 self._close(row, End(Outcome.UNKNOWN, "", now_ns, is_inferred=True), now_ns)
         process.spans = [row for row in process.spans if row.open and row.process is process]
         if newest:
-            process.proof_sequence, process.proof_ids = sequence, span_ids
+            process.last_full_sequence, process.last_full_list = sequence, span_ids
 
     # --- jobs ---------------------------------------------------------------------------------------------------
 
-    def _relink(self, row: SpanRow, told: SpanOpen, now_ns: int) -> None:
+    def _relink(self, row: SpanRow, record: SpanOpen, now_ns: int) -> None:
         """Look again for the job of a span: it was in none, or a job of its own because others announced it first."""
         alone = row.job
         if alone is None:
-            if told.is_job:
-                self._link(row, told, now_ns)
-        elif told.job_span_id is not None:
-            job = self.jobs.get(row.key[:16] + told.job_span_id)
+            if record.is_job:
+                self._link(row, record, now_ns)
+        elif record.job_span_id is not None:
+            job = self.jobs.get(row.key[:16] + record.job_span_id)
             if job is not None and job is not alone:
                 self._foreign.merge(job, alone)
 
-    def _link(self, row: SpanRow, told: SpanOpen, now_ns: int) -> None:
+    def _link(self, row: SpanRow, record: SpanOpen, now_ns: int) -> None:
         """Find the job of a span that is new."""
-        if told.foreign:
+        if record.foreign:
             if not self._foreign.join(row):
-                self._jobs.make(row, told, now_ns)
+                self._jobs.create(row, record, now_ns)
             self._foreign.gather(row)
-        elif told.is_job:
-            self._jobs.make(row, told, now_ns)
-        elif told.job_span_id is not None:
-            job_key = row.key[:16] + told.job_span_id
+        elif record.is_job:
+            self._jobs.create(row, record, now_ns)
+        elif record.job_span_id is not None:
+            job_key = row.key[:16] + record.job_span_id
             job = self.jobs.get(job_key)
             if job is None and job_key not in self._spans.closed:
-                job = self._jobs.make_placeholder(job_key, row, told, now_ns)
+                job = self._jobs.create_placeholder(job_key, row, record, now_ns)
             if job is not None:
                 row.job = job
                 job.attach(row)
@@ -292,12 +292,12 @@ class Tracker:
         """Have a job judged at the next tick."""
         self._jobs.touch(job)
 
-    def settle(self, job: JobRow, state: State, trouble: Trouble | None) -> None:
-        """Take a verdict into the counts."""
-        self._jobs.settle(job, state, trouble)
+    def apply_verdict(self, job: JobRow, state: State, suspect_state: SuspectState | None) -> None:
+        """Apply a verdict to the counts."""
+        self._jobs.apply_verdict(job, state, suspect_state)
 
-    def look_at(self, process: ProcessRow, now_ns: int) -> Outcome | None:
-        """Draw the consequences of a process's silence; return the outcome if its jobs ended by it."""
+    def check_process(self, process: ProcessRow, now_ns: int) -> Outcome | None:
+        """Apply the silence of a process to its jobs; return the outcome if they ended by it."""
         outcome = None
         if process.silence is Silence.SHUTDOWN:
             outcome = Outcome.KILLED if self.processes.is_ended_alone(process) else Outcome.SHUTDOWN
@@ -312,7 +312,7 @@ class Tracker:
         return outcome
 
     def forget(self, now_ns: int) -> None:
-        """Let go of what was kept for show or as a tombstone for long enough."""
+        """Drop ended jobs and tombstones that were kept for long enough."""
         self._spans.closed.forget(now_ns)
         self._jobs.index.forget(now_ns)
         self._jobs.forget(now_ns)
@@ -330,45 +330,45 @@ class Tracker:
         """Return the other attempts of a job, open or ended lately."""
         return self._jobs.index.others(job)
 
-    def _is_left(self, key: bytes) -> bool:
+    def _is_being_ended(self, key: bytes) -> bool:
         """Whether it is a job of a process that is being ended: how the job ends, its span does not know."""
         row = self.spans.get(key)
         if row is None or row.job is None or row.job.span is not row or row.process is None:
             return False
-        return row.process.status is Status.STOPPING
+        return row.process.status is ProcessStatus.STOPPING
 
-    def _is_over(self, told: SpanOpen, process: ProcessRow | None) -> bool:
+    def _is_over(self, record: SpanOpen, process: ProcessRow | None) -> bool:
         """Whether its job was killed, or a parent said that this attempt has ended, in this process."""
-        if told.job_span_id is not None and self._spans.closed.find(told.key[:16] + told.job_span_id):
+        if record.job_span_id is not None and self._spans.closed.find(record.key[:16] + record.job_span_id):
             return True
-        return process is not None and self._jobs.index.is_over(told, process)
+        return process is not None and self._jobs.index.is_over(record, process)
 
 
-_TAKERS: dict[type, Callable[[Tracker, Any, int], str | None]] = {
+_HANDLERS: dict[type, Callable[[Tracker, Any, int], str | None]] = {
     SpanOpen: Tracker._span_open,
     SpanClosed: Tracker._span_closed,
     SpanFinished: Tracker._span_finished,
     ProcessState: Tracker._process_state,
-    Durations: Tracker._durations,
+    DurationCounts: Tracker._durations,
     JobEnded: Tracker._job_ended,
     JobAccepted: Tracker._job_accepted,
     CallSeen: Tracker._call_seen,
 }
 
 
-def _is_news(before: Evidence | None, now: Evidence | None) -> bool:
+def _is_changed(before: Evidence | None, now: Evidence | None) -> bool:
     """Whether what is seen of a thread may change the verdict on a job that is already late."""
     if before is None or now is None:
         return before is not now
     return (
         before.function != now.function
         or before.line != now.line
-        or _gist(before) != _gist(now)
+        or _what_matters(before) != _what_matters(now)
         or (before.stack_age_ns or 0) // _MINUTE_NS != (now.stack_age_ns or 0) // _MINUTE_NS
     )
 
 
-def _gist(evidence: Evidence) -> tuple[object, ...]:
+def _what_matters(evidence: Evidence) -> tuple[object, ...]:
     wait, lock, loop = evidence.wait, evidence.lock, evidence.loop
     return (
         wait and (wait.kind, wait.peer, wait.job_id, wait.session, wait.unbounded),

@@ -1,4 +1,4 @@
-"""A timer wheel: what is to be looked at, by the quarter of a second in which it is due."""
+"""A timer wheel: items by the quarter of a second in which they are due."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ HORIZON_NS = 60_000_000_000
 """Nothing is armed further ahead, so an item that is gone is held for a minute at most."""
 
 
-class Timed(Protocol):
+class TimerItem(Protocol):
     """An item remembers the one slot that counts; its entries in other slots are stale."""
 
     due: int
 
 
-T = TypeVar("T", bound=Timed)
+T = TypeVar("T", bound=TimerItem)
 
 
-class Wheel(Generic[T]):
+class TimerWheel(Generic[T]):
     """Items by due time. Arming is O(1); taking what is due costs what is due."""
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""What the watcher's thread reports: spans that stay open, where they stand, heartbeats, durations."""
+"""What the watcher's thread reports: spans that stay open, where they stopped, heartbeats, durations."""

@@ -1,4 +1,4 @@
-"""Does a job still do something new? Judged from its stack over time, its spans and its own word.
+"""Is a job still active? Judged from its stack over time, its spans and its calls of `progress`.
 
 A loop that repeats the same lines, or the same span names, does not move (DESIGN §4.3).
 """
@@ -21,8 +21,8 @@ _PAUSES: Final = 2
 """So many of its own pauses without a call, and the next one is something new."""
 
 
-class Movement:
-    """When a job last moved; seconds of a monotonic clock, fed by the watcher."""
+class Activity:
+    """When a job was last active; seconds of a monotonic clock, fed by the watcher."""
 
     def __init__(self, now: float, *, window: float) -> None:
         self.moved_at = now
@@ -81,7 +81,7 @@ class Movement:
             self.moved_at = now
 
     def progress(self, done: float, at: float) -> None:
-        """Its own word: movement if it rose."""
+        """A call of `progress`: activity if the value rose."""
         if self._progress is None or done > self._progress:
             self.moved_at = max(self.moved_at, at)
         self._progress = done

@@ -15,26 +15,26 @@ from lastspan.semconv import SKETCH_EXPONENTIAL_HISTOGRAM, events
 from lastspan.semconv import attributes as a
 
 from ..guest import log, redact
-from ..registry.accepted import Accepted
-from ..registry.children import Child, Family
+from ..registry.accepted_jobs import AcceptedJobs
+from ..registry.children import Child, ChildProcesses
 from ..registry.held_locks import held
 from ..registry.spans import FIBER, RUN, SPAN, THREAD
 from ..send.records import Record
 from . import job_facts, process_state
-from .durations import Durations, Key
+from .durations import DurationKey, Durations
 from .ended import EndedSpans
 from .job_activity import JobActivity
 from .lock_spans import LockSpans, TracerSource
 from .places import code_at
 from .process_state import Stall
-from .sampling import Sampling
+from .sampling import StackSampler
 from .tracked import TrackedSpans
-from .unbounded_calls import CallsSeen
+from .unbounded_calls import CallKinds
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
 
-    from ..config.settings import Settings
+    from ..config.settings import WorkerSettings
     from ..guest.identity import Identity
     from ..registry.run import Run
     from ..registry.session import Session
@@ -44,8 +44,8 @@ _log = log.Log(__name__)
 
 ANNOUNCED_MAX: Final = 2000
 """Announced spans of one process; jobs come before what they call. More are counted, not sent."""
-OVERSLEPT: Final = 2.0
-"""A watcher that wakes so much too late was kept from running, s."""
+STALL_SECONDS: Final = 2.0
+"""A watcher that wakes so much too late was stalled, s."""
 
 
 class Sessions(NamedTuple):
@@ -67,7 +67,7 @@ class Announcer:
         self,
         spans: OpenSpans,
         identity: Identity,
-        settings: Settings,
+        settings: WorkerSettings,
         tracer: TracerSource = lambda: None,
         sessions: Sessions = _NO_SESSIONS,
     ) -> None:
@@ -77,8 +77,8 @@ class Announcer:
         self._tracked = TrackedSpans(spans, settings)
         self._activity = JobActivity(spans, settings)
         self._ended = EndedSpans(spans, self._tracked, self._activity)
-        self._sampling = Sampling(spans, settings, identity.process_id)
-        self._calls_seen = CallsSeen(spans, refresh=settings.refresh)
+        self._sampling = StackSampler(spans, settings, identity.process_id)
+        self._call_kinds = CallKinds(spans, refresh=settings.refresh)
         self._lock_spans = LockSpans(spans, self._sampling, tracer, after=settings.announce_after)
         self._sessions = sessions
         self._reported_at: float | None = None
@@ -86,11 +86,13 @@ class Announcer:
         self._children: list[Child] = []
         self._status = "running"
         self._state_due = True
-        self.family = Family()
-        self._accepted = Accepted(after=settings.job_announce_after + settings.announce_after, refresh=settings.refresh)
+        self.child_processes = ChildProcesses()
+        self._accepted = AcceptedJobs(
+            after=settings.job_announce_after + settings.announce_after, refresh=settings.refresh
+        )
         self.lag = 0.0
         """How late the watcher last woke, s."""
-        self._is_hurried = False
+        self._gil_contended = False
         self._stall: Stall | None = None
         self.dropped = 0
         """Records that were lost on the way, for the state record."""
@@ -105,34 +107,34 @@ class Announcer:
         self._ended.on_job_ended = tell
 
     def begin(self, now: float) -> None:
-        """The watch begins: no span of a job is older than that."""
+        """Start: no span of a job is older than that."""
         self._tracked.looked(now)
 
-    def say(self, status: str) -> None:
-        """Change the process's status, and tell it at the next look."""
+    def set_status(self, status: str) -> None:
+        """Change the process's status, and report it at the next tick."""
         self._status = status
         self._state_due = True
 
-    def send_all_again(self) -> None:
-        """An export failed: nobody may have heard of what we announced."""
+    def resend_all(self) -> None:
+        """An export failed: what we announced may be lost."""
         self._resend = True
         self._state_due = True
         self.durations.put_back([*self.durations.started, *self.durations.ended])
 
-    def look(self, now: float, wall_ns: int, *, may_announce: bool) -> Iterator[Record | None]:
-        """Look once; yield what is to be sent, and None where the host may want its turn.
+    def collect(self, now: float, wall_ns: int, *, may_announce: bool) -> Iterator[Record | None]:
+        """Run one tick: yield the records to send, and None where the host may take the GIL.
 
         *now* is monotonic (s), *wall_ns* for display. Without *may_announce* only the books are kept.
         """
         # Whatever lets go of the interpreter now may get it back seconds later: files are for a better time.
-        self._is_hurried = self._sampling.is_hurried = self.lag >= OVERSLEPT
-        if self._is_hurried:
+        self._gil_contended = self._sampling.gil_contended = self.lag >= STALL_SECONDS
+        if self._gil_contended:
             self._note_stall(now)
         yield from self._closed(now, wall_ns, frozenset(self._lock_spans.end(wall_ns)))
-        self._children, ends = self.family.look()
+        self._children, ends = self.child_processes.poll()
         for end in ends:
             yield self._record(events.JOB_ENDED, job_facts.of_end(end), wall_ns, is_kept=True)
-        self._accepted.look(self.family.running, now)
+        self._accepted.update(self.child_processes.running, now)
         entries = list(self._spans.open.items())
         met = yield from self._tracked.meet(entries, now, wall_ns)
         for run, started in met.began:
@@ -145,7 +147,7 @@ class Announcer:
         if may_announce:
             yield from self._accepted_jobs(now, wall_ns)
             yield from self._open(entries, now, wall_ns)
-            if (call := self._calls_seen.look(entries, now)) is not None:
+            if (call := self._call_kinds.sample(entries, now)) is not None:
                 yield self._record(events.CALL_SEEN, call, wall_ns)
             yield from self._periodic(now, wall_ns)
         self._tracked.looked(now)
@@ -160,9 +162,9 @@ class Announcer:
         place = None
         try:
             if oldest is not None and oldest[RUN] is not None:
-                place = code_at(self._spans.where(oldest), oldest[RUN].package)
+                place = code_at(self._spans.execution_context(oldest), oldest[RUN].package)
         except Exception as error:  # what one job's code looks like must not silence what is told of all others
-            _log.fault("lastspan: where the oldest job stands cannot be read", error)
+            _log.fault("lastspan: the stack of the oldest job cannot be read", error)
         self._stall = Stall(self.lag, place, now)
         self._state_due, self.lag = True, 0.0
 
@@ -190,9 +192,9 @@ class Announcer:
     # --- what is open -------------------------------------------------------------------------------------------------
 
     def _accepted_jobs(self, now: float, wall_ns: int) -> Iterator[Record]:
-        """The jobs that children took a while ago: the child may be kept from telling of them."""
-        for taken in self._accepted.due(self.family.running, now, again=self._resend):
-            run = self.family.facts_of(taken.job)
+        """Jobs that children accepted a while ago, and may be unable to report."""
+        for taken in self._accepted.due(self.child_processes.running, now, again=self._resend):
+            run = self.child_processes.facts_of(taken.job)
             if run is None:  # it ended while we looked
                 continue
             facts = job_facts.of_accepted(run, taken.job.pid, now - taken.started)
@@ -226,7 +228,7 @@ class Announcer:
                 continue
             if span_id == run.span_id and not is_late(span_id, run, now):
                 continue  # most jobs are over before that
-            where, is_call = self._spans.where(entry), span.kind is SpanKind.CLIENT
+            where, is_call = self._spans.execution_context(entry), span.kind is SpanKind.CLIENT
             called_at = self._activity.called_at(run)
             seen = yield from self._sampling.sample(span_id, where, run, now, is_call=is_call, called_at=called_at)
             if seen is None:
@@ -322,7 +324,7 @@ class Announcer:
             yield self._durations(key, wall_ns)
         yield self._process_state(now, wall_ns)
 
-    def _durations(self, key: Key, wall_ns: int) -> Record:
+    def _durations(self, key: DurationKey, wall_ns: int) -> Record:
         attributes: dict[str, Any] = {
             a.JOB_NAME: key.job_name,
             a.JOB_QUEUE: key.queue or None,
@@ -346,7 +348,7 @@ class Announcer:
             a.SPAN_OPEN_COUNT: len(announced),
             a.PROCESS_LOOP_LAG: self.lag,
             a.PROCESS_DROPPED: self.dropped + self._spans.dropped + self.durations.overflowed,
-            **process_state.of_usage(is_hurried=self._is_hurried),
+            **process_state.of_usage(gil_contended=self._gil_contended),
             **process_state.of_children(self._children),
         }
         if self._stall is not None and now - self._stall.at < self._settings.refresh:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..registry.spans import OpenSpans
 
 SESSIONS_MAX: Final = 16
-"""Of a job; more are not told."""
+"""Of a job; more are not reported."""
 _PORTS: Final = {"5432": "postgresql", "6432": "postgresql", "3306": "mysql", "33060": "mysql"}
 """Of servers, and of PgBouncer."""
 

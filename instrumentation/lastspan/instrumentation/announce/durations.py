@@ -19,7 +19,7 @@ _KEYS_MAX: Final = 1000
 _BUCKETS_PER_OCTAVE: Final = 2**SCALE
 
 
-class Key(NamedTuple):
+class DurationKey(NamedTuple):
     """What durations are kept by."""
 
     job_name: str
@@ -33,7 +33,7 @@ class Key(NamedTuple):
     """Whom the span calls: an HTTP GET and a Redis GET have one name."""
 
 
-class Sketch:
+class DurationHistogram:
     """An exponential histogram of seconds."""
 
     __slots__ = ("buckets", "count", "maximum", "minimum", "total", "zeros")
@@ -76,37 +76,37 @@ class Durations:
     """Rows by key; at most 1000 of them, the rest counted in `overflowed`."""
 
     def __init__(self) -> None:
-        self.started: Counter[Key] = Counter()
-        self.ended: dict[Key, Sketch] = {}
+        self.started: Counter[DurationKey] = Counter()
+        self.ended: dict[DurationKey, DurationHistogram] = {}
         self.overflowed = 0
-        self._changed: set[Key] = set()
+        self._changed: set[DurationKey] = set()
 
-    def start(self, key: Key) -> None:
+    def start(self, key: DurationKey) -> None:
         """Count a start; *key* has no outcome."""
         if self._has_room(key, key in self.started):
             self.started[key] += 1
             self._changed.add(key)
 
-    def of(self, key: Key) -> Sketch | None:
+    def of(self, key: DurationKey) -> DurationHistogram | None:
         """Return the sketch of a key with an outcome, to add to; None: there are too many keys."""
         sketch = self.ended.get(key)
         if sketch is None:
             if not self._has_room(key, False):
                 return None
-            sketch = self.ended[key] = Sketch()
+            sketch = self.ended[key] = DurationHistogram()
         self._changed.add(key)
         return sketch
 
-    def take_changed(self) -> list[Key]:
+    def take_changed(self) -> list[DurationKey]:
         """Return the keys that changed since the last call."""
         changed, self._changed = self._changed, set()
         return list(changed)
 
-    def put_back(self, keys: list[Key]) -> None:
+    def put_back(self, keys: list[DurationKey]) -> None:
         """These were not sent: they count as changed again."""
         self._changed.update(keys)
 
-    def _has_room(self, key: Key, is_known: bool) -> bool:
+    def _has_room(self, key: DurationKey, is_known: bool) -> bool:
         if is_known or len(self.started) + len(self.ended) < _KEYS_MAX:
             return True
         self.overflowed += 1

@@ -10,7 +10,7 @@ from opentelemetry.trace import StatusCode
 from lastspan.semconv.peers import named
 
 from ..guest import redact
-from .durations import Durations, Key, Sketch
+from .durations import DurationHistogram, DurationKey, Durations
 from .tracked import ROWS_A_TURN
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .tracked import TrackedSpans
 
 
-class Ended(NamedTuple):
+class EndedSpan(NamedTuple):
     """A span that was met, and has ended."""
 
     span_id: int
@@ -42,13 +42,15 @@ class EndedSpans:
         """Count a job that has begun."""
         self.durations.start(_key(run, None, None))
 
-    def read(self, now: float, waits: Container[int]) -> Iterator[Ended | None]:
+    def read(self, now: float, waits: Container[int]) -> Iterator[EndedSpan | None]:
         """Count what ended, but not *waits*: only those that last are spans, so their durations would mislead.
 
         Yields those that were met, and None where the host may want its turn.
         """
         rows = self._spans.ended
-        sketches: dict[tuple[Run, str, str, bool], Sketch | None] = {}  # what rows of one name share: found once a look
+        sketches: dict[
+            tuple[Run, str, str, bool], DurationHistogram | None
+        ] = {}  # what rows of one name share: found once a look
         for row in range(len(rows)):
             span_id, name, start_ns, end_ns, status, run, system, host = rows.popleft()
             seconds = max(end_ns - start_ns, 0) / 1e9
@@ -56,7 +58,7 @@ class EndedSpans:
             outcome = "error" if is_error else "ok"
             if run is None or span_id in waits:
                 pass
-            elif span_id in self._spans.left:  # its parent tells the end, and it is counted by that
+            elif span_id in self._spans.interrupted:  # its parent tells the end, and it is counted by that
                 if span_id not in self._tracked:
                     self.begin(run)
                 continue
@@ -74,7 +76,7 @@ class EndedSpans:
             if row % ROWS_A_TURN == ROWS_A_TURN - 1:
                 yield None
             if span_id in self._tracked:
-                yield Ended(span_id, seconds, outcome)
+                yield EndedSpan(span_id, seconds, outcome)
 
     def _count_job(self, run: Run, seconds: float, outcome: str, *, is_met: bool) -> None:
         if not is_met:  # too short for us to have met it
@@ -84,12 +86,12 @@ class EndedSpans:
         if self.on_job_ended is not None:
             self.on_job_ended(run, seconds, outcome)
 
-    def _sketch_of(self, run: Run, name: str, called: str, outcome: str, now: float) -> Sketch | None:
+    def _sketch_of(self, run: Run, name: str, called: str, outcome: str, now: float) -> DurationHistogram | None:
         """Return where durations of a job's spans of one name and peer are kept; such spans are movement, if new."""
         cleaned = redact.span_name(name)
         self._activity.called(run, cleaned, now)
         return self.durations.of(_key(run, cleaned, outcome, redact.text(called)))
 
 
-def _key(run: Run, span_name: str | None, outcome: str | None, called: str = "") -> Key:
-    return Key(redact.text(run.name), redact.text(run.queue), run.system, span_name, outcome, called)
+def _key(run: Run, span_name: str | None, outcome: str | None, called: str = "") -> DurationKey:
+    return DurationKey(redact.text(run.name), redact.text(run.queue), run.system, span_name, outcome, called)

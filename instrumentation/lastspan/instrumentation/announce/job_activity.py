@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from lastspan.semconv import attributes as a
 
 from ..guest import redact
-from .activity import Movement
-from .repeats import Repeats
+from .activity import Activity
+from .repeated_calls import RepeatedCalls
 
 if TYPE_CHECKING:
-    from ..config.settings import Settings
+    from ..config.settings import WorkerSettings
     from ..registry.run import Run
     from ..registry.spans import OpenSpans
     from .activity import Path
-    from .repeats import SeenCall
+    from .repeated_calls import SampledCall
 
 _WINDOW_MIN: Final = 30.0
 
@@ -24,11 +24,11 @@ _WINDOW_MIN: Final = 30.0
 class JobActivity:
     """By the span id of a job; driven by the watcher alone."""
 
-    def __init__(self, spans: OpenSpans, settings: Settings) -> None:
+    def __init__(self, spans: OpenSpans, settings: WorkerSettings) -> None:
         self._spans = spans
         self._settings = settings
-        self._movement: dict[int, Movement] = {}
-        self._repeats: dict[int, Repeats] = {}
+        self._movement: dict[int, Activity] = {}
+        self._repeats: dict[int, RepeatedCalls] = {}
         """Of jobs that are late."""
 
     def begin(self, run: Run, started: float) -> None:
@@ -36,7 +36,7 @@ class JobActivity:
         window = max(3 * self._settings.interval, _WINDOW_MIN)
         if run.expected is not None:
             window = min(window, max(run.expected, 3 * self._settings.tick))
-        self._movement[run.span_id] = Movement(started, window=window)
+        self._movement[run.span_id] = Activity(started, window=window)
 
     def drop(self, span_id: int) -> None:
         """It has ended."""
@@ -64,9 +64,9 @@ class JobActivity:
             repeats = self._repeats.get(span_id)
             if repeats is None:
                 if is_late(span_id, self._spans.runs.get(span_id)):
-                    self._repeats[span_id] = Repeats(movement.moved_at)
+                    self._repeats[span_id] = RepeatedCalls(movement.moved_at)
             elif movement.moved_at > repeats.since:
-                repeats.restart(movement.moved_at)
+                repeats.reset(movement.moved_at)
         for span_id, example in self._spans.take_examples().items():
             if (repeats := self._repeats.get(span_id)) is not None:
                 repeats.example(example, now)
@@ -79,12 +79,12 @@ class JobActivity:
         if movement is not None and run.progress is not None:
             movement.progress(run.progress[0], run.progress[3])
 
-    def look(self, run: Run, steps: Path, call: SeenCall | None, now: float, *, is_beside: bool) -> None:
+    def look(self, run: Run, steps: Path, call: SampledCall | None, now: float, *, is_beside: bool) -> None:
         """Take a look at its code; *is_beside*: in a thread or task of its own. *call*: the known call in it."""
         if (movement := self._movement.get(run.span_id)) is not None:
             movement.stack(steps, now)
         if not is_beside and (repeats := self._repeats.get(run.span_id)) is not None:
-            repeats.look(steps, run.package, call, now)
+            repeats.sample(steps, run.package, call, now)
 
     def fingerprint(self, run: Run, now: float) -> object:
         """What, when it changes, is news."""

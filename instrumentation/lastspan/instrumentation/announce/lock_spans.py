@@ -1,4 +1,4 @@
-"""Waits for locks as spans of the trace: made by the watcher once a wait lasts, ended when it is seen to be over.
+"""Waits for locks as spans of the trace: started by the watcher once a wait lasts, ended when the wait is over.
 
 Nothing happens on the job's thread. Such a span is one of the user's provider, so that traces show it, where every
 processor of that provider batches: ours is not the thread to wait for an exporter. Else it is one of a provider of our
@@ -25,7 +25,7 @@ from ..registry.spans import RUN, SPAN
 if TYPE_CHECKING:
     from ..evidence import Step
     from ..registry.spans import Entry, OpenSpans
-    from .sampling import Sampled, Sampling
+    from .sampling import SampledSpan, StackSampler
 
 TracerSource: TypeAlias = Callable[[], "Tracer | None"]
 
@@ -51,7 +51,7 @@ _QUOTED: Final = re.compile(r"""[a-z]*(['"]).*?\1""", re.IGNORECASE)
 class LockSpans:
     """The waits that are spans now; driven by the watcher alone."""
 
-    def __init__(self, spans: OpenSpans, sampling: Sampling, tracer: TracerSource, *, after: float) -> None:
+    def __init__(self, spans: OpenSpans, sampling: StackSampler, tracer: TracerSource, *, after: float) -> None:
         self._spans = spans
         self._sampling = sampling
         self._tracer = tracer
@@ -75,7 +75,7 @@ class LockSpans:
         made_id: int = made.context.span_id
         assert sampled.look is not None
         self._open[made_id] = _OpenWait(made, span_id, sampled.look.steps, sampled.waits_since)
-        self._sampling.move(span_id, made_id)
+        self._sampling.transfer(span_id, made_id)
         return made_id, sampled.waits_since, made.context.trace_id
 
     def end(self, wall_ns: int) -> Iterable[int]:
@@ -84,11 +84,11 @@ class LockSpans:
         for span_id in over:
             wait = self._open.pop(span_id)
             if wait.inside in self._spans.open:
-                self._sampling.move(span_id, wait.inside)
+                self._sampling.transfer(span_id, wait.inside)
             wait.span.end(end_time=wall_ns)
         return over
 
-    def _start(self, name: str, sampled: Sampled, span: Any, entry: Entry, start_ns: int) -> Any:
+    def _start(self, name: str, sampled: SampledSpan, span: Any, entry: Entry, start_ns: int) -> Any:
         tracer = self._tracer()
         if tracer is None:
             return None
@@ -108,9 +108,9 @@ class LockSpans:
             return True
         return sampled.look.steps != wait.steps or sampled.waits_since != wait.since
 
-    def _name(self, sampled: Sampled, package: str) -> str:
+    def _name(self, sampled: SampledSpan, package: str) -> str:
         """Name a wait as the code names what it waits for; "": it is not one that becomes a span."""
-        stand = sampled.place.stand(package)
+        stand = sampled.place.location(package)
         if sampled.kind not in WAITS or stand is None or not stand.is_application:
             return ""
         known = sampled.found.get(a.LOCK_NAME) or (sampled.lock.name if sampled.lock is not None else "")

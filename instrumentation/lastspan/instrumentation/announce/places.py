@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from lastspan.semconv import attributes as a
 
-from ..evidence import CodeLine, look
+from ..evidence import CodeLine, sample_stack
 from ..guest import redact
-from ..registry.spans import Where
+from ..registry.spans import ExecutionContext
 
 PATH_MAX: Final = 1024
 _OWN: Final = (a.CODE_FUNCTION, a.CODE_FILE, a.CODE_LINE)
@@ -19,9 +19,9 @@ OF_STALL: Final = (a.PROCESS_OVERSLEPT_FUNCTION, a.PROCESS_OVERSLEPT_FILE, a.PRO
 """The names of function, file and line."""
 
 
-def code_at(where: Where, package: str) -> CodeLine | None:
+def code_at(where: ExecutionContext, package: str) -> CodeLine | None:
     """Return the place where somebody's code stands now; None: it cannot be seen."""
-    step = look(where).place(package)
+    step = sample_stack(where).place(package)
     return None if step is None else CodeLine.of(step)
 
 

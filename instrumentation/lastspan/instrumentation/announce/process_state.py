@@ -41,12 +41,12 @@ def of_children(children: Sequence[Child]) -> dict[str, Any]:
     }
 
 
-def of_usage(*, is_hurried: bool) -> dict[str, Any]:
+def of_usage(*, gil_contended: bool) -> dict[str, Any]:
     """Return what the process uses; *is_hurried*: without what the kernel says in files."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         a.PROCESS_CPU_TIME: usage.ru_utime + usage.ru_stime,
-        a.PROCESS_RSS: None if is_hurried else _resident_bytes(),
+        a.PROCESS_RSS: None if gil_contended else _resident_bytes(),
         a.PROCESS_FRAMEWORKS: _unseen_frameworks() or None,
     }
 

@@ -1,4 +1,4 @@
-"""Looks at the code of spans that are late: how often, what is kept from look to look, and when to look harder.
+"""Samples the code of late spans: how often, what is kept between samples, and when to search deeper.
 
 A sample is cheap and proves nothing. From two that agree, at least 50 ms apart, a diagnosis is made; it is made again
 only when something has changed. The locks are searched once for each place where a job stops, then ever less often.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lastspan.semconv import attributes as a
 
-from ..evidence import CodeLine, Look, cpu_time_ns, look, python, run_queue_ns, stack_text
+from ..evidence import CodeLine, StackSample, cpu_time_ns, python, run_queue_ns, sample_stack, stack_text
 from ..evidence.diagnosis import SENT, Attributes, Subject, diagnose
 from ..evidence.locks.blocked_on import HELD
 from ..evidence.locks.find import Holder, WaitedLock, find, known_by
@@ -22,17 +22,17 @@ from ..evidence.loops.lag import Loop, Loops
 from ..evidence.objects import futures, values
 from ..evidence.objects.reads import read
 from ..evidence.stack.frames import application_index, has_ended, live, worker_of
-from ..evidence.stack.place import Place
+from ..evidence.stack.place import StackHistory
 from ..evidence.waits.pools import keeps, waited_pool
 from ..evidence.waits.sessions import sessions_in_reach
 from ..guest import log, redact
-from ..guest.failures import told_of
-from ..registry.spans import RUN, THREAD, Where
+from ..guest.errors import describe_error
+from ..registry.spans import RUN, THREAD, ExecutionContext
 from .places import OF_HOLDER, OF_LOOP, PATH_MAX, code_at, code_attributes, place_attributes
-from .repeats import CALLS, SeenCall, seen_call
+from .repeated_calls import CALLS, SampledCall, sampled_call
 
 if TYPE_CHECKING:
-    from ..config.settings import Settings
+    from ..config.settings import WorkerSettings
     from ..registry.run import Run
     from ..registry.spans import OpenSpans
 
@@ -58,7 +58,7 @@ _LAG: Final = 0.5
 """An event loop that is later than that is blocked, s."""
 
 
-class Sampled:
+class SampledSpan:
     """What the looks at one leaf have shown."""
 
     __slots__ = (
@@ -88,8 +88,8 @@ class Sampled:
 
     def __init__(self, package: str) -> None:
         self._package = package
-        self.look: Look | None = None
-        self.place = Place()
+        self.look: StackSample | None = None
+        self.place = StackHistory()
         self.taken = 0
         self.sampled_at = -1e9
         self.still_since = 0.0
@@ -100,8 +100,8 @@ class Sampled:
         self.queue_ratio: float | None = None
         self.found: Attributes = {}
         """What the last diagnosis said; {}: none was made at this place."""
-        self.call: SeenCall | None = None
-        """The known call that the last look met, though the code does not stand there."""
+        self.call: SampledCall | None = None
+        """The known call of the last sample, though the code is not there."""
         self.has_run = True
         """Between the last two looks its code got on, if only to wait there again."""
         self.loop: Attributes = {}
@@ -138,7 +138,7 @@ class Sampled:
         """What it waits for, as far as that is known."""
         return str(self.found.get(a.WAIT_KIND, ""))
 
-    def take(self, seen: Look, now: float, *, is_hurried: bool = False, called_at: float = 0.0) -> None:
+    def take(self, seen: StackSample, now: float, *, gil_contended: bool = False, called_at: float = 0.0) -> None:
         """Take one sample; *is_hurried*: without what the kernel says in files.
 
         *called_at*: when a call of its job was last over; who has run since then waits in another one.
@@ -146,20 +146,20 @@ class Sampled:
         has_called = called_at > self.sampled_at
         is_same = self.look is not None and seen.steps == self.look.steps
         is_known = is_same and self.place.is_still  # it stands where it stood: what most looks see
-        before = None if is_known else self.place.stand(self._package)
+        before = None if is_known else self.place.location(self._package)
         if not is_same:
             self.still_since = self.waits_since = now
             self.diagnosed_at, self.lock, self.searched_at = None, None, None
         self.look, self.sampled_at = seen, now
         self.taken += 1
         self.place.take(seen.steps)
-        stand = None if is_known else self.place.stand(self._package)
+        stand = None if is_known else self.place.location(self._package)
         if before is not None and stand is not None and before.step[0] is not stand.step[0]:
             self.forget()
-        self._take_thread(seen.thread_id if seen.is_on_thread else None, now, is_hurried)
+        self._take_thread(seen.thread_id if seen.is_on_thread else None, now, gil_contended)
         self._take_turn(seen, now, has_called=has_called)
 
-    def _take_turn(self, seen: Look, now: float, *, has_called: bool) -> None:
+    def _take_turn(self, seen: StackSample, now: float, *, has_called: bool) -> None:
         """A wait at a lock, queue or event of the process is one sleep: who has run since waits there once more."""
         turn: object = self._cpu_ns if seen.is_on_thread else seen.awaits
         if seen.is_on_thread and isinstance(turn, int) and isinstance(self._turn, int):
@@ -173,10 +173,10 @@ class Sampled:
         self._turn = turn
 
     def forget(self) -> None:
-        """What was concluded holds no more: the code stands in another function, or computes."""
+        """Drop the conclusions: the code is in another function, or uses the CPU."""
         self.found, self.lock, self.diagnosed_at, self.searched_at = {}, None, None, None
 
-    def _take_thread(self, thread_id: int | None, now: float, is_hurried: bool) -> None:
+    def _take_thread(self, thread_id: int | None, now: float, gil_contended: bool) -> None:
         if thread_id is None:
             self.cpu_ratio, self.queue_ratio, self._thread_at = None, None, 0.0
             return
@@ -185,17 +185,17 @@ class Sampled:
             return
         cpu_ns, queue_ns = cpu_time_ns(thread_id), self._queue_ns
         if cpu_ns is None or cpu_ns != self._cpu_ns:  # who has not run did not ask for a core; the file costs the most
-            queue_ns = None if is_hurried else run_queue_ns(thread_id)
+            queue_ns = None if gil_contended else run_queue_ns(thread_id)
         if self._thread_at:
             self.cpu_ratio = _ratio(self._cpu_ns, cpu_ns, elapsed)
             self.queue_ratio = _ratio(self._queue_ns, queue_ns, elapsed)
         self._cpu_ns, self._queue_ns, self._thread_at = cpu_ns, queue_ns, now
 
 
-class Sampling:
+class StackSampler:
     """The late leaves of a process; driven by the watcher alone, the time is an argument."""
 
-    def __init__(self, spans: OpenSpans, settings: Settings, process_id: str) -> None:
+    def __init__(self, spans: OpenSpans, settings: WorkerSettings, process_id: str) -> None:
         self._spans = spans
         self._settings = settings
         self._process_id = process_id
@@ -206,15 +206,15 @@ class Sampling:
         """Loops that were asked at this look, by id."""
         self._pinged_at = 0.0
         self._has_warned = False
-        self._sampled: dict[int, Sampled] = {}
-        self.is_hurried = False
+        self._sampled: dict[int, SampledSpan] = {}
+        self.gil_contended = False
         """This look is late, for native code kept the interpreter, and may again at each call of the system."""
 
-    def of(self, span_id: int) -> Sampled | None:
+    def of(self, span_id: int) -> SampledSpan | None:
         """Return what is known of a leaf."""
         return self._sampled.get(span_id)
 
-    def call(self, span_id: int) -> SeenCall | None:
+    def call(self, span_id: int) -> SampledCall | None:
         """Return the known call that the last look met."""
         sampled = self._sampled.get(span_id)
         return None if sampled is None else sampled.call
@@ -223,87 +223,93 @@ class Sampling:
         """It has ended, or is no leaf any more."""
         self._sampled.pop(span_id, None)
 
-    def move(self, span_id: int, to: int) -> None:
+    def transfer(self, span_id: int, to: int) -> None:
         """What is known of one span is from now on another's: a wait began in it, or ended."""
         if (sampled := self._sampled.pop(span_id, None)) is not None:
             self._sampled[to] = sampled
 
     def sample(
-        self, span_id: int, where: Where, run: Run, now: float, *, is_call: bool, called_at: float = 0.0
-    ) -> Generator[None, None, Look | None]:
+        self, span_id: int, where: ExecutionContext, run: Run, now: float, *, is_call: bool, called_at: float = 0.0
+    ) -> Generator[None, None, StackSample | None]:
         """Look at a leaf, if it is time; yields where the host may want its turn. Returns what was seen."""
         try:
             return (yield from self._sample(span_id, where, run, now, is_call=is_call, called_at=called_at))
         except Exception as error:  # what one job's code looks like must not silence what is told of all others
             self._sampled.pop(span_id, None)
-            told = told_of(error)
+            told = describe_error(error)
             if not self._has_warned:
                 self._has_warned = True
-                _log.warning("lastspan: where a job stands cannot be read; it is told without (%s)", told)
+                _log.warning("lastspan: the stack of a job cannot be read; the job is reported without it (%s)", told)
             return None
 
     def _sample(
-        self, span_id: int, where: Where, run: Run, now: float, *, is_call: bool, called_at: float
-    ) -> Generator[None, None, Look | None]:
-        sampled = self._sampled.get(span_id) or self._sampled.setdefault(span_id, Sampled(run.package))
+        self, span_id: int, where: ExecutionContext, run: Run, now: float, *, is_call: bool, called_at: float
+    ) -> Generator[None, None, StackSample | None]:
+        sampled = self._sampled.get(span_id) or self._sampled.setdefault(span_id, SampledSpan(run.package))
         where = self._place(span_id, where, run)
         loop = self._hubs.of(where.greenlet, run.hub) if where.task is None else futures.loop_of(where.task)
         loop = None if loop is values.MISSING else loop
         lag = 0.0 if loop is None else self._lag(loop, where, now)
         if not (self._is_due(sampled, now) or (lag >= _LAG and not sampled.loop)):
             return None
-        seen = self._look(span_id, where, run)
+        seen = self._take_sample(span_id, where, run)
         sampled.call = None
-        sampled.take(seen, now, is_hurried=self.is_hurried, called_at=called_at)
+        sampled.take(seen, now, gil_contended=self.gil_contended, called_at=called_at)
         yield
         sampled.loop = {} if loop is None or lag < _LAG else self._of_loop(loop, where, run, lag)
         if sampled.taken < 2 or not seen.steps:
             return seen
-        may_look = sampled.place.is_still and not self.is_hurried
+        may_look = sampled.place.is_still and not self.gil_contended
         if sampled.is_busy and not (may_look and sampled.may_sleep):
             sampled.forget()
         elif may_look:
-            yield from self._look_harder(sampled, seen, where, run, now, is_call=is_call)
+            yield from self._sample_deeper(sampled, seen, where, run, now, is_call=is_call)
             if sampled.is_busy and sampled.kind != "sleep":
                 sampled.forget()
-        if not (sampled.found or sampled.computes or self.is_hurried):
+        if not (sampled.found or sampled.computes or self.gil_contended):
             self._diagnose(sampled, seen, where, run, now, is_call=is_call)
             sampled.found = {}  # it stands nowhere: only the call counts
             yield
         return seen
 
-    def _diagnose(self, sampled: Sampled, seen: Look, where: Where, run: Run, now: float, *, is_call: bool) -> None:
+    def _diagnose(
+        self, sampled: SampledSpan, seen: StackSample, where: ExecutionContext, run: Run, now: float, *, is_call: bool
+    ) -> None:
         thread_id = seen.thread_id if seen.is_on_thread else None
         stood = now - sampled.waits_since
         found = diagnose(Subject(where, run.package, thread_id, is_call, stood, run.sessions))
         sent = found.pop(SENT, None)
         if found.get(a.WAIT_KIND) in CALLS and sent is not None:
             sampled.waits_since = max(sampled.waits_since, now - sent)  # what it waits for was asked for since
-        sampled.found, sampled.call = found, seen_call(found, sent)
+        sampled.found, sampled.call = found, sampled_call(found, sent)
 
-    def _place(self, span_id: int, where: Where, run: Run) -> Where:
+    def _place(self, span_id: int, where: ExecutionContext, run: Run) -> ExecutionContext:
         """Where a span is looked at: where its job is, if what began it has ended and left it open."""
         entry = self._spans.open.get(run.span_id)
-        return self._spans.where(entry) if entry is not None and span_id != run.span_id and has_ended(where) else where
+        return (
+            self._spans.execution_context(entry)
+            if entry is not None and span_id != run.span_id and has_ended(where)
+            else where
+        )
 
-    def _look(self, span_id: int, where: Where, run: Run) -> Look:
+    def _take_sample(self, span_id: int, where: ExecutionContext, run: Run) -> StackSample:
         """Look at a leaf; where it is a task of a library's own, the job's stack has the application's line."""
-        seen = look(where)
+        seen = sample_stack(where)
         entry = self._spans.open.get(run.span_id)
         if entry is None or span_id == run.span_id or application_index(seen.steps, run.package) is not None:
             return seen
-        around = look(self._spans.where(entry))
+        around = sample_stack(self._spans.execution_context(entry))
         at = application_index(around.steps, run.package)
         return seen if at is None else replace(seen, steps=(*around.steps[: at + 1], *seen.steps))
 
-    def _is_due(self, sampled: Sampled, now: float) -> bool:
-        """The second look proves the first; one more when it has stood still for long enough to be told of."""
+    def _is_due(self, sampled: SampledSpan, now: float) -> bool:
+        """The second sample confirms the first; one more when it has not moved for long enough to be reported."""
         every = self._every if sampled.taken > 1 else _APART
         lasts_at = sampled.still_since + self._settings.announce_after
         return now - sampled.sampled_at >= every or sampled.sampled_at < lasts_at <= now
 
-    def _look_harder(
-        self, sampled: Sampled, seen: Look, where: Where, run: Run, now: float, *, is_call: bool
+    def _sample_deeper(
+        self, sampled: SampledSpan, seen: StackSample, where: ExecutionContext, run: Run, now: float, *, is_call: bool
     ) -> Iterator[None]:
         may_be_another = sampled.kind in CALLS and sampled.has_run
         is_old = sampled.diagnosed_at is None or now - sampled.diagnosed_at >= self._settings.refresh
@@ -320,9 +326,9 @@ class Sampling:
         try:
             yield from self._search(sampled, where, run, now)
         except Exception as error:  # it looks at all other jobs, threads and tasks: an odd one is not this job's fault
-            _log.fault("lastspan: who holds a lock cannot be found", error)
+            _log.fault("lastspan: the search for the holder of a lock failed", error)
 
-    def _search(self, sampled: Sampled, where: Where, run: Run, now: float) -> Iterator[None]:
+    def _search(self, sampled: SampledSpan, where: ExecutionContext, run: Run, now: float) -> Iterator[None]:
         """Find who holds what it waits for; next time after twice as long."""
         waited = self._settings.interval if sampled.searched_at is None else 2 * (now - sampled.searched_at)
         sampled.searched_at = now if sampled.searched_at is None else sampled.searched_at
@@ -336,10 +342,10 @@ class Sampling:
         sampled.holder_run = self._run_behind(sampled.lock)
 
     def _greenlets(self) -> list[Any]:
-        places = (self._spans.where(entry) for entry in list(self._spans.open.values()))
+        places = (self._spans.execution_context(entry) for entry in list(self._spans.open.values()))
         return [where.greenlet for where in places if where.greenlet is not None]
 
-    def _search_pool(self, where: Where, run: Run) -> Generator[None, None, WaitedLock | None]:
+    def _search_pool(self, where: ExecutionContext, run: Run) -> Generator[None, None, WaitedLock | None]:
         """Find the job that keeps a connection of the pool that another one waits for."""
         for other_id, entry in list(self._spans.open.items()):
             other = entry[RUN]
@@ -349,9 +355,9 @@ class Sampling:
             pools = waited_pool(live(where), run.package)
             if not pools:
                 return None
-            there = self._spans.where(entry)
+            there = self._spans.execution_context(entry)
             if keeps(live(there), pools, other.package):
-                seen = look(there)
+                seen = sample_stack(there)
                 step = seen.place(other.package)
                 code = None if step is None else CodeLine.of(step)
                 fiber = there.greenlet if there.task is None else there.task
@@ -360,7 +366,7 @@ class Sampling:
                 return WaitedLock("", values.class_name(type(pools[0])), "pool", 0, who, ())
         return None
 
-    def _lag(self, loop: Loop, where: Where, now: float) -> float:
+    def _lag(self, loop: Loop, where: ExecutionContext, now: float) -> float:
         """Ask the event loop of a late job whether it runs; return for how long it does not, s."""
         if now != self._pinged_at:
             self._pinged, self._pinged_at = set(), now
@@ -369,7 +375,7 @@ class Sampling:
             self._loops.ping(loop, now, where.thread)
         return self._loops.lag(loop, now)
 
-    def _of_loop(self, loop: Loop, where: Where, run: Run, lag: float) -> Attributes:
+    def _of_loop(self, loop: Loop, where: ExecutionContext, run: Run, lag: float) -> Attributes:
         """Tell the task or greenlet that keeps a loop from running from those that suffer."""
         culprit, thread = self._loops.culprit(loop)
         is_culprit = culprit is where.task if where.task is not None else _runs(where.greenlet)
@@ -381,13 +387,15 @@ class Sampling:
             found |= {a.LOOP_JOB_ID: _id_of(keeper), a.LOOP_JOB_NAME: redact.text(keeper.name)}
         elif culprit is not None:
             found[a.LOOP_TASK] = redact.text(futures.name_of(culprit)) or None
-        return found | place_attributes(OF_LOOP, code_at(Where(thread or where.thread, None, None), run.package))
+        return found | place_attributes(
+            OF_LOOP, code_at(ExecutionContext(thread or where.thread, None, None), run.package)
+        )
 
     def _run_on(self, thread: int) -> Run | None:
         """Return the job of the greenlet that runs on a thread now."""
         for entry in list(self._spans.open.values()):
             run = entry[RUN]
-            greenlet = self._spans.where(entry).greenlet if entry[THREAD] == thread else None
+            greenlet = self._spans.execution_context(entry).greenlet if entry[THREAD] == thread else None
             if run is not None and greenlet is not None and _runs(greenlet):
                 return run
         return None
@@ -418,7 +426,11 @@ class Sampling:
         if thread is None:
             return None
         entries = (self._spans.open.get(span_id) for span_id in list(self._spans.runs)[:_ASKED_MAX])
-        found = (entry for entry in entries if entry is not None and worker_of(self._spans.where(entry)) == thread)
+        found = (
+            entry
+            for entry in entries
+            if entry is not None and worker_of(self._spans.execution_context(entry)) == thread
+        )
         return next((entry[RUN] for entry in found), None)
 
     # --- as attributes --------------------------------------------------------------------------------------------
@@ -439,7 +451,7 @@ class Sampling:
             a.THREAD_CPU_RATIO: sampled.cpu_ratio,
             a.THREAD_RUNQUEUE_RATIO: sampled.queue_ratio,
         }
-        stand = sampled.place.stand(run.package if run is not None else "", is_busy=sampled.is_busy)
+        stand = sampled.place.location(run.package if run is not None else "", is_busy=sampled.is_busy)
         if stand is not None:
             found |= code_attributes(*stand.step)
             if stand.lines is not None:
@@ -468,7 +480,7 @@ class Sampling:
             return None
         lock, found = sampled.lock, sampled.found
         return (
-            sampled.place.stand(package, is_busy=sampled.is_busy),
+            sampled.place.location(package, is_busy=sampled.is_busy),
             sampled.is_busy,
             sampled.kind,
             found.get(a.WAIT_PEER),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..registry.spans import RUN, SPAN
 
 if TYPE_CHECKING:
-    from ..config.settings import Settings
+    from ..config.settings import WorkerSettings
     from ..registry.run import Run
     from ..registry.spans import Entry, OpenSpans
 
@@ -17,7 +17,7 @@ ROWS_A_TURN: Final = 32
 
 
 class TrackedSpan:
-    """An open span that the watcher has met."""
+    """An open span that the watcher tracks."""
 
     __slots__ = ("expected_passed", "fingerprint", "has_line", "is_diagnosed", "sent_at", "started", "trace_id")
 
@@ -29,7 +29,7 @@ class TrackedSpan:
         """None: not announced."""
         self.fingerprint: object = None
         self.is_diagnosed = False
-        """What it waits for was told."""
+        """What it waits for was reported."""
         self.has_line = False
         """Its code line was."""
         self.expected_passed = False
@@ -47,7 +47,7 @@ class Met(NamedTuple):
 class TrackedSpans:
     """All of them, by span id; driven by the watcher alone."""
 
-    def __init__(self, spans: OpenSpans, settings: Settings) -> None:
+    def __init__(self, spans: OpenSpans, settings: WorkerSettings) -> None:
         self._spans = spans
         self._settings = settings
         self._tracked: dict[int, TrackedSpan] = {}
@@ -95,7 +95,7 @@ class TrackedSpans:
 
     def gone(self) -> set[int]:
         """Return those that are open no more, and have left no row of their end."""
-        gone = {span_id for span_id in self._tracked if span_id not in self._spans.open} - self._spans.left
+        gone = {span_id for span_id in self._tracked if span_id not in self._spans.open} - self._spans.interrupted
         before, self._gone = self._gone, gone
         return gone & before  # gone before this look began: its row, if there is one, was read
 

@@ -1,4 +1,4 @@
-"""Calls without a timeout, before one hangs: the watcher looks at a few calls that are not late.
+"""Finds calls without a timeout before one hangs: the watcher samples a few calls that are not late.
 
 One call a look, each kind of call (job, span name) until its timeout is known; a few looks at most.
 """
@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind
 
 from lastspan.semconv import attributes as a
 
-from ..evidence import look
+from ..evidence import sample_stack
 from ..evidence.diagnosis import Attributes, Subject, diagnose
 from ..guest import redact
 from ..registry.spans import RUN, SPAN
@@ -23,55 +23,55 @@ if TYPE_CHECKING:
     from ..registry.spans import Entry, OpenSpans
 
 _KINDS_MAX: Final = 200
-_LOOKS_MAX: Final = 5
+_SAMPLES_MAX: Final = 5
 
 
 @dataclass(slots=True)
-class _Kind:
-    looks: int = 0
+class _CallKind:
+    samples: int = 0
     facts: Attributes | None = None
     """None: its timeout is not known yet."""
-    told_at: float | None = None
+    reported_at: float | None = None
 
 
-class CallsSeen:
+class CallKinds:
     """The kinds of calls that this process makes; driven by the watcher alone."""
 
     def __init__(self, spans: OpenSpans, *, refresh: float) -> None:
         self._spans = spans
         self._refresh = refresh
-        self._kinds: dict[tuple[str, str], _Kind] = {}
+        self._kinds: dict[tuple[str, str], _CallKind] = {}
 
-    def look(self, entries: list[tuple[int, Entry]], now: float) -> Attributes | None:
-        """Look at one open call, if there is one of a kind that is not known; return what is to be told."""
+    def sample(self, entries: list[tuple[int, Entry]], now: float) -> Attributes | None:
+        """Sample one open call of an unknown kind, if there is one; return what to report."""
         for _, entry in entries:
             span, run = entry[SPAN](), entry[RUN]
             if span is None or run is None or span.kind is not SpanKind.CLIENT or span.end_time is not None:
                 continue
             kind = self._kind(run.name, redact.span_name(span.name))
-            if kind is None or (kind.told_at is not None and now - kind.told_at < self._refresh):
+            if kind is None or (kind.reported_at is not None and now - kind.reported_at < self._refresh):
                 continue
-            if kind.facts is None and kind.looks < _LOOKS_MAX:
-                kind.looks += 1
+            if kind.facts is None and kind.samples < _SAMPLES_MAX:
+                kind.samples += 1
                 kind.facts = self._facts(entry, run, redact.span_name(span.name))
                 if kind.facts is None:
                     return None  # one diagnosis a look is enough
             if kind.facts is not None:
-                kind.told_at = now
+                kind.reported_at = now
                 return kind.facts
         return None
 
-    def _kind(self, job_name: str, span_name: str) -> _Kind | None:
+    def _kind(self, job_name: str, span_name: str) -> _CallKind | None:
         key = (job_name, span_name)
         if key not in self._kinds:
             if len(self._kinds) >= _KINDS_MAX:
                 return None
-            self._kinds[key] = _Kind()
+            self._kinds[key] = _CallKind()
         return self._kinds[key]
 
     def _facts(self, entry: Entry, run: Run, span_name: str) -> Attributes | None:
-        where = self._spans.where(entry)
-        seen = look(where)
+        where = self._spans.execution_context(entry)
+        seen = sample_stack(where)
         place = seen.place(run.package)
         thread_id = seen.thread_id if seen.is_on_thread else None
         found = diagnose(Subject(where, run.package, thread_id, is_call=True, stood=0.0))

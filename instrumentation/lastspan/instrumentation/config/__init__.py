@@ -1,1 +1,1 @@
-"""What this process was told: environment variables and OpenTelemetry's configuration file."""
+"""The settings of this process: environment variables and OpenTelemetry's configuration file."""

@@ -20,7 +20,7 @@ _PARSER: Final = "opentelemetry.configuration"
 
 
 @dataclass(frozen=True, slots=True)
-class Exporter:
+class ConfiguredExporter:
     """An OTLP exporter that the file names."""
 
     section: str
@@ -45,7 +45,7 @@ class ConfigFile:
     """What a file says that is of use here."""
 
     is_disabled: bool = False
-    exporters: tuple[Exporter, ...] = ()
+    exporters: tuple[ConfiguredExporter, ...] = ()
     """Of logs before those of spans."""
 
 
@@ -70,7 +70,7 @@ def read(environ: Mapping[str, str]) -> ConfigFile | None:
 
 
 def _fault(error: Exception) -> str:
-    """Say what is wrong, and where, but not what stands there: a message of the parser's quotes it, tokens included."""
+    """Describe the error and its place, but not the text there: the parser's message quotes it, tokens included."""
     cause = error.__cause__
     line = getattr(getattr(cause, "problem_mark", None), "line", None)
     path = [str(step) for step in getattr(cause, "absolute_path", None) or ()]
@@ -79,7 +79,7 @@ def _fault(error: Exception) -> str:
 
 
 def _ignored(path: str, why: str) -> None:
-    _log.warning("lastspan ignores %s=%s (%s); it goes by the other variables", OTEL_CONFIG_FILE, path, why)
+    _log.warning("lastspan ignores %s=%s (%s) and uses the other variables", OTEL_CONFIG_FILE, path, why)
 
 
 def _of(config: Any) -> ConfigFile:
@@ -92,7 +92,7 @@ def _of(config: Any) -> ConfigFile:
     return ConfigFile(getattr(config, "disabled", None) is True, tuple(exporters))
 
 
-def _exporters(section: str, processor: Any) -> Iterable[Exporter]:
+def _exporters(section: str, processor: Any) -> Iterable[ConfiguredExporter]:
     for kind in ("batch", "simple"):
         exporter = getattr(getattr(processor, kind, None), "exporter", None)
         for name, is_grpc in (("otlp_http", False), ("otlp_grpc", True)):
@@ -100,9 +100,9 @@ def _exporters(section: str, processor: Any) -> Iterable[Exporter]:
                 yield _exporter(section, is_grpc, told)
 
 
-def _exporter(section: str, is_grpc: bool, told: Any) -> Exporter:
+def _exporter(section: str, is_grpc: bool, told: Any) -> ConfiguredExporter:
     tls = getattr(told, "tls", None)
-    return Exporter(
+    return ConfiguredExporter(
         section,
         is_grpc,
         str(getattr(told, "endpoint", None) or ""),

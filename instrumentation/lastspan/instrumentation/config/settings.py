@@ -16,7 +16,7 @@ _SECONDS_MAX: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class WorkerSettings:
     """Durations in seconds."""
 
     announce_after: float = 5.0
@@ -37,7 +37,7 @@ class Settings:
         return min(max(min(self.announce_after, self.job_announce_after, self.interval), 0.05), 1.0)
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+    def from_environ(cls, environ: Mapping[str, str]) -> WorkerSettings:
         """Read the settings; a value that makes no sense is named in the log and its default taken."""
         default = cls()
         return cls(
@@ -75,5 +75,5 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
 def _choice(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     text = environ.get(name, "").strip().lower()
     if text and text not in choices:
-        _log.warning("%s=%r is none of %s; using %s", name, text, ", ".join(choices), choices[0])
+        _log.warning("%s=%r is not one of %s; using %s", name, text, ", ".join(choices), choices[0])
     return text if text in choices else choices[0]

@@ -1,20 +1,20 @@
-"""What can be seen of a span that is late, from outside: frames, thread, system call, locks, sessions.
+"""What can be seen of a late span from outside: frames, thread, system call, locks, sessions.
 
 Nothing here runs on the job's thread, and nothing runs before a span is late. Facts only: what they mean is the
 collector's to say.
 """
 
 from .kernel.threads import cpu_time_ns, run_queue_ns
-from .stack.frames import CodeLine, Look, Step, is_application, look, qualname, stack_text
+from .stack.frames import CodeLine, StackSample, Step, is_application, qualname, sample_stack, stack_text
 
 __all__ = [
     "CodeLine",
-    "Look",
+    "StackSample",
     "Step",
     "cpu_time_ns",
     "is_application",
-    "look",
     "qualname",
     "run_queue_ns",
+    "sample_stack",
     "stack_text",
 ]

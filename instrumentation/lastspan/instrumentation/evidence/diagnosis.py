@@ -16,7 +16,7 @@ from lastspan.semconv import attributes as a
 from ..guest import redact
 from ..registry.held_locks import host_name
 from ..registry.session import Session
-from ..registry.spans import Where
+from ..registry.spans import ExecutionContext
 from .kernel.descriptors import Descriptor, descriptor, is_unbounded
 from .kernel.files import file_name, holders, in_the_way, number_of, sqlite_databases, unseen_holder
 from .kernel.processes import at_other_end, process
@@ -87,7 +87,7 @@ class Kernel:
 class Subject(NamedTuple):
     """Whose wait is looked at."""
 
-    where: Where
+    where: ExecutionContext
     package: str
     thread_id: int | None
     """None: its task or greenlet is not the one that its thread runs, so the thread says nothing of it."""

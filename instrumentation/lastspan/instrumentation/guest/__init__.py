@@ -1,1 +1,1 @@
-"""Manners in somebody else's process: its log, its exits, its secrets, its interpreter lock."""
+"""How lastspan behaves as a guest in the host's process: its log, its exits, its secrets, its GIL."""

@@ -16,7 +16,7 @@ from .patches import Patches
 _patches: Final = Patches()
 
 
-def watch(before: Callable[[], None]) -> None:
+def install(before: Callable[[], None]) -> None:
     """Have *before* called whenever `os._exit` is."""
 
     def saying(original: Any) -> Any:
@@ -31,6 +31,6 @@ def watch(before: Callable[[], None]) -> None:
     _patches.wrap(os, {"_exit": saying})
 
 
-def unwatch() -> None:
+def uninstall() -> None:
     """Give it back."""
     _patches.restore()

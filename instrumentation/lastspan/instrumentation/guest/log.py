@@ -1,4 +1,4 @@
-"""What lastspan says in the host's log: queued by whoever has something to say, said by a thread of its own.
+"""lastspan's lines in the host's log: queued by any thread, written by a thread of their own.
 
 A handler of the host's may wait for ever (a full pipe, a lock that nobody holds any more after a fork): neither a job
 nor the watcher may wait with it. Where nothing gets through, old lines give way to new ones.
@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from .failures import told_of
-from .native import OneAtATime, native_ident, start_thread
+from .errors import describe_error
+from .native import NativeLock, native_ident, start_thread
 
 _LINES_MAX: Final = 100
 
@@ -42,7 +42,7 @@ class Log:
         try:
             if what not in self._faults:
                 self._faults.add(what)
-                self._queue(logging.DEBUG, "%s: %s", (what, told_of(error)))
+                self._queue(logging.DEBUG, "%s: %s", (what, describe_error(error)))
         except Exception:  # called where a guest catches all: at the end of the stack even this may fail
             return
 
@@ -63,10 +63,10 @@ class Log:
 
 
 _lines: deque[_Line] = deque(maxlen=_LINES_MAX)
-_speaking = OneAtATime()
+_writing = NativeLock()
 
 
-class _Quiet(logging.Filter):
+class _SdkFilter(logging.Filter):
     """Keeps back what OpenTelemetry says on the watcher's thread, as that a queue of spans is full."""
 
     def __init__(self) -> None:
@@ -77,19 +77,19 @@ class _Quiet(logging.Filter):
         return native_ident() not in self.threads
 
 
-_quiet: Final = _Quiet()
+_sdk_filter: Final = _SdkFilter()
 
 
-def hush() -> None:
-    """Let the SDK, which the watcher calls for spans and metrics, say nothing on its thread: a handler may wait."""
+def mute_sdk() -> None:
+    """Silence the SDK on the watcher's thread, which calls it for spans and metrics: a log handler may wait."""
     for logger in _of_opentelemetry():
-        logger.addFilter(_quiet)
+        logger.addFilter(_sdk_filter)
 
 
-def unhush() -> None:
-    """Let it speak again."""
+def unmute_sdk() -> None:
+    """Restore its logging."""
     for logger in _of_opentelemetry():
-        logger.removeFilter(_quiet)
+        logger.removeFilter(_sdk_filter)
 
 
 def _of_opentelemetry() -> list[logging.Logger]:
@@ -98,30 +98,30 @@ def _of_opentelemetry() -> list[logging.Logger]:
 
 
 @contextlib.contextmanager
-def quiet_thread() -> Iterator[None]:
+def mute_sdk_on_this_thread() -> Iterator[None]:
     """This thread is the watcher's."""
-    _quiet.threads.add(native_ident())
+    _sdk_filter.threads.add(native_ident())
     try:
         yield
     finally:
-        _quiet.threads.discard(native_ident())
+        _sdk_filter.threads.discard(native_ident())
 
 
-def speak() -> bool:
-    """Have the lines said by a thread, unless one is at it; False: no thread can be started. Not for jobs' threads."""
-    if not _lines or not _speaking.enter():
+def write_in_thread() -> bool:
+    """Write the lines in a thread, unless one is running; False: no thread can be started. Not for jobs' threads."""
+    if not _lines or not _writing.acquire():
         return True
-    speaking = _speaking
+    speaking = _writing
     try:
-        start_thread(lambda: _speak(speaking))
+        start_thread(lambda: _write(speaking))
     except Exception:  # no thread to be had: the lines wait
-        speaking.leave()
+        speaking.release()
         return False
     return True
 
 
-def speak_now() -> None:
-    """Say the lines here and now: while lastspan is loaded, before there are jobs."""
+def write_now() -> None:
+    """Write the lines now: while lastspan is loaded, before there are jobs."""
     while _lines:
         try:
             line = _lines.popleft()
@@ -131,13 +131,13 @@ def speak_now() -> None:
             logging.getLogger(line.logger).log(line.level, "%s", line.text)
 
 
-def finish(seconds: float) -> None:
-    """The process ends: wait for the lines to be said, at most *seconds*; what cannot be goes to standard error."""
+def flush(seconds: float) -> None:
+    """The process ends: wait for the lines to be written, at most *seconds*; the rest goes to standard error."""
     until = time.monotonic() + seconds
-    while speak():
-        if not _speaking.enter(max(until - time.monotonic(), 0.0)):
+    while write_in_thread():
+        if not _writing.acquire(max(until - time.monotonic(), 0.0)):
             break  # a handler is stuck
-        _speaking.leave()
+        _writing.release()
         if not _lines:  # else they came while the thread was about to end
             return
     for line in _lines.copy():
@@ -145,22 +145,22 @@ def finish(seconds: float) -> None:
             os.write(2, f"{line.text}\n".encode()[: select.PIPE_BUF])
 
 
-def forget() -> None:
-    """In a child process the lines are its parent's to say, and so is the thread."""
-    global _lines, _speaking
-    _lines, _speaking = deque(maxlen=_LINES_MAX), OneAtATime()
-    _quiet.threads.clear()
+def reset_after_fork() -> None:
+    """In a child process the lines and the thread are its parent's."""
+    global _lines, _writing
+    _lines, _writing = deque(maxlen=_LINES_MAX), NativeLock()
+    _sdk_filter.threads.clear()
 
 
-def _speak(speaking: OneAtATime) -> None:
+def _write(speaking: NativeLock) -> None:
     try:
         with suppress_instrumentation():  # a new thread: its context is empty
-            speak_now()
+            write_now()
     finally:
         # `logging` asks `threading` for our name, which then lists us: for good, before Python 3.13.
         if isinstance(threading._active.get(native_ident()), threading._DummyThread):  # type: ignore[attr-defined]
             threading._active.pop(native_ident(), None)  # type: ignore[attr-defined]
-        speaking.leave()
+        speaking.release()
 
 
 def _is_writable(descriptor: int) -> bool:

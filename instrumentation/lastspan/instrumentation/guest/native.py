@@ -48,48 +48,48 @@ def start_thread(function: Callable[[], None]) -> None:
     _start_new_thread(run, ())
 
 
-class OneAtATime:
-    """A place for one thread; nobody waits for it, unless for a time."""
+class NativeLock:
+    """A native lock for one thread; nobody waits for it for longer than a timeout."""
 
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
         self._lock = _allocate_lock()
 
-    def enter(self, seconds: float = 0.0) -> bool:
-        """Take the place; False: another thread has it, and kept it for *seconds*."""
+    def acquire(self, seconds: float = 0.0) -> bool:
+        """Acquire; False: another thread has held it for *seconds*."""
         return self._lock.acquire(timeout=seconds) if seconds else self._lock.acquire(blocking=False)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give it back."""
         self._lock.release()
 
 
-class Turns:
-    """Lets the host's threads run, once a turn of ours is over.
+class GilYielder:
+    """Releases the GIL to the host's threads once our time slice is over.
 
     Each time costs one of their calls a wait, so neither too often nor too late: half a millisecond.
     """
 
     __slots__ = ("_began",)
 
-    SECONDS: Final = 0.0005
+    SLICE_SECONDS: Final = 0.0005
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
 
     def __call__(self) -> None:
-        """Yield, if the turn is over."""
-        if time.perf_counter() - self._began >= self.SECONDS:
+        """Yield the GIL, if the slice is over."""
+        if time.perf_counter() - self._began >= self.SLICE_SECONDS:
             _sleep(0)
             self._began = time.perf_counter()
 
-    def begin(self, *, is_late: bool = False) -> None:
-        """A turn begins now: we have just slept. *is_late*: for too long; the host had its turns, this is ours."""
-        self._began = math.inf if is_late else time.perf_counter()
+    def begin_slice(self, *, never: bool = False) -> None:
+        """A slice begins now: we have just slept. *is_late*: for too long, so do not yield in this slice."""
+        self._began = math.inf if never else time.perf_counter()
 
 
-class Signal:
+class AutoResetEvent:
     """A flag to wait for, made of one native lock; setting it never blocks."""
 
     __slots__ = ("_lock",)

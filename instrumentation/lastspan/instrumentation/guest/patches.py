@@ -18,7 +18,7 @@ from . import log
 _log = log.Log(__name__)
 
 Make: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes the function that stands in the place of another; it calls that one."""
+"""Makes the function that replaces another and calls it."""
 
 
 class Patches:
@@ -41,7 +41,7 @@ class Patches:
             try:
                 patch(imported)
             except Exception as error:  # a guest never raises, least of all out of somebody's import
-                _log.fault(f"lastspan: {module} stays as it is", error)
+                _log.fault(f"lastspan: {module} is not instrumented", error)
 
         self._awaited.add(module)
         wrapt.register_post_import_hook(on_import, module)

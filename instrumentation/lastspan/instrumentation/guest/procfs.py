@@ -61,7 +61,7 @@ def after_name(stat: bytes) -> list[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Stat:
+class ProcessStat:
     """What `/proc/<pid>/stat` says of a process."""
 
     state: str
@@ -71,11 +71,11 @@ class Stat:
     """When it started, in ticks since boot: a process id that is used again has another."""
 
 
-def process_stat(pid: int) -> Stat | None:
+def process_stat(pid: int) -> ProcessStat | None:
     """Return what the kernel says of a process; None: it is gone, or there is no `/proc`."""
     fields = after_name(read(f"/proc/{pid}/stat"))
     try:
-        return Stat(fields[0].decode("ascii", "replace"), int(fields[11]) + int(fields[12]), int(fields[19]))
+        return ProcessStat(fields[0].decode("ascii", "replace"), int(fields[11]) + int(fields[12]), int(fields[19]))
     except (IndexError, ValueError):
         return None
 

@@ -24,7 +24,7 @@ from lastspan.semconv import attributes as a
 from ..guest import log
 from ..registry import current
 from ..registry.children import ChildJob, JobEnd
-from ..registry.current import Process
+from ..registry.current import ProcessJobs
 from ..registry.run import Run
 from ..registry.spans import RUN_KEY
 from .facts import JobFacts, Outcome
@@ -59,7 +59,7 @@ class Jobs:
                 self._keep(key, attempt)
             return attempt
         except Exception as error:  # a guest never raises
-            _log.fault("lastspan: a job was not marked", error)
+            _log.fault("lastspan: a job was not recorded", error)
             return Attempt()
 
     def end(self, key: Hashable, outcome: Outcome | None = None, error: BaseException | None = None) -> None:
@@ -116,14 +116,14 @@ class Jobs:
     def stopping(self) -> None:
         """The process was asked to stop and still runs jobs: what it leaves open, later, is not lost."""
         if (process := current.process) is not None:
-            process.say_stopping()
+            process.report_stopping()
 
     def shutdown(self) -> None:
         """The process ends now, in a way that runs no `atexit`; waits at most half a second for what is to be sent."""
         if (process := current.process) is not None:
-            process.goodbye()
+            process.shutdown()
 
-    def _start(self, process: Process, facts: JobFacts) -> Attempt:
+    def _start(self, process: ProcessJobs, facts: JobFacts) -> Attempt:
         run = self._run(facts)
         if self._is_official_active():
             process.begin(run)
@@ -218,13 +218,13 @@ class Attempt:
             else:
                 self._end_span(self._span, outcome, error)
         except Exception as fault:  # a guest never raises
-            _log.fault("lastspan: a job's end was not noted", fault)
+            _log.fault("lastspan: the end of a job was not recorded", fault)
 
     def leave(self) -> None:
         """The process is being ended in the middle of it: it stays open, for the parent to tell its end."""
         process = current.process
         if process is not None and self._run is not None and not self._is_over:
-            process.leave(self._run)
+            process.interrupt(self._run)
         self.end(Outcome.KILLED)  # for the span alone
 
     def _release(self) -> None:

@@ -150,7 +150,7 @@ def _load() -> None:
     try:
         current.load()
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: it was not loaded", error)
+        _log.fault("lastspan could not be loaded", error)
 
 
 def _expected(value: str | float | timedelta | None) -> float | None:
@@ -159,5 +159,5 @@ def _expected(value: str | float | timedelta | None) -> float | None:
     try:
         return parse(value)
     except ValueError as error:  # a host must not fail to start over our option
-        _log.warning("job(expected=…): %s; taken as not declared", error)
+        _log.warning("job(expected=…): %s; the value is ignored", error)
         return None

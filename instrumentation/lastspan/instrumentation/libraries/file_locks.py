@@ -23,7 +23,7 @@ from ..guest.patches import Patches
 from ..registry import current
 from ..registry.current import current_run
 from ..registry.held_locks import file_key, held
-from .lock_span import Wait, current_wait, limit
+from .lock_span import LockWait, current_lock_wait, limit
 
 _log = log.Log(__name__)
 
@@ -94,7 +94,7 @@ def _try(original: Any) -> Any:
     @functools.wraps(original)
     def _acquire(self: Any) -> Any:
         result = original(self)
-        wait = current_wait(self)
+        wait = current_lock_wait(self)
         if wait is not None and _descriptor(self) is None:
             _failed(wait, self)
         return result
@@ -110,7 +110,7 @@ def _release(original: Any) -> Any:
             return original(self)
         finally:
             if number is not None and _descriptor(self) is None:
-                held.drop((SPAN_NAME, number))
+                held.remove((SPAN_NAME, number))
 
     return _release
 
@@ -118,12 +118,12 @@ def _release(original: Any) -> Any:
 # --- what is noted -----------------------------------------------------------------------------------------------
 
 
-def _wait(acquire: Any, lock: Any, args: Any, kwargs: Any) -> Wait | None:
+def _wait(acquire: Any, lock: Any, args: Any, kwargs: Any) -> LockWait | None:
     try:
         run = current_run()
-        return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(acquire, lock, args, kwargs))
+        return None if run is None else LockWait(run, lock, SPAN_NAME, lambda: _attributes(acquire, lock, args, kwargs))
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a wait for a lock was not noted", error)
+        _log.fault("lastspan: a wait for a lock was not recorded", error)
         return None
 
 
@@ -143,17 +143,17 @@ def _attributes(acquire: Any, lock: Any, args: Any, kwargs: Any) -> dict[str, An
     }
 
 
-def _failed(wait: Wait, lock: Any) -> None:
+def _failed(wait: LockWait, lock: Any) -> None:
     try:
         if wait.has_span:
             wait.rename(_key_of_path(lock))  # a file that is deleted and made again is another one
         else:
             wait.failed()
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a wait for a lock was not noted", error)
+        _log.fault("lastspan: a wait for a lock was not recorded", error)
 
 
-def _took(wait: Wait, lock: Any) -> None:
+def _took(wait: LockWait, lock: Any) -> None:
     try:
         number = _descriptor(lock)
         key = (SPAN_NAME, number)
@@ -162,9 +162,9 @@ def _took(wait: Wait, lock: Any) -> None:
         kind = _kind(lock)
         lifetime = lock.lifetime if kind == _EXISTENCE and hasattr(lock, "lifetime") else None
         # Its own descriptor is asked when somebody looks: that costs more than all else here.
-        held.take(wait.run, key, time.monotonic(), expires_after=lifetime, name=partial(_name, number, kind))
+        held.add(wait.run, key, time.monotonic(), expires_after=lifetime, name=partial(_name, number, kind))
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a lock was not noted", error)
+        _log.fault("lastspan: a lock was not recorded", error)
 
 
 def _name(number: int, kind: str) -> str | None:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 _log = log.Log(__name__)
 
-_current: ContextVar[Wait | None] = ContextVar("lastspan-lock-wait", default=None)
+_current: ContextVar[LockWait | None] = ContextVar("lastspan-lock-wait", default=None)
 
 
-class Wait:
+class LockWait:
     """One call that may have to wait for a lock; entered around it. Never raises into it, never swallows."""
 
     __slots__ = ("_began_ns", "_describe", "_name", "_span", "_token", "got", "run", "subject")
@@ -44,9 +44,9 @@ class Wait:
         """The span's attributes; None: the call does not wait. Asked when the first try has failed."""
         self._began_ns = time.time_ns()
         self._span: Span | None = None
-        self._token: Token[Wait | None] | None = None
+        self._token: Token[LockWait | None] | None = None
 
-    def __enter__(self) -> Wait:
+    def __enter__(self) -> LockWait:
         self._token = _current.set(self)
         return self
 
@@ -57,7 +57,7 @@ class Wait:
             if self._token is not None:
                 _current.reset(self._token)
         except Exception as fault:  # a guest never raises
-            _log.fault("lastspan: the end of a wait was not noted", fault)
+            _log.fault("lastspan: the end of a wait for a lock was not recorded", fault)
         finally:
             # A context that was copied meanwhile, as by a connection that was opened, keeps us for as long as it lives.
             self.subject, self._describe, self._span, self._token = None, _nothing, None, None
@@ -95,7 +95,7 @@ def _nothing() -> None:
     return None
 
 
-def current_wait(subject: object) -> Wait | None:
+def current_lock_wait(subject: object) -> LockWait | None:
     """Return the wait for *subject* that the calling code is in."""
     wait = _current.get()
     return wait if wait is not None and wait.subject is subject else None

@@ -20,7 +20,7 @@ from ..guest.patches import Make, Patches
 from ..registry import current
 from ..registry.current import current_run
 from ..registry.held_locks import held, host_name
-from .lock_span import Wait, current_wait, limit
+from .lock_span import LockWait, current_lock_wait, limit
 
 _log = log.Log(__name__)
 
@@ -193,12 +193,12 @@ _ASYNC: Final[Mapping[str, Make]] = {
 # --- what is noted -----------------------------------------------------------------------------------------------
 
 
-def _wait(lock: Any, args: Any, kwargs: Any, order: tuple[str, ...]) -> Wait | None:
+def _wait(lock: Any, args: Any, kwargs: Any, order: tuple[str, ...]) -> LockWait | None:
     try:
         run = current_run()
-        return None if run is None else Wait(run, lock, SPAN_NAME, lambda: _attributes(lock, args, kwargs, order))
+        return None if run is None else LockWait(run, lock, SPAN_NAME, lambda: _attributes(lock, args, kwargs, order))
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a wait for a lock was not noted", error)
+        _log.fault("lastspan: a wait for a lock was not recorded", error)
         return None
 
 
@@ -223,24 +223,24 @@ def _order(acquire: Any) -> tuple[str, ...]:
 
 def _tried(lock: Any, token: object, got: object) -> None:
     try:
-        wait = current_wait(lock)
+        wait = current_lock_wait(lock)
         if not got:
             if wait is not None:
                 wait.failed()
             return
         run = wait.run if wait is not None else current_run()
         if run is not None:
-            held.take(run, key(lock), time.monotonic(), owner=token, expires_after=lock.timeout or None)
+            held.add(run, key(lock), time.monotonic(), owner=token, expires_after=lock.timeout or None)
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a lock was not noted", error)
+        _log.fault("lastspan: a lock was not recorded", error)
 
 
 def _released(lock: Any, token: object) -> None:
     try:
         if held:
-            held.drop(key(lock), owner=token)
+            held.remove(key(lock), owner=token)
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a lock's release was not noted", error)
+        _log.fault("lastspan: the release of a lock was not recorded", error)
 
 
 def _refused(lock: Any, token: object, error: Exception) -> None:
@@ -255,9 +255,9 @@ def _extended(lock: Any, additional_time: float, replace_ttl: bool = False) -> N
         hold, now = held.of(name), time.monotonic()
         if hold is not None:
             begins = now if replace_ttl or hold.expires is None else hold.expires
-            held.keep(name, begins + float(additional_time), owner=token)
+            held.extend(name, begins + float(additional_time), owner=token)
     except Exception as error:  # a guest never raises
-        _log.fault("lastspan: a lock's extension was not noted", error)
+        _log.fault("lastspan: the extension of a lock was not recorded", error)
 
 
 def key(lock: Any) -> str:

@@ -1,1 +1,1 @@
-"""What runs here, as it is known on the job's thread: runs, open spans, locks held, jobs of child processes."""
+"""What runs in this process: job attempts, open spans, held locks, jobs of child processes."""

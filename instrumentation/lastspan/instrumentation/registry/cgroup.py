@@ -1,4 +1,4 @@
-"""What the control group of a process says of it: whether it is frozen, and who was killed for lack of memory.
+"""What the control group of a process reports: whether it is frozen, and its out-of-memory kills.
 
 Both versions of control groups, from within a container or beside it (`man 7 cgroups`; Linux's `cgroup-v2.rst`, and
 `memory.rst` and `freezer-subsystem.rst` of `cgroup-v1`).
@@ -20,7 +20,7 @@ Mounts: TypeAlias = "dict[str, tuple[str, str]]"
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ControlGroup:
     """The files of one process's control group; empty: there is none that we can see."""
 
     memory: str = ""
@@ -29,7 +29,7 @@ class Group:
     """Tells whether it is frozen: `cgroup.events`, in version 1 `freezer.state`."""
 
     def oom_kills(self) -> int | None:
-        """Return how many of its processes were killed for lack of memory since it was made; None: not told."""
+        """Return the number of out-of-memory kills in it since it was created; None: not known."""
         return counted(_text(self.memory), "oom_kill") if self.memory else None
 
     def is_frozen(self) -> bool:
@@ -40,8 +40,8 @@ class Group:
         return text.strip() == "FROZEN" or counted(text, "frozen") == 1
 
 
-class Kills:
-    """The kills for lack of memory in one control group, each of which explains one death."""
+class OomKills:
+    """The out-of-memory kills in one control group, each of which explains one killed process."""
 
     __slots__ = ("_total", "_unexplained")
 
@@ -67,14 +67,14 @@ class Kills:
         return True
 
 
-def group_of(pid: int, mounted: Mounts, proc: str = "/proc") -> Group:
+def group_of(pid: int, mounted: Mounts, proc: str = "/proc") -> ControlGroup:
     """Return the control group of a process; remember it while it lives, for a dead one has none."""
     paths = groups(_text(f"{proc}/{pid}/cgroup"))
     # Version 1 goes first: where both are mounted, version 2 has the controllers that version 1 left.
     memory = _folder("memory", paths, mounted)
     freezer = _folder("freezer", paths, mounted)
     unified = _folder("", paths, mounted)
-    return Group(
+    return ControlGroup(
         f"{memory}/memory.oom_control" if memory else f"{unified}/memory.events" if unified else "",
         f"{freezer}/freezer.state" if freezer else f"{unified}/cgroup.events" if unified else "",
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .spans import OpenSpans
 
 
-class Process(Protocol):
+class ProcessJobs(Protocol):
     """What one process's lastspan does for them."""
 
     spans: OpenSpans
@@ -34,8 +34,8 @@ class Process(Protocol):
     ) -> trace.Span:
         """Start a span of our own for *run*."""
 
-    def leave(self, run: Run) -> None:
-        """The process is being ended in the middle of a job, which stays open: the parent tells of its end."""
+    def interrupt(self, run: Run) -> None:
+        """The process is being ended in the middle of a job, which stays open: the parent reports its end."""
 
     def watch_children(self, running: ChildJobs, facts: Facts) -> None:
         """This process is the parent of processes that run jobs."""
@@ -43,26 +43,26 @@ class Process(Protocol):
     def report(self, end: JobEnd) -> None:
         """The framework told this parent how a job ended whose process is no more."""
 
-    def say_stopping(self) -> None:
+    def report_stopping(self) -> None:
         """The process was asked to stop and still runs jobs."""
 
-    def goodbye(self) -> None:
+    def shutdown(self) -> None:
         """The process ends now."""
 
 
-process: Process | None = None
+process: ProcessJobs | None = None
 """None while lastspan is not loaded, or switched off."""
 
-_loader: Callable[[], Process | None] | None = None
+_loader: Callable[[], ProcessJobs | None] | None = None
 
 
-def load_with(loader: Callable[[], Process | None]) -> None:
+def load_with(loader: Callable[[], ProcessJobs | None]) -> None:
     """Let *loader* be what loads lastspan."""
     global _loader
     _loader = loader
 
 
-def load() -> Process | None:
+def load() -> ProcessJobs | None:
     """Load lastspan into this process; twice is once. None where it is switched off."""
     return process if _loader is None else _loader()
 

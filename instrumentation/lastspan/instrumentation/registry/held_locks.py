@@ -1,4 +1,4 @@
-"""What a job holds: locks that others may wait for, by the names that everybody knows them by.
+"""The locks that jobs hold and others may wait for, by keys that all processes share.
 
 Noted by the wrappers of lock libraries on the job's thread, read by the watcher. Each write is one operation on a
 dictionary: nothing here is locked.
@@ -21,7 +21,7 @@ _ALL_MAX: Final = 1024
 """Locks of the process; the oldest give way: whoever held them never gave them back."""
 
 
-class Hold(NamedTuple):
+class HeldLock(NamedTuple):
     """One lock, and whose it is."""
 
     run: Run
@@ -35,13 +35,13 @@ class Hold(NamedTuple):
     """Asked when somebody looks, where the name costs something; None: the key is it."""
 
 
-class Holds:
+class HeldLocks:
     """The locks that the jobs of this process hold, by key. A lock has one holder: the last who took it."""
 
     def __init__(self) -> None:
-        self._holds: dict[Hashable, Hold] = {}
+        self._holds: dict[Hashable, HeldLock] = {}
 
-    def take(
+    def add(
         self,
         run: Run,
         key: Hashable,
@@ -56,18 +56,18 @@ class Holds:
             run.holds = {}
         if key not in run.holds and len(run.holds) >= RUN_MAX:
             return
-        self._holds[key] = Hold(run, owner, now, None if expires_after is None else now + expires_after, name)
+        self._holds[key] = HeldLock(run, owner, now, None if expires_after is None else now + expires_after, name)
         run.holds[key] = None
         if len(self._holds) > _ALL_MAX:
-            self._forget_the_oldest()
+            self._evict_oldest()
 
-    def keep(self, key: Hashable, expires: float, *, owner: object = None) -> None:
+    def extend(self, key: Hashable, expires: float, *, owner: object = None) -> None:
         """The holder may keep *key* until *expires* (monotonic, s)."""
         hold = self._holds.get(key)
         if hold is not None and hold.owner == owner:
             self._holds[key] = hold._replace(expires=expires)
 
-    def drop(self, key: Hashable, *, owner: object = None) -> None:
+    def remove(self, key: Hashable, *, owner: object = None) -> None:
         """*key* was given back, by whichever thread; nothing happens if somebody else has taken it meanwhile."""
         hold = self._holds.get(key)
         if hold is None or hold.owner != owner:
@@ -76,7 +76,7 @@ class Holds:
         if hold.run.holds is not None:
             hold.run.holds.pop(key, None)
 
-    def of(self, key: Hashable) -> Hold | None:
+    def of(self, key: Hashable) -> HeldLock | None:
         """Return who holds *key*, as far as this process knows; perhaps not any more: see `expires`."""
         return self._holds.get(key)
 
@@ -92,7 +92,7 @@ class Holds:
         ]
         return [name for name in names if name is not None]
 
-    def _forget_the_oldest(self) -> None:
+    def _evict_oldest(self) -> None:
         try:
             key = next(iter(self._holds))
         except (StopIteration, RuntimeError):  # another thread changed it meanwhile: the next one forgets
@@ -100,7 +100,7 @@ class Holds:
         self._holds.pop(key, None)
 
 
-held: Final = Holds()
+held: Final = HeldLocks()
 """Of this process."""
 
 

@@ -1,4 +1,4 @@
-"""Puts our span processor and sampler into every SDK tracer provider: the one that is there, and any made later.
+"""Puts our span processor and sampler into every SDK tracer provider: the current one, and any made later.
 
 What a job needs of a provider is made when we attach to it. The SDK's `get_tracer` takes a lock and moves the filters
 of `warnings`, its resource reads entry points: nothing for a job's thread.
@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from ..guest.version import VERSION
-from .sampler import RecordJobs
+from .sampler import JobRecordingSampler
 
 if TYPE_CHECKING:
     from .spans import OpenSpans
@@ -31,7 +31,7 @@ _watching: Providers | None = None
 _is_wrapped = False
 
 
-class OwnIds(RandomIdGenerator):
+class OwnIdGenerator(RandomIdGenerator):
     """As the SDK's, but not drawn from the module `random`, which is the host's: a seeded job draws from it too."""
 
     def generate_span_id(self) -> int:
@@ -61,21 +61,21 @@ class Providers:
         self._latest: TracerProvider | None = None
         self._own = _provider(spans)
         """Its spans are announced by us and exported by nobody."""
-        self._spare: TracerProvider | None = None
+        self._default_provider: TracerProvider | None = None
         """The global one, if nobody sets one before the first job."""
 
-    def watch(self) -> None:
+    def attach_to_all(self) -> None:
         """Attach to the global provider, and to each one from its making on."""
         global _watching
-        if self._spare is None and trace._TRACER_PROVIDER is None:
-            self._spare = _spare()
-            self.attach(self._spare)
+        if self._default_provider is None and trace._TRACER_PROVIDER is None:
+            self._default_provider = _spare()
+            self.attach(self._default_provider)
             self._latest = None
         _watching = self
         _wrap_init()
         self.attach_global()
 
-    def unwatch(self) -> None:
+    def detach(self) -> None:
         """Attach to no more providers; those that have us keep us, idle."""
         global _watching
         _watching = None
@@ -88,8 +88,8 @@ class Providers:
 
     def ensure(self) -> None:
         """Before the first job: set a global provider if nobody did, so that its spans exist at all."""
-        if trace._TRACER_PROVIDER is None and self._spare is not None:
-            _set_global(self._spare)
+        if trace._TRACER_PROVIDER is None and self._default_provider is not None:
+            _set_global(self._default_provider)
         self.attach_global()
 
     def job_tracer(self) -> trace.Tracer:
@@ -132,7 +132,7 @@ class Providers:
             if not hasattr(provider, "add_span_processor") or not _claim(provider, attached):
                 return
             if (sampler := getattr(provider, "sampler", None)) is not None:
-                wrapped = RecordJobs(sampler, self._spans, record_all=self._record_all)
+                wrapped = JobRecordingSampler(sampler, self._spans, record_all=self._record_all)
                 provider.sampler = wrapped
                 for tracer in list(getattr(provider, "_tracers", {}).values()):  # each keeps a copy from its making
                     tracer.sampler = wrapped
@@ -159,7 +159,7 @@ def _tracer(provider: Any) -> trace.Tracer | None:
         return None
     tracer = TracerProvider.get_tracer(provider, "lastspan", VERSION)
     if type(getattr(tracer, "id_generator", None)) is RandomIdGenerator:
-        tracer.id_generator = OwnIds()  # type: ignore[attr-defined]
+        tracer.id_generator = OwnIdGenerator()  # type: ignore[attr-defined]
     return tracer
 
 
@@ -169,7 +169,7 @@ def _provider(spans: OpenSpans) -> TracerProvider:
     attached = _Attached(spans)
     setattr(own, _MARK, attached)  # before it is made: it is none of those that we attach to
     TracerProvider.__init__(
-        own, sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False, id_generator=OwnIds()
+        own, sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False, id_generator=OwnIdGenerator()
     )
     own.add_span_processor(spans)
     attached.tracer = own.get_tracer("lastspan", VERSION)
@@ -179,7 +179,7 @@ def _provider(spans: OpenSpans) -> TracerProvider:
 def _spare() -> TracerProvider:
     """Make a provider as the SDK makes one by default; of the resource what stands in the environment."""
     resource = Resource({}).merge(OTELResourceDetector().detect())
-    return TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=OwnIds())
+    return TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=OwnIdGenerator())
 
 
 def _set_global(provider: TracerProvider) -> None:

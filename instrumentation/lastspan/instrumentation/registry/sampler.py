@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .spans import OpenSpans
 
 
-class RecordJobs(Sampler):
+class JobRecordingSampler(Sampler):
     """Turns DROP into RECORD_ONLY for a job's own span, and by default for the spans below it.
 
     The sampled flag stays as the user's sampler set it, so exporters and downstream services see no difference.

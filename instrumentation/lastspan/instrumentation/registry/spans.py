@@ -35,12 +35,12 @@ _ENDED_MAX: Final = 1024
 """Rows between two looks of the watcher; above 1,000 spans a second not each one is counted."""
 _JOBS_ENDED_MAX: Final = 10_000
 """The same, of jobs: each one is counted as long as somebody looks."""
-_STRAY_MAX: Final = 10_000
+_ORPHAN_MAX: Final = 10_000
 _EVENTS_MAX: Final = 8
 _CLIENT: Final = SpanKind.CLIENT
 
 
-class Where(NamedTuple):
+class ExecutionContext(NamedTuple):
     """Where a span runs: a thread, and on it perhaps a task or a greenlet."""
 
     thread: int
@@ -61,7 +61,7 @@ RUN: Final = 3
 """The places in an entry. `on_start` and `on_end` have the number itself: to look up a name costs them."""
 
 
-NOWHERE: Final = Where(0, None, None)
+NOWHERE: Final = ExecutionContext(0, None, None)
 """Of a span whose task or greenlet is no more: no thread has this ident."""
 
 Ended: TypeAlias = "tuple[int, str, int, int, Status, Run | None, object, object]"
@@ -99,7 +99,7 @@ class OpenSpans(SpanProcessor):
         """By thread: the run whose span is about to start there."""
         self.runs: dict[int, Run] = {}
         """Open runs by the span id of their span."""
-        self.left: set[int] = set()
+        self.interrupted: set[int] = set()
         """Jobs whose process is being ended under way: they stay open here, for its parent knows why and tells."""
         self.announced: Container[int] = frozenset()
         """Owned by the watcher."""
@@ -250,16 +250,16 @@ class OpenSpans(SpanProcessor):
         parent = _current_span_id(parent_context)
         return False, parent in self.open or otel_context.get_value(RUN_KEY, parent_context) is not None
 
-    def where(self, entry: Entry) -> Where:
+    def execution_context(self, entry: Entry) -> ExecutionContext:
         """Read an entry's place."""
         _, thread, known, _ = entry
         if known is None:
-            return Where(thread, None, None)
+            return ExecutionContext(thread, None, None)
         fiber = known()
         if fiber is None:
             return NOWHERE
         is_task = issubclass(type(fiber), asyncio.Future)  # isinstance() would ask its `__class__`
-        return Where(thread, fiber if is_task else None, None if is_task else fiber)
+        return ExecutionContext(thread, fiber if is_task else None, None if is_task else fiber)
 
     def clear(self) -> None:
         """Forget everything: in a child process the spans are its parent's."""
@@ -267,7 +267,7 @@ class OpenSpans(SpanProcessor):
         self.ended = deque()
         self.claims = {}
         self.runs = {}
-        self.left = set()
+        self.interrupted = set()
         self.dropped = 0
         self.examples = {}
         self.want_examples(frozenset())
@@ -282,12 +282,12 @@ class OpenSpans(SpanProcessor):
         run.outer = outer[RUN] if outer is not None else None
         run.span_id = span.context.span_id
         self.runs[run.span_id] = run
-        if len(self.open) > _STRAY_MAX:
+        if len(self.open) > _ORPHAN_MAX:
             self.forget_strays()
         return run
 
     def forget_strays(self) -> None:
-        """Drop spans that nobody can end any more: their owner let go of them."""
+        """Drop spans that nobody can end any more: their owner dropped them."""
         for span_id, entry in list(self.open.items()):
             if entry[SPAN]() is None:
                 self.open.pop(span_id, None)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from opentelemetry.util.re import parse_env_headers
 
-from ..config.config_file import OTEL_CONFIG_FILE, ConfigFile, Exporter
+from ..config.config_file import OTEL_CONFIG_FILE, ConfigFile, ConfiguredExporter
 from ..config.environment_variables import OTEL_LASTSPAN_ENDPOINT
 from ..guest import redact
 
@@ -60,7 +60,7 @@ def _of_file(file: ConfigFile) -> Destination:
     return Destination(_join(_DEFAULT), f"{OTEL_CONFIG_FILE} names no OTLP exporter")
 
 
-def _for_logs(endpoint: str, exporter: Exporter) -> str | None:
+def _for_logs(endpoint: str, exporter: ConfiguredExporter) -> str | None:
     """An exporter's own endpoint is used as it is; that of spans is one for logs too, if it ends as usual."""
     if not _is_http(endpoint):
         return None
@@ -73,7 +73,7 @@ def _for_logs(endpoint: str, exporter: Exporter) -> str | None:
     return _join(urlunsplit((parts.scheme, parts.netloc, base, parts.query, "")))
 
 
-def _like_exporter(exporter: Exporter, url: str, why: str) -> Destination:
+def _like_exporter(exporter: ConfiguredExporter, url: str, why: str) -> Destination:
     certificate, key = exporter.client_certificate, exporter.client_key
     return Destination(
         url,

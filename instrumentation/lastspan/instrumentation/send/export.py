@@ -1,4 +1,4 @@
-"""Sends records to the collector: one attempt, at most 2 s, then a pause that grows while nobody answers.
+"""Sends records to the collector: one attempt of at most 2 s, then a backoff while it does not answer.
 
 Runs on the watcher's thread only. What fails is said once in the log, then counted.
 """
@@ -43,10 +43,10 @@ class Exporter:
         resource: Callable[[], Mapping[str, Any]],
         *,
         pause_max: float,
-        breathe: Callable[[], object] = lambda: None,
+        yield_gil: Callable[[], object] = lambda: None,
     ) -> None:
         self._destination = destination
-        self._breathe = breathe
+        self._yield_gil = yield_gil
         """Called after each record: lets the host's threads run."""
         self._resource = resource
         self._backoff = Backoff(min(pause_max, _PAUSE_MAX))
@@ -61,7 +61,7 @@ class Exporter:
         """Say whether a record would be tried now (monotonic s); False while we pause after a failure."""
         return self._backoff.is_due(now)
 
-    def send(self, records: Sequence[Record], now: float, *, is_hurried: bool = False) -> bool:
+    def send(self, records: Sequence[Record], now: float, *, gil_contended: bool = False) -> bool:
         """Send what was kept and *records*; True when all of it was accepted, or there was nothing to send.
 
         *is_hurried*: each call of the system may take seconds, so make one, and do not wait for the answer.
@@ -70,7 +70,7 @@ class Exporter:
             self._keep(records)
             return False
         batch = [*self._kept, *records]
-        if is_hurried and self._write(batch):
+        if gil_contended and self._write(batch):
             return False  # nobody has said that it arrived
         self._let_go()
         self._kept.clear()
@@ -87,7 +87,7 @@ class Exporter:
     def _post(self, records: Sequence[Record]) -> str | None:
         """POST one batch; return what went wrong."""
         try:
-            body = encode(self._resource(), records, VERSION, self._breathe)
+            body = encode(self._resource(), records, VERSION, self._yield_gil)
             if self._destination.gzip:
                 body = gzip.compress(body, 1)
             session, request, options = self._connection or self._connect()
@@ -134,7 +134,7 @@ class Exporter:
                 pools = adapter.poolmanager.pools  # of one server only
                 self._written = pools[next(iter(pools.keys()))].pool.get(block=False)
             number = self._written.sock.fileno()
-            body = encode(self._resource(), records, VERSION, self._breathe)
+            body = encode(self._resource(), records, VERSION, self._yield_gil)
             body = gzip.compress(body, 1) if self._destination.gzip else body
             host = urlsplit(str(request.url)).netloc.rpartition("@")[2]
             headers = {"Host": host, **request.headers, "Content-Length": str(len(body))}
@@ -153,7 +153,7 @@ class Exporter:
     def _fail(self, problem: str, now: float) -> None:
         if not self._backoff.has_failed:
             _log.warning(
-                "lastspan cannot reach %s (%s; address from %s); jobs run on, stuck ones stay unseen until it answers",
+                "lastspan cannot reach %s (%s; address from %s); jobs run on; stuck ones are not reported until then",
                 self._destination.address,
                 problem,
                 self._destination.why,

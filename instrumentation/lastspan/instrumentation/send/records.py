@@ -38,7 +38,7 @@ def encode(
     resource: Mapping[str, Any],
     records: Sequence[Record],
     version: str,
-    breathe: Callable[[], object] = lambda: None,
+    yield_gil: Callable[[], object] = lambda: None,
 ) -> bytes:
     """Return an `ExportLogsServiceRequest`; *breathe* is called after each record."""
     request = ExportLogsServiceRequest()
@@ -48,7 +48,7 @@ def encode(
     scope.scope.name, scope.scope.version = SCOPE_NAME, version
     for record in records:
         scope.log_records.append(_log_record(record))
-        breathe()
+        yield_gil()
     return request.SerializeToString()
 
 

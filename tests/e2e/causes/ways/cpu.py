@@ -1,4 +1,4 @@
-"""Code that computes without an end in sight."""
+"""Code that uses the CPU and does not end."""
 
 from __future__ import annotations
 

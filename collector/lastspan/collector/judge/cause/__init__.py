@@ -1,4 +1,4 @@
-"""Why a job stopped: from evidence to a cause, how sure it is, a sentence and a first thing to do.
+"""Why a job stopped: from evidence to a cause, its confidence, a sentence and a first step.
 
 To add a cause: declare its name in `lastspan.semconv.vocabulary.CAUSES`; write a module of the form of the others, with
 a `find(case)` that returns a `Cause` or None, its words and its advice; put it into `FINDERS` where it belongs; add its
@@ -16,7 +16,7 @@ from lastspan.semconv.vocabulary import CauseName
 
 from ...model.records import SUSPECT, Severity, State
 from ...track import JobRow
-from ..context import Known
+from ..context import JudgeContext
 from ..verdict import Verdict, inside, is_told_around
 from . import brief as briefs
 from . import (
@@ -46,7 +46,7 @@ FINDERS: tuple[Finder, ...] = (
     process.find,  # a silent process: what its code waits for is no longer true
     locks.find_deadlock,
     loop.find,  # before what the code seems to wait for: that may have come long ago
-    redelivery.find_twins,
+    redelivery.find_duplicates,
     repeats.find,  # before the call that it happens to be in
     database.find_lock,
     locks.find,
@@ -56,7 +56,7 @@ FINDERS: tuple[Finder, ...] = (
     network.find_http,
     network.find_socket,
     waiting.find,
-    process.find_overslept,
+    process.find_stall,
     cpu.find,
     redelivery.find_overdue,
 )
@@ -73,51 +73,51 @@ class Explanation(Cause, frozen=True):
     @property
     def text(self) -> str:
         """The sentence that a person reads."""
-        return self.said()[0]
+        return self.sentences()[0]
 
     @property
     def first_step(self) -> str:
         """The first thing to do."""
-        return self.said()[1]
+        return self.sentences()[1]
 
     @property
     def brief(self) -> Brief:
         """The same for a page: without what changes by itself."""
         assert self.of is not None
-        return briefs.brief(as_label(self.of), *self.said(stable=True))
+        return briefs.brief(as_label(self.of), *self.sentences(stable=True))
 
-    def said(self, *, stable: bool = False) -> tuple[str, str]:
+    def sentences(self, *, stable: bool = False) -> tuple[str, str]:
         """Return the sentence and the first thing to do."""
         assert self.of is not None
         of = as_label(self.of) if stable else self.of
         return join(self.words(of), _redelivery(self, of)), self.advice(of)
 
 
-def explain(job: JobRow, verdict: Verdict, known: Known) -> Explanation:
+def explain(job: JobRow, verdict: Verdict, context: JudgeContext) -> Explanation:
     """Return why *job* is as the verdict says."""
-    return _explain(job, verdict, known, 0)
+    return _explain(job, verdict, context, 0)
 
 
-def _explain(job: JobRow, verdict: Verdict, known: Known, depth: int) -> Explanation:
+def _explain(job: JobRow, verdict: Verdict, context: JudgeContext, depth: int) -> Explanation:
     inner = inside(job, verdict.last) if verdict.state is State.STUCK and depth < _FAR else None
     if inner is not None:
-        return _in_a_job(case(job, verdict, known), _explain(inner, known.verdict(inner), known, depth + 1))
-    asked = case(job, verdict, known)
+        return _in_a_job(case(job, verdict, context), _explain(inner, context.verdict(inner), context, depth + 1))
+    asked = case(job, verdict, context)
     finders = () if verdict.state is State.OVERDUE else FINDERS  # it moves: nothing keeps it
     found = next((cause for finder in finders if (cause := finder(asked)) is not None), None) or unknown.find(asked)
     return Explanation(**msgspec.structs.asdict(found), of=asked)
 
 
 def _in_a_job(of: Case, inner: Explanation) -> Explanation:
-    """What keeps a job is what keeps the one that runs inside of it, which is told by that one."""
+    """The cause of a job is the cause of the job that runs inside it."""
     assert inner.of is not None
 
     def words(of: Case) -> str:
         assert inner.of is not None
-        return jobs.inside_words(inner.of, inner.said(stable=of.stable)[0])
+        return jobs.inside_words(inner.of, inner.sentences(stable=of.stable)[0])
 
     def advice(of: Case) -> str:
-        return inner.said(stable=of.stable)[1]
+        return inner.sentences(stable=of.stable)[1]
 
     return msgspec.structs.replace(inner, words=words, advice=advice, proven=False, of=of)
 
@@ -138,17 +138,17 @@ def _in_the_way(cause: Explanation) -> Explanation:
     """A job that waits for one that is itself stuck has in its way what that one has."""
     for _ in range(_FAR):
         other = None if cause.of is None or cause.name is not CauseName.WAITING_FOR_JOB else jobs.awaited(cause.of)
-        if other is None or cause.of is None or other.end is not None or not cause.of.known.is_stuck(other):
+        if other is None or cause.of is None or other.end is not None or not cause.of.context.is_stuck(other):
             break
-        cause = explain(other, cause.of.known.verdict(other), cause.of.known)
+        cause = explain(other, cause.of.context.verdict(other), cause.of.context)
     return cause
 
 
 def raise_severity(job: JobRow, verdict: Verdict, cause: Cause) -> Verdict:
     """Return the verdict, a page if the evidence alone proves that something is wrong, and if it was one before."""
     is_proven = cause.proven and verdict.state is State.STUCK and not is_told_around(job)
-    trouble = job.trouble
-    was_a_page = trouble is not None and verdict.state in SUSPECT and trouble.severity is Severity.PAGE
+    suspect_state = job.suspect_state
+    was_a_page = suspect_state is not None and verdict.state in SUSPECT and suspect_state.severity is Severity.PAGE
     if verdict.severity is Severity.PAGE or not (is_proven or was_a_page):
         return verdict
     return msgspec.structs.replace(verdict, severity=Severity.PAGE)
@@ -159,8 +159,8 @@ def _redelivery(cause: Cause, of: Case) -> str:
     if of.verdict.state is not State.STUCK or cause.name is CauseName.REDELIVERED:
         return ""
     return (
-        delivery.outlook(of.job, delivery.Death.NONE, of.known.now_ns, stable=of.stable)
-        if delivery.is_overdue(of.job, of.known.now_ns)
+        delivery.redelivery_forecast(of.job, delivery.ProcessEnd.NONE, of.context.now_ns, stable=of.stable)
+        if delivery.is_overdue(of.job, of.context.now_ns)
         else ""
     )
 

@@ -52,7 +52,7 @@ class Brief(msgspec.Struct, frozen=True):
 
 def brief(case: Case, why: str, first_step: str) -> Brief:
     """Return what a page says, of a case whose words are stable."""
-    step = blocker(case.job, case.last, case.known) if case.job.end is None else None
+    step = blocker(case.job, case.last, case.context) if case.job.end is None else None
     who = "" if step is None else _who(case, step)
     is_lock = step is not None and (step.kind in LOCK_WAITS or step.session is not None)
     return Brief(
@@ -65,7 +65,7 @@ def brief(case: Case, why: str, first_step: str) -> Brief:
 
 
 def _who(case: Case, step: Blocker) -> str:
-    """Name who has it, so that two of them can be told apart."""
+    """Name the holder so that two holders can be told apart."""
     if step.job_id:
         return f"job {step.job_id}"
     if step.session is not None:
@@ -95,7 +95,7 @@ def _stopped_at(case: Case) -> str:
 def _thing(case: Case) -> str:
     """Name the lock, queue, job … that is waited for; empty: none, or it has no name."""
     wait, lock = case.wait, case.lock
-    seen = case.known.session(case.job, case.last) if case.known.has_databases else None
+    seen = case.context.session(case.job, case.last) if case.context.has_databases else None
     if seen is not None and seen.blocked_by and seen.locks:
         return f"lock on {seen.locks}"
     if wait.job_id:

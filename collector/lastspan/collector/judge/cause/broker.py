@@ -12,7 +12,7 @@ from .words import join, stopped
 
 DOES: Final[dict[WaitPurpose | None, str]] = {
     WaitPurpose.BROKER: "to send a message",
-    WaitPurpose.RESULT_BACKEND: "to store the result of the job",
+    WaitPurpose.RESULT_BACKEND: "to store its result",
 }
 """By what the call is for: what the job does there."""
 _NETWORK: Final = frozenset({WaitKind.SOCKET, WaitKind.CONNECT, WaitKind.DNS})
@@ -32,10 +32,10 @@ def _who(case: Case) -> str:
 
 def _words(case: Case) -> str:
     does = DOES[case.wait.purpose]
-    return join(f"The {_who(case)} does not answer: the job waits {does}.", stopped(case, case.stood_ns))
+    return join(f"The {_who(case)} does not answer: the job waits {does}.", stopped(case, case.stopped_ns))
 
 
 def _advice(case: Case) -> str:
     is_broker = case.wait.purpose is WaitPurpose.BROKER
     settings = "broker_transport_options" if is_broker else "result_backend_transport_options"
-    return f"See whether the {_who(case)} is well and can be reached; then set a socket timeout ({settings})."
+    return f"Check whether the {_who(case)} is healthy and reachable; then set a socket timeout ({settings})."

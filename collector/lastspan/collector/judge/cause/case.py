@@ -12,7 +12,7 @@ from lastspan.semconv.vocabulary import CauseName
 from ...model.evidence import Evidence, Lock, Wait
 from ...model.records import Call, Kind
 from ...track import JobRow
-from ..context import Known, evidence_of, server_of
+from ..context import JudgeContext, evidence_of, server_of
 from ..verdict import Leaf, Verdict
 
 _NO_WAIT, _NO_LOCK = Wait(), Lock()
@@ -26,10 +26,10 @@ class Case(msgspec.Struct, gc=False):
 
     job: JobRow
     verdict: Verdict
-    known: Known
+    context: JudgeContext
     evidence: Evidence
     wait: Wait
-    """Empty where nothing was told."""
+    """Empty where nothing was reported."""
     lock: Lock
     stable: bool = False
     """What is said of it is to be a label: without what changes by itself (ages, shares, lines of code that runs), and
@@ -65,13 +65,13 @@ class Case(msgspec.Struct, gc=False):
         return "" if row is None else row.id
 
     @property
-    def machine(self) -> str:
+    def host_or_process(self) -> str:
         """The host or pod that it runs on, else the process."""
         row = self.job.span.process
         return "" if row is None else row.resource.pod or row.resource.host or row.id
 
     @property
-    def stood_ns(self) -> int:
+    def stopped_ns(self) -> int:
         """For how long it has been where it is."""
         stood_ns = self.evidence.stack_age_ns
         return self.last.age_ns if stood_ns is None else min(self.last.age_ns, stood_ns)
@@ -111,7 +111,7 @@ class Case(msgspec.Struct, gc=False):
     @property
     def silent_ns(self) -> int:
         """For how long the peer has sent nothing, as far as that is known."""
-        return self.stood_ns if self.wait.idle_ns is None else self.wait.idle_ns
+        return self.stopped_ns if self.wait.idle_ns is None else self.wait.idle_ns
 
 
 def stable(case: Case) -> Case:
@@ -126,10 +126,10 @@ def stable(case: Case) -> Case:
     return msgspec.structs.replace(case, stable=True, wait=wait, evidence=evidence)
 
 
-def case(job: JobRow, verdict: Verdict, known: Known) -> Case:
+def case(job: JobRow, verdict: Verdict, context: JudgeContext) -> Case:
     """Return the case of a job."""
     evidence = evidence_of(job, verdict.last)
-    return Case(job, verdict, known, evidence, evidence.wait or _NO_WAIT, evidence.lock or _NO_LOCK)
+    return Case(job, verdict, context, evidence, evidence.wait or _NO_WAIT, evidence.lock or _NO_LOCK)
 
 
 Words = Callable[[Case], str]

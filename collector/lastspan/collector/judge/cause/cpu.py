@@ -1,4 +1,4 @@
-"""Code that computes without an end in sight."""
+"""Code that uses the CPU and does not end."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _words(case: Case) -> str:
     share = f"Its thread uses {evidence.cpu_ratio or 0.0:.0%} of a core"
     waits = evidence.runqueue_ratio or 0.0
     queue = f" and waits {waits:.0%} of the time for one" if waits >= 0.05 else ""
-    since = f"{whose} has been open for {took(case.last.age_ns)}."
-    return f"It {'loops' if looping else 'computes'}{where}." + live(case, f" {share}{queue}. {since}")
+    since = f"{whose} has been running for {took(case.last.age_ns)}."
+    return f"It {'loops' if looping else 'uses the CPU'}{where}." + live(case, f" {share}{queue}. {since}")
 
 
 def _lines(case: Case) -> str:
@@ -44,6 +44,6 @@ def _lines(case: Case) -> str:
 
 def _advice(case: Case) -> str:
     return (
-        "Check the exit condition of that loop. If it is honest work, call progress() in it, or declare how long it "
-        "may take."
+        "Check the loop's exit condition. If this is long but healthy work, call progress() in it, or declare how long "
+        "it may take."
     )

@@ -17,7 +17,7 @@ from ...track import JobRow
 from .words import took
 
 
-class Death(str, Enum):
+class ProcessEnd(str, Enum):
     """What became of the process that ran the job."""
 
     CHILD_KILLED = "killed"
@@ -34,22 +34,22 @@ class Death(str, Enum):
     """It is frozen or stuck: the job still runs."""
 
 
-class Fate(str, Enum):
+class MessageFate(str, Enum):
     """What becomes of the message."""
 
-    ACKED_EARLY = "acked before it ran: never given out again"
-    ACKED = "acked by the worker: never given out again"
+    ACKED_EARLY = "acked before it ran: never delivered again"
+    ACKED = "acked by the worker: never delivered again"
     REJECTED = "rejected by the worker: gone, or in a dead-letter queue"
-    REQUEUED = "given back by the worker: given out again at once"
+    REQUEUED = "returned by the worker: delivered again at once"
     RETRIED = "acked by the worker, and enqueued again as the next attempt"
-    RETURNED = "given back when the worker stops: given out again at once"
-    AFTER_TIMEOUT = "given out again when the visibility timeout has passed"
-    AFTER_CONNECTION = "given out again when the broker sees that the connection is gone"
-    AFTER_CONSUMER = "given out again, beside the one that runs, when the broker's consumer_timeout has passed"
+    RETURNED = "returned when the worker stops: delivered again at once"
+    AFTER_TIMEOUT = "delivered again when the visibility timeout has passed"
+    AFTER_CONNECTION = "delivered again when the broker sees that the connection is gone"
+    AFTER_CONSUMER = "delivered again, beside the one that runs, when the broker's consumer_timeout has passed"
     UNKNOWN = "not known"
 
 
-class Terms(NamedTuple):
+class DeliveryTerms(NamedTuple):
     """On what terms a worker has the message of a job; None, or empty: it did not say."""
 
     acks_late: bool | None
@@ -61,87 +61,89 @@ class Terms(NamedTuple):
 
 
 _BY_CONNECTION: Final = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
-_BY_WORKER: Final[dict[OnLost | None, Fate]] = {
-    OnLost.ACK: Fate.ACKED,
-    OnLost.REJECT: Fate.REJECTED,
-    OnLost.REQUEUE: Fate.REQUEUED,
-    OnLost.RETRY: Fate.RETRIED,
+_BY_WORKER: Final[dict[OnLost | None, MessageFate]] = {
+    OnLost.ACK: MessageFate.ACKED,
+    OnLost.REJECT: MessageFate.REJECTED,
+    OnLost.REQUEUE: MessageFate.REQUEUED,
+    OnLost.RETRY: MessageFate.RETRIED,
 }
 
 
-def fate(terms: Terms, death: Death) -> Fate:
+def fate(terms: DeliveryTerms, process_end: ProcessEnd) -> MessageFate:
     """Return what becomes of the message."""
-    if death is Death.CHILD_KILLED and terms.on_lost is OnLost.RETRY:
-        return Fate.RETRIED  # also one that was acked early
+    if process_end is ProcessEnd.CHILD_KILLED and terms.on_lost is OnLost.RETRY:
+        return MessageFate.RETRIED  # also one that was acked early
     if terms.acks_late is None:
-        return Fate.UNKNOWN
+        return MessageFate.UNKNOWN
     if not terms.acks_late:
-        return Fate.ACKED_EARLY
-    match death:
-        case Death.CHILD_KILLED:
-            return _BY_WORKER.get(terms.on_lost, Fate.UNKNOWN)
-        case Death.TIME_LIMIT:
-            return _BY_WORKER.get(terms.on_timeout, Fate.UNKNOWN)
-        case Death.REVOKED:
-            return Fate.ACKED
-        case Death.SHUTDOWN:
-            return Fate.RETURNED if terms.broker else Fate.UNKNOWN
+        return MessageFate.ACKED_EARLY
+    match process_end:
+        case ProcessEnd.CHILD_KILLED:
+            return _BY_WORKER.get(terms.on_lost, MessageFate.UNKNOWN)
+        case ProcessEnd.TIME_LIMIT:
+            return _BY_WORKER.get(terms.on_timeout, MessageFate.UNKNOWN)
+        case ProcessEnd.REVOKED:
+            return MessageFate.ACKED
+        case ProcessEnd.SHUTDOWN:
+            return MessageFate.RETURNED if terms.broker else MessageFate.UNKNOWN
     if terms.broker in _BY_CONNECTION:
-        return Fate.AFTER_CONSUMER if death is Death.NONE else Fate.AFTER_CONNECTION
-    return Fate.AFTER_TIMEOUT if terms.has_timeout else Fate.UNKNOWN
+        return MessageFate.AFTER_CONSUMER if process_end is ProcessEnd.NONE else MessageFate.AFTER_CONNECTION
+    return MessageFate.AFTER_TIMEOUT if terms.has_timeout else MessageFate.UNKNOWN
 
 
-def terms(type: JobType) -> Terms:
+def terms(type: JobType) -> DeliveryTerms:
     """Return what a job's worker said."""
-    return Terms(type.acks_late, type.on_lost, type.on_timeout, type.broker, type.redelivery_ns is not None)
+    return DeliveryTerms(type.acks_late, type.on_lost, type.on_timeout, type.broker, type.redelivery_ns is not None)
 
 
-def outlook(job: JobRow, death: Death, now_ns: int, *, is_sure: bool = True, stable: bool = False) -> str:
+def redelivery_forecast(
+    job: JobRow, process_end: ProcessEnd, now_ns: int, *, is_sure: bool = True, stable: bool = False
+) -> str:
     """Say whether and when the queue gives the job out again; empty: not known.
 
     Without *is_sure* the job may run on somewhere: nothing is said that would have it run twice. *stable*:
     without the time that is left.
     """
     type = job.type
-    by_hand = "; enqueue it by hand" + ("" if is_sure else " once its process is known to be gone")
-    match fate(terms(type), death):
-        case Fate.ACKED_EARLY if death is Death.NONE:
+    by_hand = "; enqueue it by hand" + ("" if is_sure else " once you know that its process is gone")
+    match fate(terms(type), process_end):
+        case MessageFate.ACKED_EARLY if process_end is ProcessEnd.NONE:
             if type.on_lost is OnLost.RETRY:
                 return "The message was acked early; if the process is killed, the worker enqueues the job again."
             return "The message was acked early: if the process is killed, the job will NOT run again."
-        case Fate.ACKED_EARLY if death is Death.REVOKED:
+        case MessageFate.ACKED_EARLY if process_end is ProcessEnd.REVOKED:
             return _REVOKED
-        case Fate.ACKED_EARLY:
+        case MessageFate.ACKED_EARLY:
             return f"The message was acked early: it will NOT run again{by_hand}."
-        case Fate.ACKED if death is Death.REVOKED:
+        case MessageFate.ACKED if process_end is ProcessEnd.REVOKED:
             return _REVOKED
-        case Fate.ACKED if death is Death.TIME_LIMIT:
-            return f"The worker acks a job that is beyond its limit: it will NOT run again{by_hand}."
-        case Fate.ACKED:
+        case MessageFate.ACKED if process_end is ProcessEnd.TIME_LIMIT:
+            return f"The worker acks a job that exceeds its time limit: it will NOT run again{by_hand}."
+        case MessageFate.ACKED:
             return (
                 "The worker acks a job whose process was killed (no reject_on_worker_lost): it will NOT run again"
                 f"{by_hand}."
             )
-        case Fate.REJECTED:
-            return f"The worker rejects the message: unless a dead-letter queue has it, it is gone{by_hand}."
-        case Fate.REQUEUED:
-            return "The worker gives the message back: it runs again at once."
-        case Fate.RETRIED:
-            return "The worker enqueues it again: the next attempt follows by itself."
-        case Fate.RETURNED:
-            return "The worker gives the message back when it stops: it runs again at once."
-        case Fate.AFTER_CONNECTION:
+        case MessageFate.REJECTED:
+            return f"The worker rejects the message: it is gone unless a dead-letter queue has it{by_hand}."
+        case MessageFate.REQUEUED:
+            return "The worker returns the message to the queue: the job runs again at once."
+        case MessageFate.RETRIED:
+            return "The worker enqueues it again: the next attempt starts by itself."
+        case MessageFate.RETURNED:
+            return "The worker returns the message to the queue when it stops: the job runs again at once."
+        case MessageFate.AFTER_CONNECTION:
             return (
-                "The message is not acked: RabbitMQ gives it out again when the connection drops (at once if the "
-                "worker ended, after missed heartbeats if its machine did)."
+                "The message is not acked: RabbitMQ delivers it again when the connection drops (at once if the worker "
+                "ended, after missed heartbeats if its machine did)."
             )
-        case Fate.AFTER_CONSUMER:
+        case MessageFate.AFTER_CONSUMER:
             return (
-                "The message is not acked: RabbitMQ gives it out again after its consumer_timeout (30 min unless set), "
-                "even if it still runs, and closes the channel: a Celery worker ends by that."
+                "The message is not acked: RabbitMQ delivers it again after its consumer_timeout (30 min by default), "
+                "even if the job still runs, and closes the channel, which ends a Celery worker."
             )
-        case Fate.AFTER_TIMEOUT:
-            return _after_timeout(job, now_ns, still_runs=death is Death.NONE, stable=stable)
+        case MessageFate.AFTER_TIMEOUT:
+            return _after_timeout(job, now_ns, still_runs=process_end is ProcessEnd.NONE, stable=stable)
     return ""
 
 
@@ -151,16 +153,16 @@ _REVOKED: Final = "It was revoked: the message is acked, and it will not run aga
 def _after_timeout(job: JobRow, now_ns: int, *, still_runs: bool, stable: bool) -> str:
     assert job.type.redelivery_ns is not None  # its terms have a timeout
     left_ns = job.span.start_ns + job.type.redelivery_ns - now_ns
-    limit, though = took(job.type.redelivery_ns), ", even if it still runs" if still_runs else ""
+    limit, though = took(job.type.redelivery_ns), ", even if the job still runs" if still_runs else ""
     if left_ns > 0:
         left = "" if stable else f" in {took(left_ns)}"
-        return f"The queue gives it out again{left} (visibility timeout {limit}){though}."
+        return f"The queue delivers it again{left} (visibility timeout {limit}){though}."
     ago = "" if stable else f" {took(-left_ns)} ago"
-    return f"The visibility timeout ({limit}) passed{ago}: the queue has given it out again, or will."
+    return f"The visibility timeout ({limit}) passed{ago}: the queue has delivered it again, or will."
 
 
 def is_overdue(job: JobRow, now_ns: int) -> bool:
-    """Whether the queue has given the job out again by now, if it does what it was told."""
+    """Whether the queue has redelivered the job by now, by its settings."""
     type = job.type
     if type.redelivery_ns is None or type.acks_late is False:
         return False

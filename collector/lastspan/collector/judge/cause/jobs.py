@@ -7,7 +7,7 @@ from lastspan.semconv.vocabulary import CauseName, Outcome, WaitKind
 from ...model.records import State
 from ...track import JobRow
 from .case import Case, Cause
-from .words import join, live, short, stands, state_of, stopped, took
+from .words import join, live, short, state_of, stopped, took, whereabouts
 
 
 def find(case: Case) -> Cause | None:
@@ -26,19 +26,19 @@ def find(case: Case) -> Cause | None:
 def inside_words(inner: Case, said: str) -> str:
     """Say that a job is in another one that runs inside of it, and what is said of that one."""
     state = inner.verdict.state
-    stance = "" if state is State.RUNNING else f", which is itself {state.value}"
-    return f"It is in the job {inner.job.type.name} ({short(inner.job.job_id)}){stance}. {said}"
+    stance = "" if state is State.RUNNING else f", which is {state.value}"
+    return f"It runs the job {inner.job.type.name} ({short(inner.job.job_id)}){stance}. {said}"
 
 
 def awaited(case: Case) -> JobRow | None:
     """Return the job that is waited for, if it is known."""
-    return case.known.attempt(case.wait.job_id) if case.wait.job_id else None
+    return case.context.attempt(case.wait.job_id) if case.wait.job_id else None
 
 
 def _words(case: Case) -> str:
     wait, where = case.wait, stopped(case, case.last.age_ns)
     if not wait.job_id:
-        return join("It waits for the result of another job; which one is not known.", where)
+        return join("It waits for the result of another job, which is not known.", where)
     return join(f"It waits for job {short(wait.job_id)}, which {_fate(case)}", where)
 
 
@@ -47,19 +47,19 @@ def _fate(case: Case) -> str:
     other = awaited(case)
     if other is None:
         queue = case.wait.name or case.job.type.queue
-        behind = f": is it queued behind this one in {queue}?" if queue else ": is it queued behind this one?"
-        return f"nobody has started{behind}"
+        where = f" in {queue}" if queue else ""
+        return f"has not started: it may be queued behind this job{where}."
     if other is case.job:
         return "is this job itself: it can never end."
     if other.end is not None:
         if other.end.outcome is Outcome.OK:
-            return f"{state_of(other, case.known, stable=case.stable)}: its result does not arrive."
+            return f"{state_of(other, case.context, stable=case.stable)}: its result has not arrived."
         how = "failed" if other.end.outcome is Outcome.ERROR else f"was {other.end.outcome}"
-        return join(how, live(case, f"{took(max(0, case.known.now_ns - other.end.at_ns))} ago")) + "."
-    state = case.known.verdict(other).state
-    there = stands(other, case.known, stable=case.stable)
+        return join(how, live(case, f"{took(max(0, case.context.now_ns - other.end.at_ns))} ago")) + "."
+    state = case.context.verdict(other).state
+    there = whereabouts(other, case.context, stable=case.stable)
     told = f"({other.type.name}{', ' if there else ''}{there})"
-    return f"runs {told}." if state in (State.RUNNING, State.OVERDUE) else f"is itself {state.value} {told}."
+    return f"runs {told}." if state in (State.RUNNING, State.OVERDUE) else f"is {state.value} {told}."
 
 
 def _advice(case: Case) -> str:
@@ -68,9 +68,9 @@ def _advice(case: Case) -> str:
         return "Find out which job it waits for; do not wait for jobs inside of jobs (use a chain or a callback)."
     if other is None:
         return (
-            "See whether a worker is free for its queue. A job that waits for another one takes a worker away from it: "
-            "use a chain or a callback."
+            "Check whether a worker is free for its queue. A job that waits for another job occupies a worker: use a "
+            "chain or a callback."
         )
     if other.end is not None:
-        return "See whether the result backend keeps results, and give the wait a timeout."
+        return "Check whether the result backend keeps results; give the wait a timeout."
     return f"Look at job {short(other.job_id)}: lastspan explain {short(other.job_id)}"

@@ -1,4 +1,4 @@
-"""An event loop that does not run: the job that keeps it busy, and those that wait for it."""
+"""A blocked event loop: the job that blocks it, and the jobs that wait for it."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ def find(case: Case) -> Cause | None:
 
 def _culprit_words(case: Case) -> str:
     loop = case.evidence.loop or _NO_LOOP
-    waits = f"waits ({live(case, case.wait.call or '') or case.wait.kind})" if case.wait.kind else "stays"
-    doing = "computes" if case.is_busy else waits
+    waits = f"waits ({live(case, case.wait.call or '') or case.wait.kind})" if case.wait.kind else "runs"
+    doing = "uses the CPU" if case.is_busy else waits
     return join(
         f"It blocks its own event loop: it {doing}",
         at_place(case),
-        "and never gives way, so nothing else in this process goes on.",
+        "without an await, so no other task of this loop can run.",
         _lag(case, loop),
     )
 
 
 def _culprit_advice(case: Case) -> str:
     where = place(case) or "that call"
-    return f"Move {where} off the loop (asyncio.to_thread, a process pool), or use a client that awaits."
+    return f"Move {where} off the loop (asyncio.to_thread, a process pool), or use an async client."
 
 
 def _victim_words(case: Case) -> str:
     loop = case.evidence.loop or _NO_LOOP
     named = f"task {loop.task}" if loop.task else loop_keeper(loop) or "something else"
     where = f" at {code_line(loop.place)}" if loop.place else ""
-    return join(f"It could go on, but its event loop is blocked by {short(named)}{where}.", _lag(case, loop))
+    return join(f"It is ready to run, but {short(named)} blocks its event loop{where}.", _lag(case, loop))
 
 
 def _victim_advice(case: Case) -> str:
     loop = case.evidence.loop or _NO_LOOP
-    keeper = code_line(loop.place) or loop_keeper(loop) or "the job of the same process that is the culprit"
-    return f"This job is a victim. Look at {keeper}."
+    keeper = code_line(loop.place) or loop_keeper(loop) or "the job of the same process that blocks the loop"
+    return f"This job is not the cause. Look at {keeper}."
 
 
 def _lag(case: Case, loop: Loop) -> str:

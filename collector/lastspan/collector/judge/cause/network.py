@@ -51,53 +51,53 @@ _PRECISE = LOCK_WAITS | {WaitKind.DB, WaitKind.POOL, WaitKind.LOOP, WaitKind.JOB
 
 
 def _http_words(case: Case) -> str:
-    where = stopped(case, case.last.age_ns, more=allowed(case.last)) if case.is_http else stopped(case, case.stood_ns)
+    where = stopped(case, case.last.age_ns, more=allowed(case.last)) if case.is_http else stopped(case, case.stopped_ns)
     return join(_http_call(case), _STAGES.get(case.wait.kind, ""), where, _idle(case), _bound(case))
 
 
 _STAGES: dict[WaitKind | None, str] = {
-    WaitKind.DNS: "The peer's name is still being looked up.",
-    WaitKind.CONNECT: "It is not connected yet.",
+    WaitKind.DNS: "DNS has not resolved its name yet.",
+    WaitKind.CONNECT: "The connection is not open yet.",
 }
 
 
 def _http_call(case: Case) -> str:
     if not case.is_http:  # no span tells of the call
         bound = ", and the call has no timeout" if case.is_unbounded else ""
-        return f"It waits for the HTTP answer of {case.peer or 'a server'}{bound}."
+        return f"It waits for an HTTP response from {case.peer or 'a server'}{bound}."
     protocol = "HTTP" if case.call.attribute("rpc.system") is None else "RPC"
     method = case.call.attribute("http.request.method") or case.call.attribute("rpc.method")
     what = f"The {protocol} call {join(method, case.peer or short(case.last.span.name))}"
-    return f"{what} does not end and has no timeout." if case.is_unbounded else f"{what} does not end."
+    return f"{what} has not returned and has no timeout." if case.is_unbounded else f"{what} has not returned."
 
 
 def _http_advice(case: Case) -> str:
     peer = case.peer or "the peer"
     where = place(case)
     if case.wait.kind is WaitKind.DNS:
-        return f"See whether the name servers of that host answer (/etc/resolv.conf), and know {peer}."
+        return f"Check that the host's DNS servers answer (/etc/resolv.conf) and can resolve {peer}."
     if case.is_unbounded:
-        return f"See whether {peer} is well; then give the call a timeout" + (f" at {where}." if where else ".")
-    return f"See whether {peer} is well and how long it takes; lower the timeout if it may not take so long."
+        return f"Check whether {peer} is healthy; then give the call a timeout" + (f" at {where}." if where else ".")
+    return f"Check whether {peer} is healthy and how long it takes; lower the timeout if it should not take this long."
 
 
 _VERBS: dict[WaitKind | None, tuple[str, str]] = {
     WaitKind.CONNECT: ("It tries to connect to", ""),
-    WaitKind.ACCEPT: ("It waits at", "for somebody to connect"),
-    WaitKind.DNS: ("It waits for the name", "to be resolved"),
+    WaitKind.ACCEPT: ("It waits for a client to connect to", ""),
+    WaitKind.DNS: ("It waits for DNS to resolve", ""),
 }
 
 
 def _socket_words(case: Case) -> str:
-    verb, rest = _VERBS.get(case.wait.kind, ("It waits for bytes from", ""))
+    verb, rest = _VERBS.get(case.wait.kind, ("It waits for data from", ""))
     if _shakes_hands(case):
         verb, rest = "It waits in the TLS handshake with", ""
-    peer = case.peer or waited_for(case.wait) or "a peer that is not known"
+    peer = case.peer or waited_for(case.wait) or "an unknown peer"
     if case.wait.kind is WaitKind.ACCEPT:
         peer = live(case, case.wait.local or "") or case.peer or "its port"
     bound = "and has no timeout" if case.is_unbounded else ""
     fact = f"{join(verb, peer, rest, bound)}."
-    return join(fact, stopped(case, case.stood_ns), _idle(case), _timeout(case))
+    return join(fact, stopped(case, case.stopped_ns), _idle(case), _timeout(case))
 
 
 def _shakes_hands(case: Case) -> bool:
@@ -106,14 +106,14 @@ def _shakes_hands(case: Case) -> bool:
 
 def _socket_advice(case: Case) -> str:
     if _shakes_hands(case):
-        return f"See whether {case.peer or 'the peer'} speaks TLS on that port, and is well; then set a timeout."
+        return f"Check whether {case.peer or 'the peer'} speaks TLS and is healthy; then set a timeout."
     if case.wait.kind is WaitKind.CONNECT:
-        return f"See whether {case.peer or 'the peer'} listens and can be reached (firewall, DNS, security group)."
+        return f"Check whether {case.peer or 'the peer'} listens and is reachable (firewall, DNS, security group)."
     if case.wait.kind is WaitKind.DNS:
-        return "See whether the name servers of that host answer (/etc/resolv.conf)."
+        return "Check that the host's DNS servers answer (/etc/resolv.conf)."
     if case.wait.kind is WaitKind.ACCEPT:
-        return "See why nobody connects; if that is normal, do not wait for it inside a job."
-    return f"See whether {case.peer or 'the peer'} is well; then give the socket a timeout (settimeout)."
+        return "Check why no client connects; if that is normal, do not wait for it inside a job."
+    return f"Check whether {case.peer or 'the peer'} is healthy; then give the socket a timeout (settimeout)."
 
 
 def _idle(case: Case) -> str:
@@ -127,4 +127,6 @@ def _timeout(case: Case) -> str:
 
 
 def _bound(case: Case) -> str:
-    return _timeout(case) if case.is_bounded or case.is_unbounded else "Whether it has a timeout could not be seen."
+    return (
+        _timeout(case) if case.is_bounded or case.is_unbounded else "lastspan could not see whether it has a timeout."
+    )

@@ -114,7 +114,10 @@ def _advice(case: Case) -> str:
     if _failing(repeat):
         to = f" to {repeat.peer}" if repeat.peer else ""
         how = f" with {repeat.error}" if repeat.error else ""
-        return f"See why the calls{to} fail{how}; then limit the retries, and let the job fail."
+        return f"Check why the calls{to} fail{how}; then limit the retries and let the job fail."
     if repeat.varies:
-        return "See how many calls it still has to make; if it gets on, progress() tells so."
-    return "Check the loop's exit condition: the same is asked for again and again. If it gets on, progress() tells so."
+        return "Check how many calls are left. If it does make progress, call progress() in the loop."
+    return (
+        "Check the loop's exit condition: it sends the same request again and again. If it does make progress, call "
+        "progress() in the loop."
+    )

@@ -1,4 +1,4 @@
-"""What is said when nothing is known: where, for how long, and that it is not known why."""
+"""The sentence for an unknown cause: where the job stopped and for how long."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def find(case: Case) -> Cause:
 
 def _words(case: Case) -> str:
     unseen = case.evidence.stack_unseen or case.evidence.unseen
-    blind = f"What it does could not be seen{live(case, f': {unseen}')}." if unseen else ""
+    blind = f"lastspan could not see what it does{live(case, f': {unseen}')}." if unseen else ""
     if case.job.parent is not None:
-        blind = "Its process took it, and has not said that it began it."
+        blind = "Its process accepted the job but has not reported its start."
     if case.verdict.state is State.OVERDUE:
         where = repeats.sentence(case) or (f"It is at {place(case)}." if place(case) else "")
-        age_ns, may = case.known.now_ns - case.job.span.start_ns, allowed(case.verdict)
-        since = live(case, f"It has been open for {took(age_ns)}{may}.")
-        return join("It runs longer than it may, but it moves.", where, since, blind)
+        age_ns, may = case.context.now_ns - case.job.span.start_ns, allowed(case.verdict)
+        since = live(case, f"It has been running for {took(age_ns)}{may}.")
+        return join("It runs longer than allowed but is still active.", where, since, blind)
     inside = case.last.span is not case.job.span
-    fact = f"The span {short(case.last.span.name)} does not end" if inside else "It does nothing new"
-    return join(f"{fact}; why is not known.", stopped(case, case.last.age_ns, more=allowed(case.last)), blind)
+    fact = f"The span {short(case.last.span.name)} has not ended" if inside else "It shows no activity"
+    return join(f"{fact}; the cause is not known.", stopped(case, case.last.age_ns, more=allowed(case.last)), blind)
 
 
 def _advice(case: Case) -> str:
     if place(case):
-        return "Look at the code line and the stack. If it works on something long, call progress() in it."
-    return "Look at the process with py-spy. If it works on something long, call progress() in it."
+        return "Look at the code line and the stack. If this is long but healthy work, call progress() in it."
+    return "Look at the process with py-spy. If this is long but healthy work, call progress() in it."

@@ -14,7 +14,7 @@ from .case import Case, Cause, stable
 from .words import holder, join, live, place, short, stopped, took
 
 
-class _Kind(NamedTuple):
+class _WaitWords(NamedTuple):
     """How a kind of wait is said."""
 
     what: str
@@ -23,29 +23,44 @@ class _Kind(NamedTuple):
 
 
 _KINDS = {
-    WaitKind.SLEEP: _Kind(
-        "sleeps, or polls and sleeps", "See what it polls for, or why it sleeps so long inside a job."
+    WaitKind.SLEEP: _WaitWords(
+        "sleeps, or polls and sleeps", "Find what it polls for, or why it sleeps so long inside a job."
     ),
-    WaitKind.QUEUE: _Kind("waits at the queue {}", "See who should put something in (or take something out)."),
-    WaitKind.EVENT: _Kind("waits for the event {}", "Find the code that should set it, and whether it still can."),
-    WaitKind.CONDITION: _Kind(
-        "waits for the condition {}", "Find the code that should notify it, and whether it still can."
+    WaitKind.QUEUE: _WaitWords("waits on the queue {}", "Find the code that should put an item in (or take one out)."),
+    WaitKind.EVENT: _WaitWords(
+        "waits for the event {}", "Find the code that should set it, and check that it still runs."
     ),
-    WaitKind.BARRIER: _Kind("waits at the barrier {}", "See which party does not come; give the barrier a timeout."),
-    WaitKind.THREAD: _Kind("waits for the thread {} to end", "Look at where that thread is; give the wait a timeout."),
-    WaitKind.TASK: _Kind("waits for the task {} to end", "Look at where that task is; give the wait a timeout."),
-    WaitKind.FUTURE: _Kind(
-        "waits for the result of the future {}", "Find who should set it: code, or a pool with no free worker."
+    WaitKind.CONDITION: _WaitWords(
+        "waits for the condition {}", "Find the code that should notify it, and check that it still runs."
     ),
-    WaitKind.PROCESS: _Kind("waits for the process {}", "See what that process does; give the wait a timeout."),
-    WaitKind.PIPE: _Kind("waits for the pipe {}", "See who holds the other end, and whether it still reads or writes."),
-    WaitKind.POOL: _Kind(
-        "waits for a free connection of the pool {}",
-        "See who keeps connections and gives none back; only then raise it.",
+    WaitKind.BARRIER: _WaitWords(
+        "waits at the barrier {}", "Find the party that has not arrived; give the barrier a timeout."
     ),
-    WaitKind.SIGNAL: _Kind("waits for a signal {}", "See who should send it."),
-    WaitKind.INPUT: _Kind("waits for input {}", "Nobody will type: give the command its answers, or stdin=DEVNULL."),
-    WaitKind.DISK: _Kind(
+    WaitKind.THREAD: _WaitWords(
+        "waits for the thread {} to end", "Look at where that thread stopped; give the wait a timeout."
+    ),
+    WaitKind.TASK: _WaitWords(
+        "waits for the task {} to end", "Look at where that task stopped; give the wait a timeout."
+    ),
+    WaitKind.FUTURE: _WaitWords(
+        "waits for the result of the future {}",
+        "Find what should set it: code that failed, or a pool with no free worker.",
+    ),
+    WaitKind.PROCESS: _WaitWords(
+        "waits for the process {} to end", "Check what that process does; give the wait a timeout."
+    ),
+    WaitKind.PIPE: _WaitWords(
+        "waits for the pipe {}", "Check whether the process at its other end still reads or writes."
+    ),
+    WaitKind.POOL: _WaitWords(
+        "waits for a free connection from the pool {}",
+        "Find the code that keeps connections and does not return them, before you make the pool larger.",
+    ),
+    WaitKind.SIGNAL: _WaitWords("waits for a signal {}", "Find what should send it."),
+    WaitKind.INPUT: _WaitWords(
+        "waits for input {}", "A worker has no keyboard: pass the input to the command, or use stdin=DEVNULL."
+    ),
+    WaitKind.DISK: _WaitWords(
         "waits for the disk or network file system {}", "Look at the mounts and disks of its host (dmesg)."
     ),
 }
@@ -87,23 +102,24 @@ def _words(case: Case) -> str:
     call = live(case, wait.call or "")
     bound = "and has no timeout" if wait.unbounded and wait.kind is not WaitKind.SLEEP else ""
     fact = f"{join('It', *what.split(), call and f'({call})', bound)}."
-    return join(fact, _works_at(case), _kept_by(case), stopped(case, case.stood_ns), _bound(case))
+    return join(fact, _works_at(case), _kept_by(case), stopped(case, case.stopped_ns), _bound(case))
 
 
 def _kept_by(case: Case) -> str:
     """Say who has what a pool has lent."""
-    step = blocker(case.job, case.last, case.known) if case.wait.kind is WaitKind.POOL else None
-    by = "" if step is None or step.job is None else holder(step, case.known, stable=case.stable)
-    return f"A connection of it is {by}." if by else ""
+    step = blocker(case.job, case.last, case.context) if case.wait.kind is WaitKind.POOL else None
+    by = "" if step is None or step.job is None else holder(step, case.context, stable=case.stable)
+    return f"One of its connections is {by}." if by else ""
 
 
 def _works_at(case: Case) -> str:
-    """Say where the one stands whose work is waited for."""
+    """Say where the awaited thread, task or worker is."""
     lock = case.lock
     if case.wait.kind not in _WORKS or lock.holder_place is None:
         return ""
-    is_thread = case.wait.kind is WaitKind.FUTURE and lock.holder_thread
-    return f"{f'Thread {lock.holder_thread}' if is_thread else 'That one'} is at {code_line(lock.holder_place)}."
+    is_future = case.wait.kind is WaitKind.FUTURE
+    who = f"Thread {lock.holder_thread}" if is_future and lock.holder_thread else f"That {case.wait.kind}"
+    return f"{who} is at {code_line(lock.holder_place)}."
 
 
 def _bound(case: Case) -> str:

@@ -1,11 +1,11 @@
-"""Words about the job whose cause is asked for; the general ones come along."""
+"""Phrases about the job whose cause is explained, beside the general ones."""
 
 from __future__ import annotations
 
 from ...model.records import Basis
 from ..names import file_line
 from ..verdict import Leaf, Verdict
-from ..words import certain, holder, join, look_at, process, session, short, stands, state_of, took, who
+from ..words import certain, holder, job_label, join, process, see_job, session, short, state_of, took, whereabouts
 from .case import Case
 
 __all__ = [
@@ -14,23 +14,23 @@ __all__ = [
     "certain",
     "file_line",
     "holder",
+    "job_label",
     "join",
     "live",
-    "look_at",
     "place",
     "process",
+    "see_job",
     "session",
     "short",
-    "stands",
     "state_of",
     "stopped",
     "took",
-    "who",
+    "whereabouts",
 ]
 
 
 def live(case: Case, text: str) -> str:
-    """Write what changes by itself, or is more than a name, where it may."""
+    """Return the text, or nothing in a label: it changes by itself or is more than a name."""
     return "" if case.stable else text
 
 

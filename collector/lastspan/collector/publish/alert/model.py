@@ -1,4 +1,4 @@
-"""The nouns: what is seen, what is wrong, what is posted of it."""
+"""The data types of direct mode: suspects and incidents, the alerts made of them, and what is posted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Labels = tuple[tuple[str, str], ...]
 """Sorted, none of them empty: what an alert is known by."""
 
 
-class Alert(msgspec.Struct, frozen=True):
-    """Something is wrong, now."""
+class ActiveAlert(msgspec.Struct, frozen=True):
+    """An alert that is active now."""
 
     labels: Labels
     annotations: Mapping[str, str]
@@ -25,13 +25,13 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 class Post(msgspec.Struct, frozen=True):
-    """What an Alertmanager is to be told of an alert. Times are the pipeline's."""
+    """One alert as it is posted to an Alertmanager. Times are the pipeline's."""
 
     labels: Labels
     annotations: Mapping[str, str]
     starts_ns: int
     ends_ns: int
-    """Ahead: it is on, and over then unless it is told again. Else it is over."""
+    """In the future: the alert is active until then unless it is posted again. Otherwise it has ended."""
     over: bool = False
 
 
@@ -54,7 +54,7 @@ class Suspect(msgspec.Struct, frozen=True):
     since_ns: int
 
 
-class Seen(msgspec.Struct, frozen=True):
+class AlertInput(msgspec.Struct, frozen=True):
     """What alerts are made of: the suspects that have series at `/metrics`, and all incidents that have."""
 
     suspects: tuple[Suspect, ...]

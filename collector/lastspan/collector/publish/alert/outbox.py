@@ -1,4 +1,4 @@
-"""What one Alertmanager was not told yet: the last word on each alert, in batches, ever more slowly if it fails."""
+"""Alerts that one Alertmanager has not received yet: the newest state of each, in batches, with backoff."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ class Outbox:
         return max(0, self._not_before_ns - now_ns) / SECOND_NS
 
     def done(self, batch: Sequence[Post]) -> None:
-        """These were told, or must not be told again; what is newer by now stays."""
+        """These were posted, or must not be posted again; newer posts of the same alerts stay."""
         self._streak, self._not_before_ns = 0, 0
         for post in batch:
             if self._waiting.get(post.labels) is post:
                 del self._waiting[post.labels]
 
     def failed(self, now_ns: int) -> bool:
-        """Nothing was told: wait, twice as long each time. Return whether it is the first failure after a success."""
+        """Nothing was posted: wait, twice as long each time. Return whether it is the first failure after a success."""
         self._not_before_ns = now_ns + min(_FIRST_WAIT_NS << min(self._streak, 10), _LONGEST_WAIT_NS)
         self._streak += 1
         return self._streak == 1
 
     def _forget(self, now_ns: int) -> None:
-        """What ended long ago has been dropped there too, by the time that it was told to end."""
+        """Alertmanager has dropped what ended long ago, by its end time."""
         late = [labels for labels, post in self._waiting.items() if post.over and now_ns - post.ends_ns > self._hold_ns]
         for labels in late:
             del self._waiting[labels]

@@ -1,4 +1,4 @@
-"""Runs direct mode beside the tick: looks once a second, posts to each Alertmanager on its own. Never in the way.
+"""Runs direct mode beside the tick: checks once a second, posts to each Alertmanager independently. Never blocks.
 
 What goes wrong is a counter and, once, a line in the log; the collector goes on, and so does what is posted to others.
 """
@@ -16,16 +16,16 @@ from ...model.records import SUSPECT
 from ..chosen import chosen_incidents, chosen_suspects
 from ..jobs import job_view
 from ..view import View
+from .active_alerts import active_alerts
 from .client import Client, PostError
-from .model import Alert, IncidentSummary, Post, Seen, Suspect
-from .open import OpenAlerts
+from .model import ActiveAlert, AlertInput, IncidentSummary, Post, Suspect
+from .open_alerts import OpenAlerts
 from .outbox import Outbox
 from .target import AlertmanagerTarget
-from .wrong import wrong
 
 logger = logging.getLogger(__name__)
 
-LOOK_S: Final = 1.0
+CHECK_S: Final = 1.0
 _SLICE: Final = 10
 """Suspects and alerts that are looked at between two returns to the event loop."""
 
@@ -70,54 +70,54 @@ class Pager:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CHECK_S)
             try:
-                await self._look()
+                await self._check()
             except Exception:
                 if not self._failed:
-                    logger.exception("alerts cannot be made; this is said once")
+                    logger.exception("alerts cannot be made; this is logged once")
                 self._failed = True
                 for server in self._servers:
                     server.facts.failures["defect"] += 1
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         before = self._open.refused
-        seen = await self._seen()
-        posts = self._open.look([alert async for alert in self._wrong(seen)], seen.now_ns)
+        seen = await self._alert_input()
+        posts = self._open.update([alert async for alert in self._active_alerts(seen)], seen.now_ns)
         for server in self._servers:
             server.put(posts, refused=self._open.refused - before)
 
-    async def _seen(self) -> Seen:
+    async def _alert_input(self) -> AlertInput:
         view = self._view
         incidents = tuple(
             IncidentSummary(name, one.environment, one.last_span, one.cause, len(one.jobs), one.severity.value)
             for name, one in chosen_incidents(view)
         )
         suspects = [suspect async for suspect in self._suspects()]
-        return Seen(tuple(suspects), incidents, view.is_blind, view.clock())
+        return AlertInput(tuple(suspects), incidents, view.is_blind, view.clock())
 
-    async def _wrong(self, seen: Seen) -> AsyncIterator[Alert]:
-        alerts = wrong(seen, self._target.settings, instance=self._instance)
+    async def _active_alerts(self, alert_input: AlertInput) -> AsyncIterator[ActiveAlert]:
+        alerts = active_alerts(alert_input, self._target.settings, instance=self._instance)
         for number, alert in enumerate(alerts, start=1):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
             yield alert
 
     async def _suspects(self) -> AsyncIterator[Suspect]:
-        view, known = self._view, self._view.known()
+        view, context = self._view, self._view.known()
         for number, job in enumerate(chosen_suspects(view), start=1):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
-                known = view.known()  # others may have changed meanwhile
-            if job.trouble is None or not job.trouble.incident or job.end is not None:
+                context = view.known()  # others may have changed meanwhile
+            if job.suspect_state is None or not job.suspect_state.incident or job.end is not None:
                 continue
-            since_ns, seen = job.trouble.since_ns, job_view(view, job, wall=self._wall, known=known)
+            since_ns, seen = job.suspect_state.since_ns, job_view(view, job, wall=self._wall, context=context)
             if seen.state in SUSPECT:
                 yield Suspect(seen, since_ns)
 
 
 class _Alertmanager:
-    """One Alertmanager: what it was told, and what it was not."""
+    """The posts to one Alertmanager."""
 
     def __init__(
         self, name: str, client: Client, outbox: Outbox, *, facts: PostFacts, clock: Callable[[], int]
@@ -127,7 +127,7 @@ class _Alertmanager:
         self._news = asyncio.Event()
 
     def put(self, posts: list[Post], *, refused: int) -> None:
-        """Take what is to be told; returns at once."""
+        """Queue posts; returns at once."""
         refused += self._outbox.put(posts)
         if refused:
             self.facts.failures["full"] += refused
@@ -167,6 +167,6 @@ class _Alertmanager:
         self.facts.failures[reason] += 1
         if reason == "refused":  # it took those that it could read; the same would be refused again
             self._outbox.done(batch)
-            logger.warning("Alertmanager %s refuses alerts: %s", self.name, message)
+            logger.warning("Alertmanager %s rejects alerts: %s", self.name, message)
         elif self._outbox.failed(self._clock()):
-            logger.warning("Alertmanager %s cannot be told: %s; it is tried again", self.name, message)
+            logger.warning("alerts cannot be posted to Alertmanager %s: %s; retrying", self.name, message)

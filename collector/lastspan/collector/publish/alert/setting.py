@@ -12,7 +12,7 @@ import msgspec
 
 from lastspan.alerts.build import alert_names
 from lastspan.alerts.hold import seconds
-from lastspan.alerts.settings import SettingError, Settings, with_pairs
+from lastspan.alerts.settings import AlertSettings, SettingError, with_pairs
 from lastspan.semconv import duration
 
 from .target import SECOND_NS, AlertmanagerTarget
@@ -35,7 +35,7 @@ class AlertmanagerSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """`alertmanager`: alerts that the collector posts itself, for sites without Prometheus."""
 
     urls: list[str] = []
-    """Of each Alertmanager, without /api; all are told everything. Empty: nobody is."""
+    """Of each Alertmanager, without /api; each receives all alerts. Empty: none are posted."""
     username: str | None = None
     """With a password: HTTP basic authentication."""
     password_env: str | None = None
@@ -70,9 +70,9 @@ def target(setting: AlertmanagerSetting, *, grafana_url: str = "") -> Alertmanag
     for index, url in enumerate(setting.urls):
         _check_url(f"urls[{index}]", url)
     if len(set(setting.urls)) < len(setting.urls):
-        raise SettingError("urls: one is there twice")
+        raise SettingError("urls: one is listed twice")
     try:
-        known = Settings(grafana_url=grafana_url.rstrip("/"))
+        known = AlertSettings(grafana_url=grafana_url.rstrip("/"))
         settings = with_pairs(_pairs(setting.alerts), alert_names(), known)
     except SettingError as problem:
         raise SettingError(f"alerts.{problem}") from None

@@ -1,10 +1,10 @@
-"""To whom alerts are posted, and how."""
+"""The Alertmanagers that alerts are posted to, and how."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 
 SECOND_NS = 1_000_000_000
 
@@ -14,7 +14,7 @@ class AlertmanagerTarget:
     """The Alertmanagers, and what is common to them."""
 
     urls: tuple[str, ...]
-    """Each of them is told everything. Empty: nobody is."""
+    """Each receives all alerts. Empty: none are posted."""
     username: str | None = None
     secret_env: str | None = None
     """Names the environment variable that holds the password, or, without a username, the bearer token."""
@@ -27,5 +27,5 @@ class AlertmanagerTarget:
     resend_ns: int = 60 * SECOND_NS
     hold_ns: int = 900 * SECOND_NS
     keep_ns: int = 60 * SECOND_NS
-    settings: Settings = field(default_factory=Settings)
+    settings: AlertSettings = field(default_factory=AlertSettings)
     """Thresholds, severities, links: those of the rules."""

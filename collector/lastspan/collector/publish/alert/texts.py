@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote_plus
 
 from lastspan.alerts.facts import NAME, SENTENCE, SUBJECT
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 from lastspan.semconv.vocabulary import CAUSE_HEADINGS
 
 from ...judge.words import short
@@ -37,7 +37,7 @@ def jobs(count: int) -> str:
     return "1 job" if count == 1 else f"{count} jobs"
 
 
-def of_job(job: JobView, incident: IncidentSummary | None, settings: Settings) -> dict[str, str]:
+def of_job(job: JobView, incident: IncidentSummary | None, settings: AlertSettings) -> dict[str, str]:
     """Return the annotations of an alert about one job."""
     told = {
         "summary": short(f"{named(job.job_name)} is {job.state}{_because(job)}", SUBJECT),
@@ -54,7 +54,7 @@ def of_job(job: JobView, incident: IncidentSummary | None, settings: Settings) -
     return told
 
 
-def of_incident(summary: str, count: int, suspects: Sequence[Suspect], settings: Settings) -> dict[str, str]:
+def of_incident(summary: str, count: int, suspects: Sequence[Suspect], settings: AlertSettings) -> dict[str, str]:
     """Return the annotations of an alert about jobs that stopped at one thing: the oldest of them stands for all."""
     oldest = _oldest(suspects)
     told = {"summary": short(summary, SUBJECT), "description": "\n".join(_of_several(count, suspects, oldest))}
@@ -92,7 +92,7 @@ def _of_several(count: int, suspects: Sequence[Suspect], oldest: JobView | None)
         yield f"the oldest: {cut(oldest.job_name)} {cut(oldest.job_id)}"
         first = max((one.job for one in suspects), key=_still)
         yield from _story(oldest, first)
-    yield "among them:"
+    yield "jobs by name:"
     yield from (f"{name}: {n}" for name, n in Counter(cut(one.job.job_name) for one in suspects).most_common(_NAMED))
 
 
@@ -111,7 +111,7 @@ def _story(job: JobView, first: JobView) -> Iterator[str]:
     told = brief(job)
     if told.why:
         yield f"why: {told.why}"
-    yield f"without movement for: {_took(_still(first))}, since {first.moved_at[:19].replace('T', ' ')} UTC"
+    yield f"no activity for: {_took(_still(first))}, since {first.moved_at[:19].replace('T', ' ')} UTC"
     facts = {
         "what to do first": told.first_step,
         "stopped at": told.stopped_at,
@@ -140,7 +140,7 @@ def _took(seconds: float) -> str:
     return "".join(parts)
 
 
-def _links(job_key: str, settings: Settings) -> dict[str, str]:
+def _links(job_key: str, settings: AlertSettings) -> dict[str, str]:
     links = {"incident_url": f"{settings.collector_url}/jobs/{quote_plus(job_key)}"}
     if settings.grafana_url:
         links["dashboard_url"] = f"{settings.grafana_url}/d/lastspan-job?var-job={quote_plus(job_key)}"

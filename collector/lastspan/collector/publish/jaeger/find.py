@@ -1,4 +1,4 @@
-"""Which jobs a search means. Rows are looked at cheaply first; only those that may be meant are told in full."""
+"""Finds the jobs that match a search. Rows are checked cheaply first; only possible matches are built in full."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ...track import JobRow
 from ..jobs import SCANNED, Wall, all_jobs, job_view
 from ..view import View
 from . import traces
-from .query import Query
-from .shapes import Operation, Trace
+from .query import JaegerQuery
+from .shapes import JaegerOperation, JaegerTrace
 
 _NAMES = 1000
 _TOLD = 2000
@@ -24,7 +24,7 @@ def services(view: View) -> list[str]:
     return traces.first((name or traces.NO_SERVICE for part in (told, heard) for name in part), _NAMES)
 
 
-def operations(view: View, service: str, kind: str = "") -> list[Operation]:
+def operations(view: View, service: str, kind: str = "") -> list[JaegerOperation]:
     """Return the names of a service's spans that are open now or were when their job ended."""
     found: dict[tuple[str, str], None] = {}
     for job in islice(all_jobs(view, None), SCANNED):
@@ -34,15 +34,15 @@ def operations(view: View, service: str, kind: str = "") -> list[Operation]:
             told = (span.name, (span.kind or "internal").lower())
             if kind in ("", told[1]) and len(found) < _NAMES:
                 found[told] = None
-    return [Operation(*told) for told in sorted(found)]
+    return [JaegerOperation(*told) for told in sorted(found)]
 
 
-def one(view: View, trace_id: bytes, wall: Wall) -> Trace | None:
+def one(view: View, trace_id: bytes, wall: Wall) -> JaegerTrace | None:
     """Return a trace; None: nothing of it is known."""
     return next(iter(_traces(view, [trace_id], wall)), None)
 
 
-def search(view: View, query: Query, wall: Wall) -> list[Trace]:
+def search(view: View, query: JaegerQuery, wall: Wall) -> list[JaegerTrace]:
     """Return the traces that are meant, suspects first.
 
     Of a job that is open the whole time between its start and now counts: one that hangs since yesterday is found
@@ -72,17 +72,17 @@ def _is_of(job: JobRow, service: str) -> bool:
     return (job.type.service or traces.NO_SERVICE) == service
 
 
-def _overlaps(view: View, job: JobRow, query: Query, now: float) -> bool:
+def _overlaps(view: View, job: JobRow, query: JaegerQuery, now: float) -> bool:
     now_ns = view.clock()
     started = now - (now_ns - job.span.start_ns) / 1e9
     ended = now if job.end is None else now - (now_ns - job.end.at_ns) / 1e9
     return started <= query.end and ended >= query.start
 
 
-def _traces(view: View, trace_ids: Iterable[bytes], wall: Wall) -> Iterator[Trace]:
+def _traces(view: View, trace_ids: Iterable[bytes], wall: Wall) -> Iterator[JaegerTrace]:
     """Yield those traces of which a job is known."""
-    known = view.known()
+    context = view.known()
     for trace_id, together in view.of_traces(trace_ids).items():
         if together:
-            told = (job_view(view, job, wall=wall, known=known) for job in together[: traces.MAX_SPANS])
+            told = (job_view(view, job, wall=wall, context=context) for job in together[: traces.MAX_SPANS])
             yield traces.trace(trace_id.hex(), told)

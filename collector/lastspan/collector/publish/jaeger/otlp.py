@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from .shapes import Log, Process, Span, Tag, Trace
+from .shapes import JaegerLog, JaegerProcess, JaegerSpan, JaegerTag, JaegerTrace
 
 _KINDS = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 _ERROR = 2
 _NOT_ATTRIBUTES = frozenset({"span.kind", "error", "otel.status_code", "otel.status_description"})
 
 
-def result(traces: list[Trace]) -> dict[str, Any]:
+def result(traces: list[JaegerTrace]) -> dict[str, Any]:
     """Return the answer with these traces."""
     return {"result": {"resourceSpans": [part for found in traces for part in _resources(found)]}}
 
@@ -25,10 +25,12 @@ def problem(status: int, reason: str, message: str) -> dict[str, Any]:
     return {"error": {"httpCode": status, "httpStatus": reason, "grpcCode": grpc_code, "message": message}}
 
 
-def _resources(found: Trace) -> list[dict[str, Any]]:
+def _resources(found: JaegerTrace) -> list[dict[str, Any]]:
     return [
         {
-            "resource": {"attributes": [_pair(Tag("service.name", "string", process.service_name)), *_pairs(process)]},
+            "resource": {
+                "attributes": [_pair(JaegerTag("service.name", "string", process.service_name)), *_pairs(process)]
+            },
             "scopeSpans": [
                 {
                     "scope": {"name": "lastspan"},
@@ -40,11 +42,11 @@ def _resources(found: Trace) -> list[dict[str, Any]]:
     ]
 
 
-def _pairs(process: Process) -> list[dict[str, Any]]:
+def _pairs(process: JaegerProcess) -> list[dict[str, Any]]:
     return [_pair(one) for one in process.tags]
 
 
-def _span(span: Span) -> dict[str, Any]:
+def _span(span: JaegerSpan) -> dict[str, Any]:
     tags = {one.key: one.value for one in span.tags}
     status = {"code": _ERROR, "message": tags.get("otel.status_description", "")} if "error" in tags else {}
     return {
@@ -61,7 +63,7 @@ def _span(span: Span) -> dict[str, Any]:
     }
 
 
-def _event(log: Log) -> dict[str, Any]:
+def _event(log: JaegerLog) -> dict[str, Any]:
     name = next((str(one.value) for one in log.fields if one.key == "event"), "")
     return {
         "timeUnixNano": str(log.timestamp * 1000),
@@ -70,7 +72,7 @@ def _event(log: Log) -> dict[str, Any]:
     }
 
 
-def _pair(one: Tag) -> dict[str, Any]:
+def _pair(one: JaegerTag) -> dict[str, Any]:
     if one.type == "int64":
         return {"key": one.key, "value": {"intValue": str(one.value)}}
     text = str(one.value).lower() if isinstance(one.value, bool) else str(one.value)

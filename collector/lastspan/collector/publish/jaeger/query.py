@@ -23,7 +23,7 @@ _SHOWN: Final = 80
 _BARE: Final = re.compile(r"\d{1,18}", re.ASCII)
 
 
-class Query(msgspec.Struct, frozen=True):
+class JaegerQuery(msgspec.Struct, frozen=True):
     """A search. Times and durations in seconds."""
 
     service: str
@@ -38,18 +38,18 @@ class Query(msgspec.Struct, frozen=True):
     trace_ids: tuple[bytes, ...] = ()
 
 
-def search(told: QueryParams) -> Query:
+def search(params: QueryParams) -> JaegerQuery:
     """Return the search of `/api/traces`."""
-    trace_ids = tuple(trace_id(text) for text in told.getlist("traceID")[:MAX_LIMIT])
-    query = Query(
-        told.get("service", ""),
-        told.get("operation", ""),
-        _tags(told),
-        _limit("limit", told.get("limit", "")),
-        _duration("minDuration", told.get("minDuration", ""), 0.0),
-        _duration("maxDuration", told.get("maxDuration", ""), math.inf),
-        _micros("start", told.get("start", ""), -math.inf),
-        _micros("end", told.get("end", ""), math.inf),
+    trace_ids = tuple(trace_id(text) for text in params.getlist("traceID")[:MAX_LIMIT])
+    query = JaegerQuery(
+        params.get("service", ""),
+        params.get("operation", ""),
+        _tags(params),
+        _limit("limit", params.get("limit", "")),
+        _duration("minDuration", params.get("minDuration", ""), 0.0),
+        _duration("maxDuration", params.get("maxDuration", ""), math.inf),
+        _micros("start", params.get("start", ""), -math.inf),
+        _micros("end", params.get("end", ""), math.inf),
         trace_ids,
     )
     if not query.service and not query.trace_ids:
@@ -57,7 +57,7 @@ def search(told: QueryParams) -> Query:
     return _checked(query, "maxDuration", "minDuration")
 
 
-def search_v3(told: QueryParams) -> Query:
+def search_v3(params: QueryParams) -> JaegerQuery:
     """Return the search of `/api/v3/traces`; each parameter in camel case, or with underscores as it was before.
 
     Without a service it is a search of all, as Jaeger 2 has it.
@@ -65,14 +65,14 @@ def search_v3(told: QueryParams) -> Query:
 
     def one(name: str) -> tuple[str, str]:
         old = re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
-        return f"query.{name}", told.get(f"query.{name}", "") or told.get(f"query.{old}", "")
+        return f"query.{name}", params.get(f"query.{name}", "") or params.get(f"query.{old}", "")
 
     key, depth = one("searchDepth")
-    query = Query(
+    query = JaegerQuery(
         one("serviceName")[1],
         one("operationName")[1],
         _json_tags(*one("attributes")),
-        _limit(key, depth or told.get("query.num_traces", "")),
+        _limit(key, depth or params.get("query.num_traces", "")),
         _duration(*one("durationMin"), 0.0),
         _duration(*one("durationMax"), math.inf),
         _moment(*one("startTimeMin"), -math.inf),
@@ -88,20 +88,20 @@ def trace_id(text: str) -> bytes:
     return bytes.fromhex(text.zfill(32))
 
 
-def _checked(query: Query, longest: str, shortest: str) -> Query:
+def _checked(query: JaegerQuery, longest: str, shortest: str) -> JaegerQuery:
     if query.at_most < query.at_least:
         raise ValueError(f"'{longest}' should be greater than '{shortest}'")
     return query
 
 
-def _tags(told: QueryParams) -> dict[str, str]:
+def _tags(params: QueryParams) -> dict[str, str]:
     tags: dict[str, str] = {}
-    for pair in told.getlist("tag"):
+    for pair in params.getlist("tag"):
         key, separator, value = pair.partition(":")
         if not separator:
             raise ValueError(f"parameter 'tag': {_short(pair)} is not key:value")
         tags[key] = value
-    for text in told.getlist("tags"):
+    for text in params.getlist("tags"):
         tags |= _json_tags("tags", text)
     return tags
 

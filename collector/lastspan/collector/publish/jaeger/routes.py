@@ -13,7 +13,7 @@ from starlette.routing import Route
 from ..jobs import Wall
 from ..view import View
 from . import find, otlp, query
-from .shapes import JaegerAnswer, Problem, Trace
+from .shapes import JaegerAnswer, JaegerProblem, JaegerTrace
 from .summaries import Summaries, summary
 
 _json = msgspec.json.Encoder()
@@ -49,7 +49,7 @@ def _classic(view: View, wall: Wall) -> list[Route]:
     def trace(request: Request) -> Response:
         found = _find(request, view, wall)
         if found is None:
-            return _answer(JaegerAnswer(None, errors=[Problem(404, _UNKNOWN)]), 404)
+            return _answer(JaegerAnswer(None, errors=[JaegerProblem(404, _UNKNOWN)]), 404)
         return _answer(JaegerAnswer([found]))
 
     def dependencies(request: Request) -> Response:
@@ -99,7 +99,7 @@ def _v3(view: View, wall: Wall) -> list[Route]:
     return [_route("/v3" + path, ask, _refuse_v3) for path, ask in asks.items()]
 
 
-def _find(request: Request, view: View, wall: Wall) -> Trace | None:
+def _find(request: Request, view: View, wall: Wall) -> JaegerTrace | None:
     return find.one(view, query.trace_id(request.path_params["trace_id"]), wall)
 
 
@@ -121,7 +121,7 @@ def _route(path: str, ask: Ask, refuse: Callable[[int, str], Response]) -> Route
 
 
 def _refuse(status: int, message: str) -> Response:
-    return _answer(JaegerAnswer(None, errors=[Problem(status, message)]), status)
+    return _answer(JaegerAnswer(None, errors=[JaegerProblem(status, message)]), status)
 
 
 def _refuse_v3(status: int, message: str) -> Response:

@@ -9,7 +9,7 @@ import msgspec
 Value: TypeAlias = str | int | float | bool
 
 
-class Tag(msgspec.Struct, frozen=True):
+class JaegerTag(msgspec.Struct, frozen=True):
     """A key, its value, and the value's type in Jaeger's words."""
 
     key: str
@@ -17,14 +17,14 @@ class Tag(msgspec.Struct, frozen=True):
     value: Value
 
 
-class Log(msgspec.Struct):
+class JaegerLog(msgspec.Struct):
     """Something that happened within a span."""
 
     timestamp: int
-    fields: list[Tag]
+    fields: list[JaegerTag]
 
 
-class Reference(msgspec.Struct, rename="camel"):
+class JaegerReference(msgspec.Struct, rename="camel"):
     """The span that a span belongs to."""
 
     ref_type: str
@@ -32,39 +32,39 @@ class Reference(msgspec.Struct, rename="camel"):
     span_id: str = msgspec.field(name="spanID")
 
 
-class Span(msgspec.Struct, rename="camel"):
+class JaegerSpan(msgspec.Struct, rename="camel"):
     """One span; of an open one `duration` is what it has taken so far."""
 
     trace_id: str = msgspec.field(name="traceID")
     span_id: str = msgspec.field(name="spanID")
     operation_name: str
-    references: list[Reference]
+    references: list[JaegerReference]
     start_time: int
     duration: int
-    tags: list[Tag]
-    logs: list[Log]
+    tags: list[JaegerTag]
+    logs: list[JaegerLog]
     process_id: str = msgspec.field(name="processID")
     warnings: list[str] | None
     flags: int = 1
 
 
-class Process(msgspec.Struct, rename="camel"):
+class JaegerProcess(msgspec.Struct, rename="camel"):
     """Where spans run."""
 
     service_name: str
-    tags: list[Tag]
+    tags: list[JaegerTag]
 
 
-class Trace(msgspec.Struct, rename="camel"):
+class JaegerTrace(msgspec.Struct, rename="camel"):
     """The spans of a trace that are known here."""
 
     trace_id: str = msgspec.field(name="traceID")
-    spans: list[Span]
-    processes: dict[str, Process]
+    spans: list[JaegerSpan]
+    processes: dict[str, JaegerProcess]
     warnings: list[str] | None = None
 
 
-class Problem(msgspec.Struct, rename="camel"):
+class JaegerProblem(msgspec.Struct, rename="camel"):
     """Why something is not answered."""
 
     code: int
@@ -72,7 +72,7 @@ class Problem(msgspec.Struct, rename="camel"):
     trace_id: str | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="traceID")
 
 
-class Operation(msgspec.Struct, rename="camel"):
+class JaegerOperation(msgspec.Struct, rename="camel"):
     """A name of spans."""
 
     name: str
@@ -82,21 +82,21 @@ class Operation(msgspec.Struct, rename="camel"):
 class JaegerAnswer(msgspec.Struct):
     """What each request is answered with."""
 
-    data: list[Trace] | list[str] | list[Operation] | None
+    data: list[JaegerTrace] | list[str] | list[JaegerOperation] | None
     total: int = 0
     limit: int = 0
     offset: int = 0
-    errors: list[Problem] | None = None
+    errors: list[JaegerProblem] | None = None
 
 
-def tag(key: str, value: object) -> Tag:
+def tag(key: str, value: object) -> JaegerTag:
     """Return a value with its type."""
     match value:
         case bool():
-            return Tag(key, "bool", value)
+            return JaegerTag(key, "bool", value)
         case int():
-            return Tag(key, "int64", value)
+            return JaegerTag(key, "int64", value)
         case float():
-            return Tag(key, "float64", value)
+            return JaegerTag(key, "float64", value)
         case _:
-            return Tag(key, "string", str(value))
+            return JaegerTag(key, "string", str(value))

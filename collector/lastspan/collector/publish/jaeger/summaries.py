@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .shapes import Span, Trace
+from .shapes import JaegerSpan, JaegerTrace
 
 
 class ServiceSummary(msgspec.Struct, rename="camel"):
@@ -36,8 +36,8 @@ class Summaries(msgspec.Struct):
     summaries: list[Summary]
 
 
-def summary(found: Trace) -> Summary:
-    """Return a trace in short; its first span stands for the root, which may have ended long ago."""
+def summary(found: JaegerTrace) -> Summary:
+    """Return the summary of a trace; its first span replaces the root, which may have ended long ago."""
     first = found.spans[0]
     known = {span.span_id for span in found.spans}
     services = _services(found)
@@ -54,7 +54,7 @@ def summary(found: Trace) -> Summary:
     )
 
 
-def _services(found: Trace) -> list[ServiceSummary]:
+def _services(found: JaegerTrace) -> list[ServiceSummary]:
     services: dict[str, ServiceSummary] = {}
     for span in found.spans:
         name = found.processes[span.process_id].service_name
@@ -64,5 +64,5 @@ def _services(found: Trace) -> list[ServiceSummary]:
     return [services[name] for name in sorted(services)]
 
 
-def _is_error(span: Span) -> bool:
+def _is_error(span: JaegerSpan) -> bool:
     return any(one.key == "error" for one in span.tags)

@@ -13,7 +13,7 @@ from lastspan.semconv.vocabulary import Outcome
 
 from ...model.records import SUSPECT, State
 from ..shapes import JobView, OpenSpan
-from .shapes import Log, Process, Reference, Span, Tag, Trace, tag
+from .shapes import JaegerLog, JaegerProcess, JaegerReference, JaegerSpan, JaegerTag, JaegerTrace, tag
 
 NO_SERVICE = "unknown"
 """The service of a process that does not say one: Jaeger's clients cannot do without."""
@@ -28,41 +28,41 @@ def service_of(job: JobView) -> str:
     return job.service or NO_SERVICE
 
 
-def trace(trace_id: str, jobs: Iterable[JobView]) -> Trace:
+def trace(trace_id: str, jobs: Iterable[JobView]) -> JaegerTrace:
     """Return the trace of these jobs, which are all of one trace; the oldest span comes first."""
-    processes: dict[str, Process] = {}
+    processes: dict[str, JaegerProcess] = {}
     names: dict[tuple[object, ...], str] = {}
-    found: dict[str, Span] = {}
+    found: dict[str, JaegerSpan] = {}
     for job in jobs:
         where = (service_of(job), job.instance_id, job.host, job.pid)
         name = names.setdefault(where, f"p{len(names) + 1}")
         if name not in processes:
-            processes[name] = Process(service_of(job), list(_process_tags(job)))
+            processes[name] = JaegerProcess(service_of(job), list(_process_tags(job)))
         for span in job.open_spans:
             if len(found) < MAX_SPANS:
                 found.setdefault(span.span_id, _span(trace_id, job, span, name))
     for one in found.values():
         if any(reference.span_id not in found for reference in one.references):
             one.warnings = [*(one.warnings or ()), _NO_PARENT]
-    return Trace(trace_id, sorted(found.values(), key=lambda span: span.start_time), processes)
+    return JaegerTrace(trace_id, sorted(found.values(), key=lambda span: span.start_time), processes)
 
 
-def _span(trace_id: str, job: JobView, span: OpenSpan, process: str) -> Span:
+def _span(trace_id: str, job: JobView, span: OpenSpan, process: str) -> JaegerSpan:
     start = _started(job) + round((job.age_s - span.age_s) * 1e6)
     duration = max(1, round(span.age_s * 1e6))
-    parent = [] if span.parent_id is None else [Reference("CHILD_OF", trace_id, span.parent_id)]
+    parent = [] if span.parent_id is None else [JaegerReference("CHILD_OF", trace_id, span.parent_id)]
     is_open = job.state != State.ENDED
     warnings = [_STILL_OPEN] if is_open else None
     logs = list(_logs(job, start + duration)) if span.is_last else []
     tags = list(_tags(job, span, is_open=is_open))
-    return Span(trace_id, span.span_id, span.name, parent, start, duration, tags, logs, process, warnings)
+    return JaegerSpan(trace_id, span.span_id, span.name, parent, start, duration, tags, logs, process, warnings)
 
 
 def _started(job: JobView) -> int:
     return round(datetime.fromisoformat(job.started_at.replace("Z", "+00:00")).timestamp() * 1e6)
 
 
-def _tags(job: JobView, span: OpenSpan, *, is_open: bool) -> Iterator[Tag]:
+def _tags(job: JobView, span: OpenSpan, *, is_open: bool) -> Iterator[JaegerTag]:
     yield tag("span.kind", span.kind.lower())
     yield tag("lastspan.open", is_open)
     if span.is_job:
@@ -83,7 +83,7 @@ def _tags(job: JobView, span: OpenSpan, *, is_open: bool) -> Iterator[Tag]:
     yield from _told(span.attributes)
 
 
-def _verdict(job: JobView) -> Iterator[Tag]:
+def _verdict(job: JobView) -> Iterator[JaegerTag]:
     yield tag("lastspan.last", True)
     yield tag("lastspan.allowed", job.last_span.allowed_s)
     yield from _told(
@@ -103,11 +103,11 @@ def _verdict(job: JobView) -> Iterator[Tag]:
         yield tag("otel.status_description", job.cause_text or job.outcome or job.state)
 
 
-def _told(values: dict[str, object]) -> Iterator[Tag]:
+def _told(values: dict[str, object]) -> Iterator[JaegerTag]:
     return (tag(name, value) for name, value in values.items() if value not in (None, ""))
 
 
-def _process_tags(job: JobView) -> Iterator[Tag]:
+def _process_tags(job: JobView) -> Iterator[JaegerTag]:
     return _told(
         {
             "host.name": job.host,
@@ -121,17 +121,17 @@ def _process_tags(job: JobView) -> Iterator[Tag]:
     )
 
 
-def _logs(job: JobView, at: int) -> Iterator[Log]:
+def _logs(job: JobView, at: int) -> Iterator[JaegerLog]:
     """What was seen of the code at a job's last span."""
     if job.cause_text:
-        yield Log(at, list(_told({"event": "why", "message": job.cause_text, "advice": job.advice})))
+        yield JaegerLog(at, list(_told({"event": "why", "message": job.cause_text, "advice": job.advice})))
     if job.stack:
-        yield Log(at, [tag("event", "stack"), tag("code.stacktrace", "\n".join(job.stack))])
+        yield JaegerLog(at, [tag("event", "stack"), tag("code.stacktrace", "\n".join(job.stack))])
     elif job.stack_unseen:
-        yield Log(at, [tag("event", "no stack"), tag("message", job.stack_unseen)])
+        yield JaegerLog(at, [tag("event", "no stack"), tag("message", job.stack_unseen)])
     evidence = list(_told(_evidence(job)))
     if evidence:
-        yield Log(at, [tag("event", "evidence"), *evidence])
+        yield JaegerLog(at, [tag("event", "evidence"), *evidence])
 
 
 def _evidence(job: JobView) -> dict[str, object]:
@@ -156,7 +156,7 @@ def _evidence(job: JobView) -> dict[str, object]:
     return told
 
 
-def has(found: Trace, *, operation: str, tags: dict[str, str], at_least: float, at_most: float) -> bool:
+def has(found: JaegerTrace, *, operation: str, tags: dict[str, str], at_least: float, at_most: float) -> bool:
     """Whether one span of the trace has this name, all these tags, and lasts (seconds) as long as asked."""
     return any(
         (not operation or span.operation_name == operation)
@@ -166,7 +166,7 @@ def has(found: Trace, *, operation: str, tags: dict[str, str], at_least: float, 
     )
 
 
-def _has_tags(span: Span, process: Process, wanted: dict[str, str]) -> bool:
+def _has_tags(span: JaegerSpan, process: JaegerProcess, wanted: dict[str, str]) -> bool:
     told = {one.key: _text(one.value) for one in chain(process.tags, span.tags)}
     return all(told.get(key) == value for key, value in wanted.items())
 

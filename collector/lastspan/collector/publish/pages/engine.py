@@ -16,7 +16,7 @@ from lastspan.semconv import duration
 
 from ...judge.names import file_line
 from ...judge.words import short
-from .elsewhere import runbook
+from .external_links import runbook
 from .headings import heading
 from .paths import job_path
 from .rows import id_start
@@ -64,7 +64,7 @@ def _sentence(text: str) -> str:
 
 
 def _ticks(text: str) -> Markup:
-    """Show what stands between `ticks` as code."""
+    """Show text between `ticks` as code."""
     code = (
         Markup("<code>{}</code>").format(part) if index % 2 else escape(part)
         for index, part in enumerate(text.split("`"))

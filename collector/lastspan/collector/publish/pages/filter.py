@@ -1,4 +1,4 @@
-"""What somebody wants to see on `/`: the parameters of its URL, and which jobs they mean."""
+"""The filter of `/`: the parameters of its URL, and which jobs match them."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class Filter(msgspec.Struct, frozen=True):
 
     def means(self, job: JobRow) -> bool:
         """Whether a job is meant, whatever its state."""
-        type, trouble = job.type, job.trouble
+        type, suspect_state = job.type, job.suspect_state
         if self.job not in ("", type.name) or self.queue not in ("", type.queue):
             return False
         if self.service not in ("", type.service):
             return False
-        if self.incident and (trouble is None or trouble.incident != self.incident):
+        if self.incident and (suspect_state is None or suspect_state.incident != self.incident):
             return False
         return not self.text or self.text.casefold() in _words(job)
 
 
-def from_query(told: Mapping[str, str]) -> Filter:
+def from_query(params: Mapping[str, str]) -> Filter:
     """Return the filter of a URL; what is not known there is no filter."""
-    values = {name: told.get(name, "")[:_MAX] for name in Filter.__struct_fields__}
+    values = {name: params.get(name, "")[:_MAX] for name in Filter.__struct_fields__}
     if values["state"] not in {state.value for state in State}:
         values["state"] = ""
     if values["sort"] not in SORTS:
@@ -62,10 +62,10 @@ def from_query(told: Mapping[str, str]) -> Filter:
 
 
 def _words(job: JobRow) -> str:
-    process, trouble = job.span.process, job.trouble
+    process, suspect_state = job.span.process, job.suspect_state
     words = [job.type.name, job.job_id, job.type.queue, job.type.service, job.span.name]
     if process is not None:
         words += [process.resource.host, process.resource.pod, str(process.resource.pid)]
-    if trouble is not None:
-        words += [trouble.last_span, trouble.cause, trouble.incident]
+    if suspect_state is not None:
+        words += [suspect_state.last_span, suspect_state.cause, suspect_state.incident]
     return "\n".join(words).casefold()

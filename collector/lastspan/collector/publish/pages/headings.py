@@ -1,4 +1,4 @@
-"""Causes in two or three words: the headings of `/`. The sentence below each says the rest."""
+"""Causes in two or three words: the headings of `/`. The sentence below each gives the details."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `/jobs/{ref}` shows beside the job's own fields: frames, bars, and who is in the way."""
+"""What `/jobs/{ref}` shows beside the job's own fields: frames, bars, and what blocks it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lastspan.semconv.vocabulary import Certainty
 from ...judge.names import file_line
 from ...judge.words import short
 from ...model.records import SUSPECT, Kind, State
-from ..shapes import JobView, OpenSpan, Step
-from .elsewhere import Elsewhere, runbook
+from ..shapes import BlockerView, JobView, OpenSpan
+from .external_links import ExternalLinks, runbook
 from .filter import Filter
 from .paths import job_path
 from .rows import id_start
@@ -28,12 +28,12 @@ _FULL: Final = 100.0
 _SPANS: Final = 30
 _JUST_NOW: Final = 2.0
 _DEEP: Final = 8
-"""Deeper ones stand no further to the right."""
+"""Deeper ones are not indented further."""
 _UNFOLDED: Final = 3
 """Library frames in a row that are shown one by one."""
 
 
-class Frame(msgspec.Struct, frozen=True):
+class StackFrame(msgspec.Struct, frozen=True):
     """One line of the stack."""
 
     where: str
@@ -43,11 +43,11 @@ class Frame(msgspec.Struct, frozen=True):
     """As it came."""
 
 
-class Run(msgspec.Struct, frozen=True):
+class FrameGroup(msgspec.Struct, frozen=True):
     """Frames that belong together: the application's, or those of libraries, of which all but the first are folded."""
 
-    shown: list[Frame]
-    folded: list[Frame]
+    shown: list[StackFrame]
+    folded: list[StackFrame]
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -62,7 +62,7 @@ class Bar(msgspec.Struct, frozen=True):
     parent_unknown: bool
 
 
-class Link(msgspec.Struct, frozen=True):
+class ChainStep(msgspec.Struct, frozen=True):
     """One step of the way to the one that all wait for."""
 
     kind: str
@@ -76,7 +76,7 @@ class Link(msgspec.Struct, frozen=True):
     is_nobody: bool
 
 
-def incident(job: JobView, elsewhere: Elsewhere, *, alike: int) -> dict[str, Any]:
+def incident(job: JobView, links: ExternalLinks, *, alike: int) -> dict[str, Any]:
     """Return what the page shows; *alike*: how many others stopped at the same thing."""
     ratio = job.last_span.age_s / max(1e-9, job.last_span.allowed_s)
     return {
@@ -93,8 +93,8 @@ def incident(job: JobView, elsewhere: Elsewhere, *, alike: int) -> dict[str, Any
         "alike": alike,
         "alike_path": Filter(incident=job.incident or "").url(),
         "runbook": runbook(job.state, job.cause),
-        "trace": elsewhere.trace(job),
-        "dashboard": elsewhere.dashboard("lastspan-job", job=job.job_key),
+        "trace": links.trace(job),
+        "dashboard": links.dashboard("lastspan-job", job=job.job_key),
         "text_path": job_path(job.job_key, ".txt"),
         "json_path": "/api/v1" + job_path(job.job_key),
     }
@@ -113,21 +113,21 @@ def _is_likely(job: JobView) -> bool:
     return job.confidence is not None and 0 < job.confidence < _SURE
 
 
-def _frame(line: str) -> Frame:
+def _frame(line: str) -> StackFrame:
     found = _FRAME.fullmatch(line.strip())
     if found is None:
-        return Frame(line, "", False, line)
+        return StackFrame(line, "", False, line)
     file, number, function = found.groups()
     is_application = file.endswith(".py") and _INSTALLED.search(file) is None
-    return Frame(file_line(file, number), function, is_application, line)
+    return StackFrame(file_line(file, number), function, is_application, line)
 
 
-def _runs(frames: list[Frame]) -> list[Run]:
+def _runs(frames: list[StackFrame]) -> list[FrameGroup]:
     runs = []
     for is_application, together in groupby(frames, key=lambda frame: frame.is_application):
         run = list(together)
         keep = len(run) if is_application or len(run) <= _UNFOLDED else 1
-        runs.append(Run(run[:keep], run[keep:]))
+        runs.append(FrameGroup(run[:keep], run[keep:]))
     return runs
 
 
@@ -164,11 +164,11 @@ def _bar(span: OpenSpan, depth: int, known: set[str], whole: float) -> Bar:
     return Bar(span.name, min(depth, _DEEP), _FULL - width, width, span.age_s, span.is_last, is_orphan)
 
 
-def _link(step: Step) -> Link:
+def _link(step: BlockerView) -> ChainStep:
     thing = " at ".join(word for word in (step.lock, step.peer) if word)
     pid = f"process {step.holder_pid}" if step.holder_pid is not None else ""
     names = [step.holder_job_name or step.holder_thread or pid, id_start(step.holder_job_id or "")]
-    return Link(
+    return ChainStep(
         (step.kind or "").replace("_", " "),
         thing,
         step.since_s,
@@ -208,14 +208,14 @@ def _facts(job: JobView) -> list[tuple[str, str]]:
 
 def _alone(job: JobView, alike: int) -> Iterator[tuple[str, str]]:
     if job.state in SUSPECT and not alike:
-        yield "Alike", "none: no other job stopped at this"
+        yield "Alike", "none: no other job stopped there"
 
 
 def _signs_of_life(job: JobView) -> Iterator[tuple[str, str]]:
     yield "Progress", _progress(job)
-    yield "Last movement", _ago(job.movement_age_s)
+    yield "Last activity", _ago(job.movement_age_s)
     yield "CPU", _cpu(job)
-    yield "Process spoke", _ago(job.heartbeat_age_s)
+    yield "Last report", _ago(job.heartbeat_age_s)
 
 
 def _ago(seconds: float | None) -> str:
@@ -233,7 +233,7 @@ def _attempt(job: JobView) -> str:
 def _progress(job: JobView) -> str:
     told = job.progress
     if told is None:
-        return "not told: progress() is not called"
+        return "none: the job does not call progress()"
     of = "" if told.total is None else f" of {told.total:g}"
     share = "" if told.ratio is None else f" ({told.ratio:.0%})"
     return f"{told.done:g}{of}{share} {told.message or ''}".rstrip()
@@ -242,7 +242,7 @@ def _progress(job: JobView) -> str:
 def _cpu(job: JobView) -> str:
     if job.cpu_ratio is None:
         return "not seen"
-    meaning = "it waits" if job.cpu_ratio < 0.05 else "it computes" if job.cpu_ratio > 0.5 else "it works now and then"
+    meaning = "it waits" if job.cpu_ratio < 0.05 else "it uses the CPU" if job.cpu_ratio > 0.5 else "it is partly busy"
     return f"{job.cpu_ratio:.0%} of a core: {meaning}"
 
 

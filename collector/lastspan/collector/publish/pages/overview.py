@@ -1,4 +1,4 @@
-"""What `/` shows: what is stuck by what it stopped at, who is in the way, what runs, and whether all is wired."""
+"""What `/` shows: stuck jobs grouped by what they stopped at, what blocks them, what runs, and the connections."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, Final
 
 import msgspec
 
-from ...judge.graph import Graph, NodeKind
+from ...judge.graph import NodeKind, WaitGraph
 from ...model.records import Severity, State
 from ...track import JobRow
-from ..blocked import key_text
+from ..blocked_by import key_text
 from ..jobs import SCANNED, all_jobs
 from ..status import status
 from ..text.wiring import wiring
 from ..view import View
 from .filter import SORTS, Filter
 from .paths import job_path
-from .rows import JobLine, look
+from .rows import JobLine, job_line
 
 ROWS: Final = 200
 """Lines in all."""
@@ -36,7 +36,7 @@ _CALM: Final = frozenset({State.RUNNING, State.OVERDUE, State.ENDED})
 """States that nobody has to look at."""
 
 
-class Group(msgspec.Struct, frozen=True):
+class IncidentGroup(msgspec.Struct, frozen=True):
     """Jobs that stopped at one thing."""
 
     incident: str
@@ -68,7 +68,7 @@ class Branch(msgspec.Struct, frozen=True):
 
 def overview(view: View, asked: Filter, url: str) -> dict[str, Any]:
     """Return what the page shows."""
-    known = view.known()
+    context = view.known()
     groups, rest = _groups(view, asked)
     drawn = view.graph(_CHOICES)
     wired = wiring(msgspec.to_builtins(status(view)), url)
@@ -83,7 +83,9 @@ def overview(view: View, asked: Filter, url: str) -> dict[str, Any]:
         "listed": _listed(view, asked),
         "tree": _tree(drawn),
         "circles": [[_branch(drawn, id, 0, set()) for id in cycle[:_BRANCHES]] for cycle in drawn.cycles[:_ROOTS]],
-        "slowest": [look(view, job, known)[0] for job in _slowest(view, known.now_ns)] if asked.is_empty else [],
+        "slowest": [job_line(view, job, context)[0] for job in _slowest(view, context.now_ns)]
+        if asked.is_empty
+        else [],
         "wiring": wired,
         "is_wired": all(line.is_fine for line in wired),
         "is_heard": any(True for _ in view.processes()),
@@ -94,14 +96,14 @@ def overview(view: View, asked: Filter, url: str) -> dict[str, Any]:
 # --- what is stuck ------------------------------------------------------------------------------------------------
 
 
-def _groups(view: View, asked: Filter) -> tuple[list[Group], int]:
+def _groups(view: View, asked: Filter) -> tuple[list[IncidentGroup], int]:
     """Return the incidents that are meant, and how many jobs are in those that have no room."""
     if asked.state in _CALM:
         return [], 0
     by_incident: dict[str, list[JobRow]] = {}
     for job in view.suspects():
-        if job.trouble is not None and asked.state in ("", job.state.value) and asked.means(job):
-            by_incident.setdefault(job.trouble.incident, []).append(job)
+        if job.suspect_state is not None and asked.state in ("", job.state.value) and asked.means(job):
+            by_incident.setdefault(job.suspect_state.incident, []).append(job)
     ordered = sorted(by_incident.items(), key=lambda pair: _rank(asked.sort, pair[1]))
     shown, room = [], ROWS
     for incident, jobs in ordered[:_GROUPS]:
@@ -122,14 +124,14 @@ def _rank(sort: str, jobs: list[JobRow]) -> tuple[object, ...]:
     return (oldest,) if sort == "age" else (-len(jobs), oldest)
 
 
-def _group(view: View, asked: Filter, incident: str, jobs: list[JobRow], room: int) -> Group:
-    known = view.known()
+def _group(view: View, asked: Filter, incident: str, jobs: list[JobRow], room: int) -> IncidentGroup:
+    context = view.known()
     chosen = heapq.nsmallest(
         room, jobs, key=lambda job: (job.type.name if asked.sort == "name" else "", job.span.start_ns)
     )
-    told = [look(view, job, known) for job in chosen]
+    told = [job_line(view, job, context) for job in chosen]
     cause = next((cause for _, cause in told if cause is not None), None)
-    return Group(
+    return IncidentGroup(
         incident=incident,
         state=told[0][0].state,
         cause="" if cause is None else cause.name,
@@ -147,9 +149,9 @@ def _listed(view: View, asked: Filter) -> list[JobLine]:
     if state not in _CALM:
         return []
     jobs = islice(all_jobs(view, state), SCANNED)
-    known = view.known()
+    context = view.known()
     meant = (job for job in jobs if job.state.value == state and asked.means(job))
-    rows = [look(view, job, known)[0] for job in islice(meant, ROWS)]
+    rows = [job_line(view, job, context)[0] for job in islice(meant, ROWS)]
     keys = {"name": lambda row: row.job_name, "age": lambda row: -row.age}
     return rows if state == State.ENDED else sorted(rows, key=keys.get(asked.sort, lambda row: -row.times))
 
@@ -181,7 +183,7 @@ def _names(names: Iterable[str]) -> list[str]:
 # --- who waits for whom -------------------------------------------------------------------------------------------
 
 
-def _tree(drawn: Graph) -> list[Branch]:
+def _tree(drawn: WaitGraph) -> list[Branch]:
     """Return those that hold up others: jobs, sessions, processes; and what several wait for, if somebody has it."""
     alone = (NodeKind.JOB, NodeKind.SESSION, NodeKind.PROCESS)
     holders = [
@@ -192,7 +194,7 @@ def _tree(drawn: Graph) -> list[Branch]:
     return [_branch(drawn, id, _DEPTH, set()) for id in holders[:_ROOTS]]
 
 
-def _branch(drawn: Graph, id: str, depth: int, seen: set[str]) -> Branch:
+def _branch(drawn: WaitGraph, id: str, depth: int, seen: set[str]) -> Branch:
     seen.add(id)
     node = drawn.nodes[id]
     before = [edge.source for edge in drawn.edges if edge.target == id and edge.source not in seen] if depth else []

@@ -18,7 +18,7 @@ from ..text.story import explanation
 from ..text.version import own_version
 from ..view import View
 from . import engine
-from .elsewhere import Elsewhere
+from .external_links import ExternalLinks
 from .filter import from_query
 from .incident import incident
 from .overview import overview
@@ -28,11 +28,11 @@ _TEXT = ".txt"
 _WIDTH = 120
 
 
-def routes(view: View, wall: Wall, elsewhere: Elsewhere) -> list[Route]:
+def routes(view: View, wall: Wall, links: ExternalLinks) -> list[Route]:
     """Return the routes of `/`, `/jobs/{ref}`, `/jobs/{ref}.txt`, `/runbooks/{alert}` and `/static/`."""
 
     def frame() -> dict[str, Any]:
-        grafana = elsewhere.dashboard("lastspan-fleet")
+        grafana = links.dashboard("lastspan-fleet")
         return {"now": iso(wall())[11:19], "version": own_version(), "grafana": grafana}
 
     async def stuck(request: Request) -> Response:
@@ -47,7 +47,7 @@ def routes(view: View, wall: Wall, elsewhere: Elsewhere) -> list[Route]:
         if job is None:
             return _unknown(ref, frame())
         told = job_view(view, job, wall=wall)
-        return engine.page("job.html", frame() | incident(told, elsewhere, alike=_alike(told)))
+        return engine.page("job.html", frame() | incident(told, links, alike=_alike(told)))
 
     def _alike(job: JobView) -> int:
         """Return how many others stopped at the same thing."""

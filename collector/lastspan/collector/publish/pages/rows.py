@@ -1,17 +1,17 @@
-"""One job in a line."""
+"""One job as a line of a list."""
 
 from __future__ import annotations
 
 import msgspec
 
 from ...judge.cause import Explanation
-from ...judge.context import Known, evidence_of, server_of
+from ...judge.context import JudgeContext, evidence_of, server_of
 from ...judge.names import file_line
 from ...judge.verdict import Leaf, Verdict
 from ...judge.words import short
 from ...model.records import Kind
 from ...track import JobRow
-from ..blocked import key_text
+from ..blocked_by import key_text
 from ..view import View
 from .paths import job_path
 
@@ -47,10 +47,10 @@ def id_start(id: str) -> str:
     return id if len(id) <= _ID else id[:8] + "…"
 
 
-def look(view: View, job: JobRow, known: Known) -> tuple[JobLine, Explanation | None]:
+def job_line(view: View, job: JobRow, context: JudgeContext) -> tuple[JobLine, Explanation | None]:
     """Return a job's line, and why it is as it is."""
-    verdict, cause = view.look(job, known)
-    return _row(job, verdict, known.now_ns), cause
+    verdict, cause = view.look(job, context)
+    return _row(job, verdict, context.now_ns), cause
 
 
 def _row(job: JobRow, verdict: Verdict, now_ns: int) -> JobLine:

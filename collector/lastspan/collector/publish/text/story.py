@@ -1,4 +1,4 @@
-"""One job's story for the eyes: `lastspan explain`. Plain text where there is no terminal."""
+"""One job explained: `lastspan explain`. Plain text where there is no terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLES = {
     "frozen": "bold cyan",
     "ended": "dim",
 }
-_OVERDUE = "It still moves. If it may take that long, declare it (expected=…) or write a rule."
+_OVERDUE = "It is still active. If it may take this long, declare it (expected=…) or add a rule."
 _SURE = 0.75
 """Below it, a cause is said to be likely."""
 
@@ -43,7 +43,7 @@ def explanation(job: Json) -> RenderableType:
         parts.append(Text("\nOther attempts", "bold"))
         parts += [Text(f"  {_other(other)}") for other in job["others"]]
     if job["lint"]:
-        parts.append(Text("\nBetter changed before it hangs again", "bold"))
+        parts.append(Text("\nChange this before it hangs again", "bold"))
         parts += [Text(f"  {finding['text']}. {finding['advice']}") for finding in job["lint"]]
     return Group(*parts)
 
@@ -89,7 +89,7 @@ def _step(step: Json) -> Text:
         state = step["holder_state"] or ""
         text.append(" ← ").append(str(holder or ""), "bold").append(f" {step['holder_job_id'] or ''} {state}".rstrip())
     elif step["certainty"] == Certainty.NOBODY:
-        text.append(" ← nobody: it was taken, and never released", "bold red")
+        text.append(" ← nobody: the lock was taken and never released", "bold red")
     if step["holder_code"]:
         text.append(f"  {step['holder_code']}", "cyan")
     return text
@@ -113,7 +113,7 @@ def _facts(job: Json, last: Json) -> Table:
     row("open for", f"{duration.render(job['age_s'])}, since {job['started_at']}")
     row("allowed", f"{duration.render(job['job_allowed_s'])} ({job['job_basis_rule']})")
     if job["movement_age_s"] is not None:
-        row("last movement", f"{duration.render(job['movement_age_s'])} ago")
+        row("last activity", f"{duration.render(job['movement_age_s'])} ago")
     row("progress", _progress(job["progress"]))
     row("waits for", _wait(job["wait"]))
     row("holds", ", ".join(job["holds"]))
@@ -152,7 +152,7 @@ def _wait(wait: Json | None) -> str | None:
 
 
 def _code(code: Json) -> str:
-    loop = f" (goes round in lines {code['first_line']}-{code['last_line']})" if code["last_line"] is not None else ""
+    loop = f" (loops in lines {code['first_line']}-{code['last_line']})" if code["last_line"] is not None else ""
     return f"{code['function']}, {code['file']}:{code['line']}{loop}"
 
 

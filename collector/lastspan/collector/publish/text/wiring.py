@@ -33,7 +33,9 @@ def wiring(status: Json, url: str) -> list[Line]:
 def _wiring(status: Json, url: str) -> Iterator[Line]:
     yield Line(True, "collector", f"version {status['version']} at {url}", "")
     slow = status["verdict_age_s"] > 10
-    yield Line(not slow, "verdicts", f"{status['verdict_age_s']:.0f} s old", "It cannot keep up: give it a core.")
+    yield Line(
+        not slow, "verdicts", f"{status['verdict_age_s']:.0f} s old", "The collector cannot keep up: give it a core."
+    )
     yield from _workers(status)
     yield from _without_jobs(status)
     yield from _records(status)
@@ -42,7 +44,10 @@ def _wiring(status: Json, url: str) -> Iterator[Line]:
     yield Line(not full, "open spans", spans, "New spans are refused: raise max_open_spans.")
     for where, count in status["probe_failures"].items():
         yield Line(
-            False, "probe", f"{where}, {count} times", "See the collector's log; the README says which role it needs."
+            False,
+            "probe",
+            f"{where}, {count} times",
+            "See the collector's log; the README says which database role the probe needs.",
         )
 
 
@@ -50,16 +55,20 @@ def _workers(status: Json) -> Iterator[Line]:
     services = status["services"]
     if not services:
         advice = f"{_START} A process reports once it runs a job."
-        yield Line(False, "workers", "none is heard", advice)
+        yield Line(False, "workers", "none reports", advice)
     for heard in services:
         name = _name(heard)
         counts = ", ".join(f"{count} {state}" for state, count in heard["processes"].items())
         silent = any(state in ("lost", "frozen") for state in heard["processes"])
-        yield Line(not silent, "workers", f"{name}: {counts}", "`lastspan jobs --state lost` says which jobs they had.")
+        yield Line(
+            not silent, "workers", f"{name}: {counts}", "`lastspan jobs --state lost` lists the jobs that they ran."
+        )
         if heard["unseen_frameworks"]:
             yield _unseen(name, heard["unseen_frameworks"])
     if status["blind"]:
-        yield Line(False, "workers", "most are silent at once", "Look at the network between them and the collector.")
+        yield Line(
+            False, "workers", "most are silent at the same time", "Check the network between them and the collector."
+        )
 
 
 def _without_jobs(status: Json) -> Iterator[Line]:
@@ -70,18 +79,18 @@ def _without_jobs(status: Json) -> Iterator[Line]:
         if unseen := sorted(set(one["frameworks"]) - set(supported)):
             yield _unseen(name, unseen)
         elif supported:
-            found = f"{name}: its spans are {', '.join(supported)}'s, but no job is told of"
+            found = f"{name}: it sends spans of {', '.join(supported)}, but reports no job"
             yield Line(False, "workers", found, f"{_START} {_BY_HAND}")
         elif one["consumes"]:
-            found = f"{name}: its spans take messages, but no job is told of"
-            yield Line(False, "workers", found, f"{_START} {_BY_HAND} Mark jobs of plain code with lastspan's `@job`.")
+            found = f"{name}: it sends spans of consumed messages, but reports no job"
+            yield Line(False, "workers", found, f"{_START} {_BY_HAND} Mark jobs of plain code with `@job` of lastspan.")
         else:
-            yield Line(True, "others", f"{name}: OTLP, and nothing of jobs", "")
+            yield Line(True, "others", f"{name}: sends OTLP but no jobs", "")
 
 
 def _unseen(name: str, frameworks: list[str]) -> Line:
     """A framework that was seen, and that lastspan has no module for."""
-    found = f"{name}: {', '.join(frameworks)} is there, whose jobs lastspan does not see"
+    found = f"{name}: it uses {', '.join(frameworks)}, whose jobs lastspan does not see"
     return Line(False, "workers", found, "Mark its jobs: `@job` or `with job(...)`, from lastspan.instrumentation.")
 
 
@@ -92,7 +101,10 @@ def _records(status: Json) -> Iterator[Line]:
         yield Line(True, "records", f"{received:,} received", "")
     if dropped:
         yield Line(
-            False, "records", f"refused: {dropped}", "See lastspan_collector_dropped_total; are versions far apart?"
+            False,
+            "records",
+            f"refused: {dropped}",
+            "See lastspan_collector_dropped_total; check whether the versions of worker and collector are compatible.",
         )
 
 

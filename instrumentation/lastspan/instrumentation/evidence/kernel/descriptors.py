@@ -99,7 +99,7 @@ def numbers(proc: str = "/proc/self") -> Iterator[int]:
 
 
 def is_unbounded(call: SystemCall, target: Descriptor | None) -> bool | None:
-    """Say whether a wait has no timeout at all, its own or its descriptor's; None: cannot be told."""
+    """Say whether a wait has no timeout at all, its own or its descriptor's; None: not known."""
     if call.is_unbounded is not None:
         return call.is_unbounded
     if target is None or call.name not in _RECEIVING | _SENDING:

@@ -28,7 +28,7 @@ class FileLock:
     """A lock on a file, or on a part of it; held, or waited for."""
 
     pid: int | None
-    """The process; of a `flock`, the one that took it. None: the lock belongs to no one process, or it is not told."""
+    """The process; of a `flock`, the one that took it. None: the lock belongs to no one process, or it is not known."""
     kind: str
     """POSIX (`fcntl`), FLOCK, OFDLCK (of an open file description), LEASE."""
     mode: str
@@ -51,7 +51,7 @@ def holders(file: int | os.stat_result, proc: str = "/proc") -> list[FileLock]:
 
 
 def unseen_holder(locks: list[FileLock], proc: str = "/proc") -> str:
-    """Say why the process that holds a lock cannot be told; empty: it can."""
+    """Say why the process that holds a lock is not known; empty: it is."""
     held = [lock for lock in locks if not lock.is_waiting]
     if not held:
         return "no process of this pid namespace holds it: one in another container does, or on another machine"

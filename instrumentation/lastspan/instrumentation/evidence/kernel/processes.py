@@ -17,7 +17,7 @@ _LOOKED_AT_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class ChildProcess:
     """A process, as its parent may see it."""
 
     pid: int
@@ -27,14 +27,14 @@ class Process:
     """The kernel's letter; X: gone."""
 
 
-def process(pid: int, proc: str = "/proc") -> Process:
+def process(pid: int, proc: str = "/proc") -> ChildProcess:
     """Return what a process is and does."""
     name = procfs.read(f"{proc}/{pid}/comm").decode("utf-8", "replace").strip()
-    return Process(pid, name, procfs.process_state(pid))
+    return ChildProcess(pid, name, procfs.process_state(pid))
 
 
 def descendants(pid: int | None = None, proc: str = "/proc") -> list[int]:
-    """Return the children of a process, of this one unless told, then theirs; the first 64 of them."""
+    """Return the children of a process, by default of this one, then theirs; the first 64 of them."""
     found: list[int] = []
     waiting = deque([os.getpid() if pid is None else pid])
     while waiting and len(found) < _LOOKED_AT_MAX:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 from weakref import ref
 
-from ...registry.spans import Where
+from ...registry.spans import ExecutionContext
 from .. import python
 from ..objects import futures
 from ..stack.frames import CodeLine, live
 from ..stack.tasks import greenlet_frame
 from .blocked_on import HELD, BlockedOn, Node, is_same, wait_of
-from .graph import Graph, lasting_circle, learn, name_of
+from .graph import LockGraph, lasting_circle, learn, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class WaitedLock:
 
 
 def find(
-    where: Where, describe: Callable[[int | asyncio.Task[Any]], str], greenlets: Iterable[Any] = ()
+    where: ExecutionContext, describe: Callable[[int | asyncio.Task[Any]], str], greenlets: Iterable[Any] = ()
 ) -> Generator[None, None, WaitedLock | None]:
     """Find what the code at *where* waits for. Yields between slices of a few milliseconds; keeps no frame meanwhile.
 
@@ -82,16 +82,16 @@ def find(
     yield
     yield from learn()
     start: Node = where.greenlet if greenlet_frame(where.greenlet) is not None else where.task or where.thread
-    graph = Graph()
+    graph = LockGraph()
     yield
-    yield from graph.look(start, greenlets)
+    yield from graph.collect(start, greenlets)
     yield
     wait = _wait_at(where)
     if wait is None:
         return None
     if wait.entry is not None and not graph.holders(wait):
-        graph = Graph(with_entries=True)
-        yield from graph.look(start, greenlets)
+        graph = LockGraph(with_entries=True)
+        yield from graph.collect(start, greenlets)
         yield
     holder = _holder(graph, start, wait)
     circle = yield from lasting_circle(graph, start)
@@ -109,11 +109,11 @@ def find(
     )
 
 
-def _wait_at(where: Where) -> BlockedOn | None:
+def _wait_at(where: ExecutionContext) -> BlockedOn | None:
     return wait_of(list(reversed(live(where))))
 
 
-def _holder(graph: Graph, start: Node, wait: BlockedOn) -> Holder | None:
+def _holder(graph: LockGraph, start: Node, wait: BlockedOn) -> Holder | None:
     """Return who holds what *start* waits for, or whose end it waits for."""
     if wait.nodes:
         return _who(graph, graph.actor(wait.nodes[0]), "certain")
@@ -130,12 +130,12 @@ def _holder(graph: Graph, start: Node, wait: BlockedOn) -> Holder | None:
 _OF_THIS_PROCESS: Final = frozenset({"threading.Lock", "threading.RLock", "threading.Condition", "asyncio.Lock"})
 
 
-def _who(graph: Graph, node: Node, certainty: str) -> Holder:
+def _who(graph: LockGraph, node: Node, certainty: str) -> Holder:
     ident = node if type(node) is int else None
-    return Holder(name_of(node), ident, futures.is_task(node), graph.stand(node), certainty, known_by(node))
+    return Holder(name_of(node), ident, futures.is_task(node), graph.location(node), certainty, known_by(node))
 
 
-def _sentence(graph: Graph, circle: tuple[Node, ...], at: int, describe: Callable[[Any], str]) -> str:
+def _sentence(graph: LockGraph, circle: tuple[Node, ...], at: int, describe: Callable[[Any], str]) -> str:
     """Say what one of a circle holds, and what it waits for."""
     node, before, wait = circle[at], graph.wait(circle[at - 1]), graph.wait(circle[at])
     held = [hold for one, hold in graph.holders(before) if is_same(one, node)] if before is not None else []
@@ -144,6 +144,6 @@ def _sentence(graph: Graph, circle: tuple[Node, ...], at: int, describe: Callabl
     who += f" ({job})" if job and job != name_of(node) else ""
     if held and before is not None:
         hold = held[0]
-        name, place = (hold.expr.text, hold.place) if hold is not None else (before.short, graph.stand(node) or "")
+        name, place = (hold.expr.text, hold.place) if hold is not None else (before.short, graph.location(node) or "")
         who += f" holds {name or 'it'} at {place},"
     return f"{who} waits for {wait.short or 'a lock' if wait is not None else 'its event loop'}"

@@ -17,7 +17,7 @@ from ..objects import futures, values
 from ..stack import source, tasks
 from ..stack.frames import CodeLine, _thread, is_application, line_of
 from .blocked_on import HELD, BlockedOn, Node, is_same, key_of, task_wait, wait_of
-from .holders import Hold, holds_of
+from .holders import LockHold, holds_of
 
 _SLICE_NS: Final = 2_000_000
 _DEPTH_MAX: Final = 4096
@@ -48,19 +48,19 @@ def _unknown() -> list[tuple[CodeType, int]]:
     return sorted(((code, place) for (_, place), code in found.items()), key=lambda one: (one[0].co_filename, one[1]))
 
 
-class Graph:
+class LockGraph:
     """Who holds what, seen at once (or in slices); and, while it is asked, who waits for what. It keeps no frame."""
 
     def __init__(self, *, with_entries: bool = False) -> None:
         self._running: dict[int, asyncio.Task[Any]] = {}
         """By thread: the task that runs there."""
         self.with_entries = with_entries
-        self._holds: dict[object, list[tuple[Node, Hold]]] = {}
+        self._holds: dict[object, list[tuple[Node, LockHold]]] = {}
         self._waits: dict[object, tuple[Node, BlockedOn | None]] = {}
         self._loops: dict[int, asyncio.Task[Any]] = {}
         """By identity of an event loop: the task that it runs."""
 
-    def look(self, start: Node, greenlets: Iterable[Any] = ()) -> Iterator[None]:
+    def collect(self, start: Node, greenlets: Iterable[Any] = ()) -> Iterator[None]:
         """Look at all threads and tasks, and at *greenlets* that wait, in slices."""
         began = time.thread_time_ns()
         for ident in list(python.current_frames()):
@@ -131,7 +131,7 @@ class Graph:
         task = tasks.main_task(stack[::-1])
         return None if task is None else BlockedOn.of_task(task, stack)
 
-    def stand(self, node: Node) -> CodeLine | None:
+    def location(self, node: Node) -> CodeLine | None:
         """Say where a thread or task stands now; None: it does not run any more."""
         stack = self._stack(node)
         if not stack:
@@ -161,7 +161,7 @@ class Graph:
             return _task_frames(node)
         return _frames(tasks.greenlet_frame(node))
 
-    def holders(self, wait: BlockedOn) -> list[tuple[Node, Hold | None]]:
+    def holders(self, wait: BlockedOn) -> list[tuple[Node, LockHold | None]]:
         """Return who holds what is waited for, the most certain first; without the place if only the lock knows."""
         if wait.word not in HELD:
             return []
@@ -193,7 +193,7 @@ class Graph:
         return wait is not None and (wait.word in HELD or bool(wait.nodes))
 
 
-def lasting_circle(graph: Graph, start: Node) -> Generator[None, None, tuple[Node, ...]]:
+def lasting_circle(graph: LockGraph, start: Node) -> Generator[None, None, tuple[Node, ...]]:
     """Return the circle that the waiting of *start* leads into, if none of it moves during a second look.
 
     One look proves nothing: while it went on, those who seemed to wait may have gone on too.
@@ -203,8 +203,8 @@ def lasting_circle(graph: Graph, start: Node) -> Generator[None, None, tuple[Nod
         return ()
     yield
     before = [_standstill(graph, node) for node in found]
-    again = Graph(with_entries=graph.with_entries)
-    yield from again.look(start)
+    again = LockGraph(with_entries=graph.with_entries)
+    yield from again.collect(start)
     is_again = _are_same(circle(again, start), found)
     after = [_standstill(graph, node) for node in found]
     return found if is_again and all(_has_not_moved(*pair) for pair in zip(before, after, strict=True)) else ()
@@ -214,7 +214,7 @@ def _are_same(some: tuple[Node, ...], others: tuple[Node, ...]) -> bool:
     return len(some) == len(others) and all(map(is_same, some, others))
 
 
-def _standstill(graph: Graph, node: Node) -> object:
+def _standstill(graph: LockGraph, node: Node) -> object:
     """Return what stays the same while a thread does not run, or while a task awaits the same thing."""
     thread = graph.thread(node)
     if thread is None and futures.is_task(node):
@@ -228,12 +228,12 @@ def _has_not_moved(before: object, after: object) -> bool:
     return before == after if type(before) is int and type(after) is int else before is after
 
 
-def circle(graph: Graph, start: Node) -> tuple[Node, ...]:
+def circle(graph: LockGraph, start: Node) -> tuple[Node, ...]:
     """Return those who wait for each other, at the end of the waiting of *start*; nobody, if somebody can go on."""
     return _follow(graph, start, [], set())
 
 
-def _follow(graph: Graph, node: Node, path: list[Node], done: set[object]) -> tuple[Node, ...]:
+def _follow(graph: LockGraph, node: Node, path: list[Node], done: set[object]) -> tuple[Node, ...]:
     """Go on from the end of *path*. A function that knew itself by its closure would keep them all alive."""
     begins = next((index for index, passed in enumerate(path) if is_same(passed, node)), None)
     if begins is not None:

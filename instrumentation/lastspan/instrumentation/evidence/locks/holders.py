@@ -21,7 +21,7 @@ from .blocked_on import MODULES, Entry, core, entry, is_free, kind_of, module_of
 _NOTHING: Final[Mapping[FrameType, object]] = types.MappingProxyType({})
 
 
-class Hold(NamedTuple):
+class LockHold(NamedTuple):
     """A lock that somebody holds."""
 
     identity: int | Entry
@@ -38,13 +38,13 @@ class Hold(NamedTuple):
 
 def holds_of(
     frames: Iterable[FrameType], *, suspended: Mapping[FrameType, object] = _NOTHING, with_entries: bool = False
-) -> list[Hold]:
+) -> list[LockHold]:
     """Return what is held by the innermost frame of a thread and all around it; by all frames of a task that waits.
 
     *suspended*: of frames of a task, the coroutine, which knows what it is inside of, whatever its source calls it.
     With entries: also the calls that made what nobody can see (`with self.lock_for(key)`).
     """
-    found: list[Hold] = []
+    found: list[LockHold] = []
     given_back: set[int] = set()
     for holding in (one for frame in frames for one in source.holding(frame)):
         if holding.f_code.co_name == "wait" and module_of(holding) in ("threading", "asyncio.locks"):
@@ -68,7 +68,7 @@ def _stacked(suspended: object, frame: FrameType, depth: int) -> list[object]:
     return managers[:depth][::-1]
 
 
-def _managed(expr: Expr, frame: FrameType, manager: object, *, with_entries: bool) -> Iterator[Hold]:
+def _managed(expr: Expr, frame: FrameType, manager: object, *, with_entries: bool) -> Iterator[LockHold]:
     """Yield the locks that a context manager stands for; or else the call that made it."""
     if manager is MISSING:
         if expr.rebound:
@@ -80,9 +80,9 @@ def _managed(expr: Expr, frame: FrameType, manager: object, *, with_entries: boo
     for lock, certainty in _locks_in(manager, 0):
         is_seen = True
         if not is_free(core(lock)):
-            yield Hold(id(core(lock)), certainty, expr, frame.f_code)
+            yield LockHold(id(core(lock)), certainty, expr, frame.f_code)
     if with_entries and not is_seen and (called := entry(expr.node, frame)) is not None:
-        yield Hold(called, "likely", expr, frame.f_code)
+        yield LockHold(called, "likely", expr, frame.f_code)
 
 
 def _locks_in(manager: object, depth: int) -> Iterator[tuple[object, str]]:
@@ -119,15 +119,15 @@ def _taken_by(manager: object) -> Iterator[object]:
 _NAMES_MAX: Final = 16
 
 
-def _acquired(frame: FrameType) -> Iterator[Hold]:
+def _acquired(frame: FrameType) -> Iterator[LockHold]:
     """Yield the locks that were acquired above the current line and not released between."""
     here = source.position(frame)
-    last: dict[object, Hold | None] = {}
+    last: dict[object, LockHold | None] = {}
     for end, method, expr in source.calls(frame.f_code):
         if end > here:
             break
         lock = evaluate(expr.node, frame)
         if kind_of(lock) is not None:
-            hold = Hold(id(core(lock)), "likely", expr, frame.f_code)
+            hold = LockHold(id(core(lock)), "likely", expr, frame.f_code)
             last[hold.identity] = hold if method == "acquire" and not is_free(core(lock)) else None
     yield from (hold for hold in last.values() if hold is not None)

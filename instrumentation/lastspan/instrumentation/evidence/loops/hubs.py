@@ -1,4 +1,4 @@
-"""gevent's hubs, asked like event loops: one whose callbacks do not run is kept busy by a greenlet.
+"""gevent's hubs, pinged like event loops: a greenlet blocks a hub whose callbacks do not run.
 
 A hub belongs to a thread; every greenlet but the main one has it for a parent.
 """

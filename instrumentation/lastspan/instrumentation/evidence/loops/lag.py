@@ -1,4 +1,4 @@
-"""Event loops that do not run: a ping that does not come back, and the task that keeps the loop busy.
+"""Blocked event loops: a ping that does not come back, and the task that blocks the loop.
 
 Only while a late job runs on the loop: a ping wakes it, and an idle loop is to stay asleep. Loops are known by weak
 references and forgotten when nobody asks for them any more. All of it belongs to the watcher's thread; only
@@ -21,7 +21,7 @@ _FORGET_AFTER: Final = 60.0
 """A loop that nobody asked for in this time is none of a late job's any more, s."""
 _LATE_AFTER: Final = 0.25
 """A ping that takes no longer than this says nothing: cores are shared, s."""
-_OVERSLEPT: Final = 2.0
+_STALL_SECONDS: Final = 2.0
 """Between two calls more than this many times the usual: it was the watcher that did not run."""
 
 
@@ -41,7 +41,7 @@ class _Ping:
         self.has_arrived = True
 
 
-class _Known:
+class _WatchedLoop:
     """What is known of one loop."""
 
     __slots__ = ("asked", "loop", "ping", "step", "thread")
@@ -60,17 +60,17 @@ class Loops:
     """The event loops of late jobs. Each is to be pinged once at every look, for as long as the job is late."""
 
     def __init__(self) -> None:
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, _WatchedLoop] = {}
 
     def ping(self, loop: Loop, now: float, thread: int = 0) -> None:
         """Ask a loop whether it runs; *thread* is the one that does. One question at a time is on its way."""
         self._forget(now)
         known = self._of(loop)
         if known is None:
-            known = self._known[id(loop)] = _Known(loop, now, thread)
+            known = self._known[id(loop)] = _WatchedLoop(loop, now, thread)
             self._ask(known, loop, now)
             return
-        has_overslept = known.step > 0 and now - known.asked > _OVERSLEPT * known.step
+        has_overslept = known.step > 0 and now - known.asked > _STALL_SECONDS * known.step
         known.step = now - known.asked if not has_overslept else known.step
         known.asked, known.thread = now, thread or known.thread
         if known.ping.has_arrived:
@@ -101,7 +101,7 @@ class Loops:
     def __len__(self) -> int:
         return len(self._known)
 
-    def _of(self, loop: Loop) -> _Known | None:
+    def _of(self, loop: Loop) -> _WatchedLoop | None:
         known = self._known.get(id(loop))
         return known if known is not None and known.loop() is loop else None
 
@@ -110,7 +110,7 @@ class Loops:
         for key in gone:
             del self._known[key]
 
-    def _ask(self, known: _Known, loop: Loop, now: float) -> None:
+    def _ask(self, known: _WatchedLoop, loop: Loop, now: float) -> None:
         known.ping = _Ping(now)
         arrive = known.ping.arrive
         is_asked = loop.call_soon(arrive) if type(loop) is Hub else futures.call_soon(loop, arrive)

@@ -19,7 +19,7 @@ from . import values
 from .values import MISSING
 
 
-class Read(NamedTuple):
+class AllowedRead(NamedTuple):
     """Getters and methods of one class, and why they are harmless."""
 
     kinds: str
@@ -28,91 +28,91 @@ class Read(NamedTuple):
     why: str
 
 
-READS: Final[tuple[Read, ...]] = (
-    Read(
+READS: Final[tuple[AllowedRead, ...]] = (
+    AllowedRead(
         "_asyncio.Future _asyncio.Task",
         "done _loop _coro get_name _fut_waiter _callbacks",
         "Modules/_asynciomodule.c: fields, also of one that is half made, of which get_coro crashes; get_name writes a "
         "number as text, _callbacks makes a list",
     ),
-    Read(
+    AllowedRead(
         "_thread.lock",
         "locked",
         "Modules/_threadmodule.c: one flag, which is not waited for",
     ),
-    Read(
+    AllowedRead(
         "_thread.RLock",
         "__repr__",
         "Modules/_threadmodule.c: writes the fields owner and count; there is no other way to the owner",
     ),
-    Read("_socket.socket", "fileno", "Modules/socketmodule.c: the field sock_fd"),
-    Read("sqlite3.Cursor", "connection", "Modules/_sqlite/cursor.c: a member"),
-    Read(
+    AllowedRead("_socket.socket", "fileno", "Modules/socketmodule.c: the field sock_fd"),
+    AllowedRead("sqlite3.Cursor", "connection", "Modules/_sqlite/cursor.c: a member"),
+    AllowedRead(
         "greenlet.greenlet greenlet._greenlet.greenlet",
         "dead gr_frame parent",
         "fields of a greenlet that stands; for gr_frame the links of its own frames are written, as for any reader",
     ),
-    Read(
+    AllowedRead(
         "gevent._gevent_c_greenlet_primitives.SwitchOutGreenletWithLoop",
         "loop",
         "gevent/_greenlet_primitives.pxd: a field",
     ),
-    Read(
+    AllowedRead(
         "psycopg2.extensions.cursor",
         "connection",
         "psycopg/cursor_type.c: a member",
     ),
-    Read(
+    AllowedRead(
         "psycopg2.extensions.connection",
         "info",
         "psycopg/connection_type.c: makes an object that points to the connection; without its lock",
     ),
-    Read(
+    AllowedRead(
         "psycopg2.extensions.ConnectionInfo",
         "backend_pid transaction_status socket",
         "psycopg/conninfo_type.c, with the interpreter kept: PQbackendPID, PQtransactionStatus, PQsocket, numbers in a "
         "struct of libpq; host and port are not asked: pointers, which a close in another thread may free meanwhile",
     ),
-    Read(
+    AllowedRead(
         "psycopg_binary.pq.PGconn psycopg_c.pq.PGconn",
         "backend_pid transaction_status socket",
         "psycopg_c/pq/pgconn.pyx: the same; the pointer is freed by whoever has the interpreter, as we have it here",
     ),
-    Read(
+    AllowedRead(
         "asyncpg.protocol.protocol.BaseProtocol asyncpg.protocol.protocol.CoreProtocol",
         "get_server_pid is_in_transaction",
         "asyncpg/protocol: fields",
     ),
-    Read(
+    AllowedRead(
         "MySQLdb._mysql.connection MySQLdb.connection _mysql.connection",
         "thread_id",
         "src/MySQLdb/_mysql.c: mysql_thread_id, a number in the client's struct",
     ),
-    Read(
+    AllowedRead(
         "asyncmy.cursors.Cursor asyncmy.connection._ConnectionState",
         "connection _transport server_status",
         "asyncmy/connection.pyx: fields",
     ),
-    Read(
+    AllowedRead(
         "uvloop.loop.UVBaseTransport uvloop.loop.TCPTransport uvloop.loop.UnixTransport",
         "get_extra_info",
         "uvloop/handles: getpeername and getsockname of the kernel, on the handle's descriptor; see `sessions`",
     ),
-    Read("uvloop.loop.Loop", "is_closed is_running", "uvloop/loop.pyx: flags"),
-    Read(
+    AllowedRead("uvloop.loop.Loop", "is_closed is_running", "uvloop/loop.pyx: flags"),
+    AllowedRead(
         "grpc._cython.cygrpc._AioCall",
         "time_remaining",
         "grpc/_cython/_cygrpc/aio/call.pyx.pxi: a field, less the time of day",
     ),
 )
 
-CALLS: Final[tuple[Read, ...]] = (
-    Read(
+CALLS: Final[tuple[AllowedRead, ...]] = (
+    AllowedRead(
         "uvloop.loop.Loop",
         "call_soon_threadsafe",
         "uvloop/loop.pyx: puts a handle into a list, and wakes the loop by uv_async_send",
     ),
-    Read(
+    AllowedRead(
         "gevent.libev.corecext.loop",
         "run_callback_threadsafe",
         "gevent/libev/corecext.pyx: puts a callback into a list, and wakes the loop by ev_async_send",
@@ -121,7 +121,7 @@ CALLS: Final[tuple[Read, ...]] = (
 """Not reads, but messages to a loop that any thread may send it: the one question that it is asked, whether it runs."""
 
 
-def _by_name(rows: Iterable[Read]) -> dict[str, frozenset[str]]:
+def _by_name(rows: Iterable[AllowedRead]) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     for row in rows:
         for name in row.names.split():

@@ -1,1 +1,1 @@
-"""Whose frames, tasks and lines a job stands on."""
+"""The stack of a job: frames, tasks, source lines, and whose code they are."""

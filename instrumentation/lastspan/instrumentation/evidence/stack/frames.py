@@ -1,4 +1,4 @@
-"""Where a span's code stands: the stack of its thread, asyncio task or greenlet, and the innermost application line.
+"""Where a span's code is: the stack of its thread, asyncio task or greenlet, and the innermost application line.
 
 Read from another thread, only for spans that are late; no frame is kept between two looks.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ...registry.spans import Where
+from ...registry.spans import ExecutionContext
 from .. import python
 from ..objects import futures, values
 from ..objects.reads import read
@@ -22,7 +22,7 @@ from . import tasks
 from .installed import is_application as is_application
 
 Step: TypeAlias = "tuple[CodeType, int]"
-"""One frame: its code, and the line where it stands."""
+"""One frame: its code and its current line."""
 
 _DEPTH_MAX: Final = 128
 """Of a deeper stack both ends are kept: who called a recursion, and where it is now."""
@@ -51,8 +51,8 @@ class CodeLine(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one look saw: the stack, outermost first, and whose it is."""
+class StackSample:
+    """One stack sample: the stack, outermost first, and whose it is."""
 
     steps: tuple[Step, ...]
     thread_id: int | None
@@ -72,8 +72,8 @@ class Look:
         return self.steps[-1 if index is None else index]
 
 
-def look(where: Where) -> Look:
-    """Look once at the code that a span runs.
+def sample_stack(where: ExecutionContext) -> StackSample:
+    """Sample the stack of the code that a span runs.
 
     The thread is the one that runs the innermost frame: of a task that waits for an executor, that one's.
     """
@@ -81,11 +81,11 @@ def look(where: Where) -> Look:
     native_id, name = _thread(thread or where.thread)
     steps = tuple((frame.f_code, frame.f_lineno or line_of(frame)) for frame in frames)
     awaits = tasks.awaited(where.task) if where.task is not None and thread is None else None
-    return Look(steps, native_id, name, unseen, is_on_thread=thread is not None, awaits=awaits)
+    return StackSample(steps, native_id, name, unseen, is_on_thread=thread is not None, awaits=awaits)
 
 
 def line_of(frame: FrameType) -> int:
-    """Return the line where a frame stands.
+    """Return the current line of a frame.
 
     An instruction may have none of its own, as the jump from the end of an inner loop: it is of the one before it.
     """
@@ -96,20 +96,20 @@ def line_of(frame: FrameType) -> int:
     return line
 
 
-def live(where: Where) -> tuple[FrameType, ...]:
-    """Return the frames that `look` walks, outermost first; none where nothing can be read.
+def live(where: ExecutionContext) -> tuple[FrameType, ...]:
+    """Return the frames that `sample_stack` walks, outermost first; none where nothing can be read.
 
     A frame keeps alive what its function uses: the caller lets go of them before it does anything else.
     """
     return tuple(_seen(where)[0])
 
 
-def worker_of(where: Where) -> int | None:
+def worker_of(where: ExecutionContext) -> int | None:
     """Return the thread that does what a span's code waits for, or runs that code; None: nobody runs."""
     return _seen(where)[1]
 
 
-def _seen(where: Where) -> tuple[list[FrameType], int | None, str]:
+def _seen(where: ExecutionContext) -> tuple[list[FrameType], int | None, str]:
     """Return the frames of what a span runs, outermost first; the thread that runs the innermost; or why none."""
     if unreadable := python.unreadable():
         return [], where.thread, unreadable
@@ -169,7 +169,7 @@ def _task_frames(task: asyncio.Task[Any], loop_thread: int) -> tuple[list[FrameT
     return _both_ends([*frames, *tasks.within(running, work)]), thread
 
 
-def has_ended(where: Where) -> bool:
+def has_ended(where: ExecutionContext) -> bool:
     """Say whether the thread, task or greenlet is over that a span began in: others may still work for it."""
     if where.task is not None:
         return futures.is_done(where.task)

@@ -1,4 +1,4 @@
-"""The place where a span's code stands over several looks: one line, or the loop that it repeats.
+"""Where a span's code is over several samples: one line, or the loop that it repeats.
 
 A thread that waits shows the same stack each time; a loop shows a different one, and what its stacks have in common
 is the loop, the lines seen there its body.
@@ -16,8 +16,8 @@ Steps: TypeAlias = "tuple[Step, ...]"
 _REMEMBERED: Final = 6
 
 
-class Stand(NamedTuple):
-    """Where the code stands."""
+class Location(NamedTuple):
+    """Where the code is."""
 
     step: Step
     lines: tuple[int, int] | None
@@ -26,7 +26,7 @@ class Stand(NamedTuple):
     """False: no frame of the application is on the stack; the innermost of all stands for it."""
 
 
-class Place:
+class StackHistory:
     """The last stacks of one span, as long as they lead to the same function."""
 
     __slots__ = ("_seen",)
@@ -43,7 +43,7 @@ class Place:
         """The last two looks saw the same stack."""
         return len(self._seen) < 2 or self._seen[-1] == self._seen[-2]
 
-    def stand(self, package: str, *, is_busy: bool = False) -> Stand | None:
+    def location(self, package: str, *, is_busy: bool = False) -> Location | None:
         """Return the innermost application line that the looks share; None where nothing was seen.
 
         Code that computes (*is_busy*) is not still because two looks have met it at one line: the loop is the place.
@@ -56,7 +56,7 @@ class Place:
         at = max(depth - 1, 0) if index is None else index
         lines = self._lines(at)
         shown = (lines[0], lines[-1]) if len(lines) > 1 and (is_busy or not self.is_still) else None
-        return Stand(steps[at], shown, index is not None)
+        return Location(steps[at], shown, index is not None)
 
     def _shared(self) -> int:
         """How many outer frames the looks have in common; of the innermost of these the line may differ."""

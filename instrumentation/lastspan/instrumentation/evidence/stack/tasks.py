@@ -245,7 +245,7 @@ def _children(frame: FrameType, task: asyncio.Task[Any]) -> Iterable[Any] | None
 
 def greenlet_frame(greenlet: object) -> FrameType | None:
     """Return the frame where a greenlet waits; None: it runs now, or has ended."""
-    found = read(greenlet, "gr_frame")
+    found = None if greenlet is None else read(greenlet, "gr_frame")
     return found if type(found) is FrameType else None
 
 

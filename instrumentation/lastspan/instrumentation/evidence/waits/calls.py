@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Final
 
 from ...guest import redact
-from ...guest.failures import or_none
+from ...guest.errors import or_none
 from ..clients.page import TimeoutSource, Unread
 from ..clients.table import TIMEOUT_CLASSES, TIMEOUTS
 from ..objects import reads, transports, values
@@ -50,7 +50,7 @@ def call(frames: tuple[FrameType, ...], package: str = "", stood: float = 0.0) -
 
     *stood*: for how long they are the same, s. Where a client keeps a deadline, its timeout is what is left and that.
     """
-    clues = list(_clues(frames, package))
+    clues = list(_timeout_sources(frames, package))
     limits = _in_force(clues, stood)
     peer, local = _addresses(clues)
     paths = ((frame, clue.transport or clue.stream) for frame, clue in clues)
@@ -65,7 +65,7 @@ def call(frames: tuple[FrameType, ...], package: str = "", stood: float = 0.0) -
     return CallFacts(timeout, is_unbounded, peer, local, descriptor)
 
 
-def _clues(frames: tuple[FrameType, ...], package: str) -> Iterator[tuple[FrameType, TimeoutSource]]:
+def _timeout_sources(frames: tuple[FrameType, ...], package: str) -> Iterator[tuple[FrameType, TimeoutSource]]:
     """Yield the frames that say something, innermost first: a client's own, and each `wait_for` around it."""
     is_inside = True
     for frame in reversed(frames[-_FRAMES_MAX:]):

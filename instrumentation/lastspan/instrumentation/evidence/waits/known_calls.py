@@ -28,7 +28,7 @@ from types import (
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ...guest import redact
-from ...guest.failures import or_none
+from ...guest.errors import or_none
 from .. import python
 from ..clients import table
 from ..clients.page import NONE, KnownCall
@@ -75,8 +75,8 @@ class WaitingCall:
 @or_none
 def wait(frames: tuple[FrameType, ...], package: str = "") -> WaitingCall | None:
     """Return what the innermost known call on a stack waits for; None: no known call waits."""
-    found: _Found | None = None
-    inside: _Found | None = None
+    found: _WaitingFrame | None = None
+    inside: _WaitingFrame | None = None
     for index in range(len(frames) - 1, -1, -1):
         if is_application(frames[index].f_code.co_filename, package):
             break
@@ -110,7 +110,7 @@ _QUEUES: Final = frozenset({"queue", "condition", "lock", "semaphore", "event", 
 """How a pool waits for a connection that somebody gives back."""
 
 
-class _Found(NamedTuple):
+class _WaitingFrame(NamedTuple):
     """A frame that is known to wait."""
 
     frame: FrameType
@@ -123,7 +123,7 @@ class _Found(NamedTuple):
     """Its name alone says that it is a lock."""
 
 
-def _goes_before(outer: _Found, inner: _Found, around: tuple[FrameType, ...]) -> bool:
+def _goes_before(outer: _WaitingFrame, inner: _WaitingFrame, around: tuple[FrameType, ...]) -> bool:
     """Say whether a call is what the application means, rather than the one inside of it."""
     if outer.row.is_weak:
         return False
@@ -135,21 +135,23 @@ def _goes_before(outer: _Found, inner: _Found, around: tuple[FrameType, ...]) ->
     return not around or around[-1].f_code.co_name != "_wait_for_one"
 
 
-def _known(frame: FrameType) -> _Found | None:
+def _known(frame: FrameType) -> _WaitingFrame | None:
     """Return how a call is named, and what it waits for."""
     if not (module := python.module_name(frame)):
         return None
-    if (row := row_of(frame)) is not None:
-        return _Found(frame, *row, module.partition(".")[0], is_row=True)
+    if module in _BY_NAME and (row := row_of(frame)) is not None:
+        return _WaitingFrame(frame, *row, module.partition(".")[0], is_row=True)
     if (lock := _lock_of_others(frame)) is not None:
         return lock
     if not (kind := _package_kind(module)):
         return None
     package = module.partition(".")[0]
-    return _Found(frame, f"{package}.{frame.f_code.co_name.lstrip('_')}", _of_package(kind), package, is_row=False)
+    return _WaitingFrame(
+        frame, f"{package}.{frame.f_code.co_name.lstrip('_')}", _of_package(kind), package, is_row=False
+    )
 
 
-def _lock_of_others(frame: FrameType) -> _Found | None:
+def _lock_of_others(frame: FrameType) -> _WaitingFrame | None:
     """A library's lock that no row knows, whatever it does to get it: mostly it tries again and sleeps."""
     if frame.f_code.co_name not in _ACQUIRES or "self" not in frame.f_code.co_varnames:
         return None
@@ -162,7 +164,7 @@ def _lock_of_others(frame: FrameType) -> _Found | None:
     kind = "file_lock" if path else "semaphore" if "emaphore" in name else "lock"
     row = KnownCall(kind, "timeout" if "timeout" in frame.f_code.co_varnames else "", path, path)
     call = f"{name}.{frame.f_code.co_name}"
-    return _Found(frame, call, row, module.partition(".")[0], is_row=True, is_guess=True)
+    return _WaitingFrame(frame, call, row, module.partition(".")[0], is_row=True, is_guess=True)
 
 
 _MEANS: Final = frozenset({"sleep", "event", "condition", "db", "socket", "http", "future"})
@@ -235,7 +237,7 @@ def _of_package(kind: str) -> KnownCall:
 # --- what it awaits ---------------------------------------------------------------------------------------------------
 
 
-def _described(found: _Found) -> WaitingCall:
+def _described(found: _WaitingFrame) -> WaitingCall:
     frame, row = found.frame, found.row
     timeout, is_unbounded = _timeout(frame, row)
     return WaitingCall(

@@ -1,4 +1,4 @@
-"""Which database session a stack, a connection or a cursor stands for: its id at the server, and both addresses.
+"""The database session of a stack, a connection or a cursor: its id at the server, and both addresses.
 
 All of it is in the process's memory: a driver's own fields (`clients` says which), and what `reads` lists of those that
 keep theirs in C. No query is made and no lock is taken, so it can be read of a connection that is blocked, from another
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
-from ...guest.failures import or_none
+from ...guest.errors import or_none
 from ...registry.session import Session
 from .. import python
 from ..clients.table import SESSIONS, WRAPS

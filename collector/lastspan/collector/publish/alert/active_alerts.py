@@ -1,4 +1,4 @@
-"""What is wrong now: from suspects and incidents to alerts. Pure; the same alerts as those of `lastspan.alerts.jobs`.
+"""The active alerts: made from suspects and incidents. Pure; the same alerts as those of `lastspan.alerts.jobs`.
 
 What needs a memory of hours (stuck again, budget burn, mostly stuck, overdue, missing timeouts) is Prometheus' alone.
 The alert that tells most of an incident comes first: Alertmanager has to have it when it is asked what mutes what.
@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from lastspan.alerts.settings import Settings
+from lastspan.alerts.settings import AlertSettings
 
 from ...judge.words import short
 from ...model.records import Severity, State
 from ..labels import brief
 from . import texts
-from .model import Alert, IncidentSummary, Labels, Seen, Suspect
+from .model import ActiveAlert, AlertInput, IncidentSummary, Labels, Suspect
 from .target import SECOND_NS
 from .texts import cut, jobs
 
@@ -33,40 +33,40 @@ ALERTS: Final = (
 _BLIND_FOR_NS: Final = 60 * SECOND_NS
 
 
-def wrong(seen: Seen, settings: Settings, *, instance: str) -> Iterator[Alert]:
+def active_alerts(alert_input: AlertInput, settings: AlertSettings, *, instance: str) -> Iterator[ActiveAlert]:
     """Yield what is wrong; *instance* names this collector."""
     by_incident: dict[str, list[Suspect]] = defaultdict(list)
-    for suspect in seen.suspects:
+    for suspect in alert_input.suspects:
         by_incident[suspect.job.incident or ""].append(suspect)
-    known = {incident.name: incident for incident in seen.incidents}
-    for incident in seen.incidents:
+    known = {incident.name: incident for incident in alert_input.incidents}
+    for incident in alert_input.incidents:
         yield from _many(incident, by_incident[incident.name], settings)
     for name, suspects in by_incident.items():
         yield from _deadlock(name, suspects, settings)
         yield from _lost(name, suspects, settings)
         yield from _holders(name, suspects, known.get(name), settings)
-    for suspect in seen.suspects:
+    for suspect in alert_input.suspects:
         yield _stuck(suspect, known.get(suspect.job.incident or ""), settings)
-    yield from _ours(seen, settings, instance)
+    yield from _ours(alert_input, settings, instance)
 
 
-def _many(incident: IncidentSummary, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
+def _many(incident: IncidentSummary, suspects: Sequence[Suspect], settings: AlertSettings) -> Iterator[ActiveAlert]:
     if incident.jobs >= settings.many:
         where = {"environment": incident.environment, "incident": incident.name}
         told = texts.of_incident(texts.many(incident, suspects), incident.jobs, suspects, settings)
         yield _alert(ALERTS[0], _severity(suspects, incident), where, told, settings, _since(suspects))
 
 
-def _deadlock(name: str, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
+def _deadlock(name: str, suspects: Sequence[Suspect], settings: AlertSettings) -> Iterator[ActiveAlert]:
     inside = [one for one in suspects if one.job.cause == "deadlock"]
     if inside:
         where = {"environment": inside[0].job.environment, "incident": name}
-        summary = f"{jobs(len(inside))} {_verb(inside, 'waits', 'wait')} in a circle of locks: a deadlock"
+        summary = f"{jobs(len(inside))} {_verb(inside, 'is', 'are')} in a deadlock"
         told = texts.of_incident(summary, len(inside), suspects, settings)
         yield _alert(ALERTS[1], "page", where, told, settings, _since(inside))
 
 
-def _lost(name: str, suspects: Sequence[Suspect], settings: Settings) -> Iterator[Alert]:
+def _lost(name: str, suspects: Sequence[Suspect], settings: AlertSettings) -> Iterator[ActiveAlert]:
     by_worker: dict[tuple[object, ...], list[Suspect]] = defaultdict(list)
     for one in suspects:
         if one.job.state == State.LOST:
@@ -82,8 +82,8 @@ def _lost(name: str, suspects: Sequence[Suspect], settings: Settings) -> Iterato
 
 
 def _holders(
-    name: str, suspects: Sequence[Suspect], incident: IncidentSummary | None, settings: Settings
-) -> Iterator[Alert]:
+    name: str, suspects: Sequence[Suspect], incident: IncidentSummary | None, settings: AlertSettings
+) -> Iterator[ActiveAlert]:
     by_holder: dict[str, list[Suspect]] = defaultdict(list)
     for one in suspects:
         if holder := brief(one.job).lock_holder:
@@ -98,7 +98,7 @@ def _holders(
             yield _alert(ALERTS[3], _severity(suspects, incident), where, told, settings, _since(waiting))
 
 
-def _stuck(suspect: Suspect, incident: IncidentSummary | None, settings: Settings) -> Alert:
+def _stuck(suspect: Suspect, incident: IncidentSummary | None, settings: AlertSettings) -> ActiveAlert:
     job = suspect.job
     where = {
         "environment": job.environment,
@@ -113,13 +113,13 @@ def _stuck(suspect: Suspect, incident: IncidentSummary | None, settings: Setting
     return _alert(ALERTS[4], job.severity or "warning", where, told, settings, suspect.since_ns)
 
 
-def _ours(seen: Seen, settings: Settings, instance: str) -> Iterator[Alert]:
+def _ours(alert_input: AlertInput, settings: AlertSettings, instance: str) -> Iterator[ActiveAlert]:
     where = {"instance": instance}
-    if seen.blind:
-        told = {"summary": f"lastspan hears nothing at {instance}: no stuck job can be found there"}
-        yield _alert(ALERTS[5], "page", where, told, settings, seen.now_ns, wait_ns=_BLIND_FOR_NS, ours=True)
-    told = {"summary": "always fires: a dead man's switch outside alarms when it stops"}
-    yield _alert(ALERTS[6], "none", where, told, settings, seen.now_ns, ours=True)
+    if alert_input.blind:
+        told = {"summary": f"lastspan at {instance} receives no data: it cannot find stuck jobs"}
+        yield _alert(ALERTS[5], "page", where, told, settings, alert_input.now_ns, wait_ns=_BLIND_FOR_NS, ours=True)
+    told = {"summary": "always fires: an external dead man's switch alerts when it stops"}
+    yield _alert(ALERTS[6], "none", where, told, settings, alert_input.now_ns, ours=True)
 
 
 def _alert(
@@ -127,17 +127,17 @@ def _alert(
     severity: str,
     where: dict[str, str | None] | dict[str, object] | dict[str, str],
     annotations: dict[str, str],
-    settings: Settings,
+    settings: AlertSettings,
     since_ns: int,
     *,
     wait_ns: int = 0,
     ours: bool = False,
-) -> Alert:
+) -> ActiveAlert:
     labels = {"alertname": name, "severity": settings.severity.get(name, severity)}
     labels |= {label: cut(value) for label, value in where.items() if value not in (None, "")}
     told = {key: value for key, value in annotations.items() if value}
     told["runbook_url"] = f"{settings.runbooks}/{name}"
-    return Alert(_sorted(labels), told, since_ns, wait_ns, ours)
+    return ActiveAlert(_sorted(labels), told, since_ns, wait_ns, ours)
 
 
 def _sorted(labels: dict[str, str]) -> Labels:

@@ -1,4 +1,4 @@
-"""When a server is asked: only while a span that waits for it is late, within a timeout, ever more seldom if it fails.
+"""When a server is queried: only while a span that waits for it is late, within a timeout, with backoff on failure.
 
 A look runs beside the collector's tick, never in it; what it costs when it goes wrong is a counter.
 """
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from ..model.records import DatabaseWait, Session
+from ..model.records import DatabaseSession, DatabaseWait
 from .target import ProbeError, Source, Target, address_of
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 Clock = Callable[[], int]
 Connect = Callable[[Target], Awaitable[Source]]
-Tell = Callable[[str, list[Session]], None]
+Report = Callable[[str, list[DatabaseSession]], None]
 """`Pipeline.database_facts`."""
 
 IDLE_NS: Final = 60_000_000_000
@@ -32,11 +32,11 @@ _SHARE: Final = 20
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "[::1]", ""}
 
 
-class Watch:
+class ServerPoller:
     """One server: its connection, when it was looked at, how often that failed."""
 
     def __init__(
-        self, target: Target, *, connect: Connect, tell: Tell, clock: Clock, failures: Counter[tuple[str, str]]
+        self, target: Target, *, connect: Connect, tell: Report, clock: Clock, failures: Counter[tuple[str, str]]
     ) -> None:
         self.target = target
         self._connect, self._tell, self._clock, self._failures = connect, tell, clock, failures
@@ -59,13 +59,13 @@ class Watch:
         """Is it time to look, if there is a reason?"""
         return now_ns >= self._due_ns and not self.is_busy
 
-    def look(self, waits: Sequence[DatabaseWait], now_ns: int) -> None:
+    def poll(self, waits: Sequence[DatabaseWait], now_ns: int) -> None:
         """Begin to look at what *waits* wait for, those of this server; returns at once."""
         mine = [wait for wait in waits if self._may_be_here(wait)]
         self._due_ns = now_ns + self.target.interval_ns
         if mine:
             self._needed_ns = now_ns
-            self._begin(self._look(mine))
+            self._begin(self._poll(mine))
         elif self._source is not None and now_ns - self._needed_ns > IDLE_NS:
             source, self._source = self._source, None
             self._begin(self._close(source))
@@ -89,7 +89,7 @@ class Watch:
             logger.error("probe %s failed: %s", self.target.name, type(problem).__name__, exc_info=problem)
             self._failed("defect", now_ns=self._clock())
 
-    async def _look(self, waits: Sequence[DatabaseWait]) -> None:
+    async def _poll(self, waits: Sequence[DatabaseWait]) -> None:
         began_ns = self._clock()
         try:
             if self._source is None:
@@ -98,16 +98,16 @@ class Watch:
             server = self._name(waits)
             sessions = await self._within(self._source.sessions(waits, server=server))
         except ProbeError as problem:
-            self._let_go()
-            self._say_failed(problem)
+            self._close_connection()
+            self._log_failure(problem)
             self._failed(problem.reason, now_ns=self._clock())
             return
         except BaseException:
-            self._let_go()
+            self._close_connection()
             raise
         self._succeeded(self._clock() - began_ns)
         self._publish(server, sessions)
-        self._say_hidden(self._source.hidden)
+        self._log_hidden(self._source.hidden)
 
     async def _within(self, work: Awaitable[T]) -> T:
         """Return what *work* returns; ProbeError if it takes too long, also if it cannot be cancelled."""
@@ -115,10 +115,10 @@ class Watch:
         try:
             done, _ = await asyncio.wait([task], timeout=self.target.timeout_s)
         except BaseException:
-            _abandon(task)
+            _detach(task)
             raise
         if not done:
-            _abandon(task)
+            _detach(task)
             raise ProbeError("timeout", f"no answer within {self.target.timeout_s:g} s")
         return task.result()
 
@@ -146,7 +146,7 @@ class Watch:
         used = [wait.server for wait in waits if wait.server and _plain(wait.server) in self._names]
         return self._told if self._told in used or not used else used[0]
 
-    def _publish(self, server: str, sessions: list[Session]) -> None:
+    def _publish(self, server: str, sessions: list[DatabaseSession]) -> None:
         if server != self._told:
             self._tell(self._told, [])
             self._told = server
@@ -163,17 +163,17 @@ class Watch:
         self._streak += 1
         self._due_ns = now_ns + min(BACKOFF_MAX_NS, self.target.interval_ns << min(self._streak, 16))
 
-    def _say_failed(self, problem: ProbeError) -> None:
+    def _log_failure(self, problem: ProbeError) -> None:
         if not self._streak:
             logger.warning("probe %s failed (%s): %s", self.target.name, problem.reason, problem)
 
-    def _say_hidden(self, hidden: str) -> None:
+    def _log_hidden(self, hidden: str) -> None:
         if hidden and hidden != self._said_hidden:
             logger.warning("probe %s may not see all sessions: %s", self.target.name, hidden)
             self._failures[self.target.name, "privilege"] += 1
         self._said_hidden = hidden or self._said_hidden
 
-    def _let_go(self) -> None:
+    def _close_connection(self) -> None:
         source, self._source = self._source, None
         if source is not None:
             source.abort()
@@ -194,13 +194,13 @@ class Probes:
         *,
         connector: Callable[[str], Connect],
         waits: Callable[[], list[DatabaseWait]],
-        tell: Tell,
+        tell: Report,
         clock: Clock,
         failures: Counter[tuple[str, str]],
     ) -> None:
         self._waits, self._clock = waits, clock
         self._watches = [
-            Watch(target, connect=connector(target.system), tell=tell, clock=clock, failures=failures)
+            ServerPoller(target, connect=connector(target.system), tell=tell, clock=clock, failures=failures)
             for target in targets
         ]
 
@@ -209,7 +209,7 @@ class Probes:
         """Is a look under way?"""
         return any(watch.is_busy for watch in self._watches)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Begin to look at what is late, where it is time; call it at each tick, it returns at once."""
         now_ns = self._clock()
         due = [watch for watch in self._watches if watch.is_due(now_ns)]
@@ -217,7 +217,7 @@ class Probes:
             return
         waits = self._waits()
         for watch in due:
-            watch.look(waits, now_ns)
+            watch.poll(waits, now_ns)
 
     async def stop(self) -> None:
         """End all of them."""
@@ -225,13 +225,13 @@ class Probes:
             await asyncio.gather(*(watch.stop() for watch in self._watches), return_exceptions=True)
 
 
-def _abandon(task: asyncio.Future[Any]) -> None:
+def _detach(task: asyncio.Future[Any]) -> None:
     """Have a task end when it likes; what it says then is of no interest, and a connection is not kept."""
-    task.add_done_callback(_throw_away)
+    task.add_done_callback(_discard)
     task.cancel()
 
 
-def _throw_away(task: asyncio.Future[Any]) -> None:
+def _discard(task: asyncio.Future[Any]) -> None:
     if not task.cancelled() and task.exception() is None and hasattr(task.result(), "abort"):
         task.result().abort()
 
@@ -246,4 +246,4 @@ def _port(server: str) -> str:
     return server.rpartition(":")[2]
 
 
-__all__ = ["Probes", "Watch"]
+__all__ = ["Probes", "ServerPoller"]

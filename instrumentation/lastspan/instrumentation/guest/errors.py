@@ -1,4 +1,4 @@
-"""What is said of an error of our own: never the error itself, whose traceback holds the frames that it went through.
+"""Describes errors of our own, without keeping the error: its traceback holds the frames that it went through.
 
 A handler of the host's may keep a record for as long as it likes (an `exc_info` with it), and with a frame of ours what
 that was looking at: frames, locks and tasks of the host.
@@ -33,7 +33,7 @@ def or_none(function: Callable[P, R]) -> Callable[P, R | None]:
     return guarded
 
 
-def told_of(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return class and lines of an error that is over, innermost last; and let go of what its frames held."""
     lines = [
         f"{code.co_name}, {os.path.basename(code.co_filename)}:{line}"

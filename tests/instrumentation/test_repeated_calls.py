@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from tests.instrumentation.worker import Worker, of, worker
 
-from lastspan.instrumentation.announce.repeats import Repeats, SeenCall
+from lastspan.instrumentation.announce.repeated_calls import RepeatedCalls, SampledCall
 from lastspan.instrumentation.evidence import Step
 from lastspan.instrumentation.registry.spans import Example
 from lastspan.semconv import attributes as a
@@ -21,9 +21,9 @@ from lastspan.semconv import events
 URL = "http://api.example:8000/orders"
 
 
-def repeats(*names: str, every: float = 1.0, is_error: bool = False, times: int = 20) -> Repeats:
+def repeats(*names: str, every: float = 1.0, is_error: bool = False, times: int = 20) -> RepeatedCalls:
     """Of a job whose calls of these names end one after the other."""
-    made = Repeats(0.0)
+    made = RepeatedCalls(0.0)
     for turn in range(times):
         for name in names:
             made.ended(name, 0.01, turn * every, is_error=is_error)
@@ -69,7 +69,7 @@ def test_a_loop_is_one_that_goes_on(times: int, every: float, now: float, is_tol
 
 def test_what_was_before_the_job_moved_does_not_count() -> None:
     made = repeats("GET")
-    made.restart(20.0)
+    made.reset(20.0)
     assert made.attributes(20.0) == {}
 
 
@@ -101,7 +101,7 @@ def test_a_key_in_a_path_stays_here() -> None:
 
 def test_of_two_calls_in_one_loop_the_one_that_fails_is_told() -> None:
     """BEGIN goes well each time; the SELECT does not."""
-    made = Repeats(0.0)
+    made = RepeatedCalls(0.0)
     for turn in range(20):
         made.ended("BEGIN", 0.5, float(turn), is_error=False)
         made.ended("SELECT", 0.1, float(turn), is_error=True)
@@ -147,10 +147,10 @@ MAIN, LOOP, FETCH = code("main"), code("loop"), code("fetch")
 STEPS: list[tuple[Step, ...]] = [((MAIN, 1), (LOOP, line), (FETCH, line)) for line in (10, 11, 10, 12)]
 
 
-def looked(seen: Callable[[int], SeenCall | None], *, is_still: bool = False) -> Repeats:
-    made = Repeats(0.0)
+def looked(seen: Callable[[int], SampledCall | None], *, is_still: bool = False) -> RepeatedCalls:
+    made = RepeatedCalls(0.0)
     for turn in range(12):
-        made.look(STEPS[0 if is_still else turn % len(STEPS)], "", seen(turn), 5.0 * turn)
+        made.sample(STEPS[0 if is_still else turn % len(STEPS)], "", seen(turn), 5.0 * turn)
     return made
 
 
@@ -165,13 +165,13 @@ def looked(seen: Callable[[int], SeenCall | None], *, is_still: bool = False) ->
     ],
 )
 def test_one_long_call_is_no_loop(sent: float | None, is_still: bool, is_told: bool) -> None:
-    made = looked(lambda turn: SeenCall("requests.get", "10.0.0.9:443", sent), is_still=is_still)
+    made = looked(lambda turn: SampledCall("requests.get", "10.0.0.9:443", sent), is_still=is_still)
     told = {a.REPEAT_CALL: "requests.get", a.REPEAT_PEER: "10.0.0.9:443"}
     assert made.attributes(60.0) == (told if is_told else {})
 
 
 def test_code_that_calls_now_and_then_is_no_loop_of_calls() -> None:
-    assert looked(lambda turn: SeenCall("requests.get", "", 0.1) if turn % 6 == 0 else None).attributes(60.0) == {}
+    assert looked(lambda turn: SampledCall("requests.get", "", 0.1) if turn % 6 == 0 else None).attributes(60.0) == {}
 
 
 def test_the_line_is_the_one_of_the_loop_that_is_met_most() -> None:
@@ -185,10 +185,10 @@ def test_the_line_is_the_one_of_the_loop_that_is_met_most() -> None:
 
 def test_a_task_that_runs_and_waits_in_turn() -> None:
     """It is met below its event loop or alone; its line is the loop's all the same."""
-    made = Repeats(0.0)
+    made = RepeatedCalls(0.0)
     for turn in range(12):
         steps = STEPS[turn % len(STEPS)][1:]
-        made.look(steps if turn % 2 else ((MAIN, 1), *steps), "", None, 5.0 * turn)
+        made.sample(steps if turn % 2 else ((MAIN, 1), *steps), "", None, 5.0 * turn)
     assert made.code()[a.CODE_FUNCTION] == "loop"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastspan.instrumentation.announce.activity import Movement, common, is_same_place
+from lastspan.instrumentation.announce.activity import Activity, common, is_same_place
 from lastspan.instrumentation.evidence import Step
 
 WINDOW = 30.0
@@ -31,7 +31,7 @@ LOOP: list[tuple[Step, ...]] = [
 
 def moved_at(stacks: list[tuple[Step, ...]], *, windows: int) -> float:
     """Feed *stacks* in turn, one sample each 5 s, for so many windows."""
-    movement = Movement(0.0, window=WINDOW)
+    movement = Activity(0.0, window=WINDOW)
     now = 0.0
     while now < windows * WINDOW:
         movement.stack(stacks[round(now / EVERY) % len(stacks)], now)
@@ -56,7 +56,7 @@ def test_repeating_is_not_movement(stacks: list[tuple[Step, ...]]) -> None:
 
 def test_line_after_line_of_one_function() -> None:
     """A long function makes a short call at each line: it comes further down than it ever was."""
-    movement = Movement(0.0, window=WINDOW)
+    movement = Activity(0.0, window=WINDOW)
     for tick in range(60):
         movement.stack(((MAIN, 10 + tick), (FETCH, 30)), tick * EVERY)
     assert movement.moved_at >= 50 * EVERY
@@ -67,7 +67,7 @@ def test_line_after_line_of_one_function() -> None:
 
 def test_from_step_to_step() -> None:
     """step1 for two windows, then step2: that is movement, and so is nothing after it."""
-    movement = Movement(0.0, window=WINDOW)
+    movement = Activity(0.0, window=WINDOW)
     for tick in range(60):
         now = tick * EVERY
         stack = ((MAIN, 10), (STEP1, 20)) if now < 70 else ((MAIN, 11), (STEP2, 20))
@@ -77,7 +77,7 @@ def test_from_step_to_step() -> None:
 
 def test_going_back_is_not_movement() -> None:
     """A place known from before is not new, whenever the job returns to it."""
-    movement = Movement(0.0, window=WINDOW)
+    movement = Activity(0.0, window=WINDOW)
     moved: list[float] = []
     for window in range(12):
         place = ((MAIN, 10), (STEP1 if window % 2 else STEP2, 20))
@@ -89,7 +89,7 @@ def test_going_back_is_not_movement() -> None:
 
 def test_a_span_of_a_new_name() -> None:
     """New name: movement. The same again: none. The same after it was absent for a window: new again."""
-    movement = Movement(0.0, window=WINDOW)
+    movement = Activity(0.0, window=WINDOW)
     movement.span("GET", 10.0)
     assert movement.moved_at == 10.0
     for now in range(11, 200):
@@ -104,7 +104,7 @@ def test_a_span_of_a_new_name() -> None:
 @pytest.mark.parametrize(("pause", "moved_at"), [(10.0, 0.0), (60.0, 60.0), (600.0, 600.0)])
 def test_polling_at_long_intervals_is_not_movement(pause: float, moved_at: float) -> None:
     """The same call each minute: the second one may be something new, those that follow are not."""
-    movement = Movement(0.0, window=WINDOW)
+    movement = Activity(0.0, window=WINDOW)
     for turn in range(20):
         movement.span("GET", turn * pause)
     assert movement.moved_at == moved_at
@@ -112,7 +112,7 @@ def test_polling_at_long_intervals_is_not_movement(pause: float, moved_at: float
 
 def test_names_without_end() -> None:
     """Names that never repeat (a client's bug) cost a bounded memory."""
-    movement = Movement(0.0, window=WINDOW)
+    movement = Activity(0.0, window=WINDOW)
     for number in range(10_000):
         movement.span(f"GET /{number}", float(number))
     assert len(movement._names) <= 256
@@ -120,7 +120,7 @@ def test_names_without_end() -> None:
 
 def test_its_own_word() -> None:
     """progress() that rises is movement; told again, or falling, it is not."""
-    movement = Movement(0.0, window=WINDOW)
+    movement = Activity(0.0, window=WINDOW)
     movement.progress(1.0, 10.0)
     assert movement.moved_at == 10.0
     movement.progress(1.0, 20.0)
@@ -152,7 +152,7 @@ def test_a_stack_is_where_it_is(one: tuple[Step, ...]) -> None:
 @given(st.lists(st.tuples(steps, st.floats(0, 20)), max_size=60))
 def test_movement_is_never_in_the_future_and_never_goes_back(samples: list[tuple[tuple[Step, ...], float]]) -> None:
     """Whatever the stacks: `moved_at` only rises, and never beyond now."""
-    movement, now, last = Movement(0.0, window=WINDOW), 0.0, 0.0
+    movement, now, last = Activity(0.0, window=WINDOW), 0.0, 0.0
     for stack, pause in samples:
         now += pause
         movement.stack(stack, now)

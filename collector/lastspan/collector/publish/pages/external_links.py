@@ -1,4 +1,4 @@
-"""Where else a job is shown: its trace, its dashboard, its runbook."""
+"""Links to other pages about a job: its trace, its dashboard, its runbook."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RUNBOOKS: Final = {
 }
 
 
-class Elsewhere(msgspec.Struct, frozen=True):
+class ExternalLinks(msgspec.Struct, frozen=True):
     """Addresses as a reader's browser finds them; None: there is none."""
 
     trace_url: str | None = None
@@ -44,7 +44,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
         return f"{self.grafana_url.rstrip('/')}/d/{uid}" + (f"?{query}" if query else "")
 
 
-NOWHERE: Final = Elsewhere()
+NO_LINKS: Final = ExternalLinks()
 
 
 def runbook(state: str, cause: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Jobs that a child took, as its parent says, and of which the child has not spoken.
+"""Jobs that a child accepted, as its parent reports, and that the child has not reported itself.
 
 Each stands for what the child would announce if it could, and belongs to the child's process: to its row, or to one
 that is made for it, whose silence begins when it took the job. The child's own word takes its place.
@@ -15,33 +15,33 @@ from .rows import End, JobRow, ProcessRow, SpanRow
 from .spans import Spans, disproved, split
 
 
-class Accepted:
-    """Keeps them until the child speaks of them, or the parent does not list them any more."""
+class ParentReports:
+    """Keeps them until the child reports them, or the parent no longer lists them."""
 
     def __init__(self, spans: Spans, jobs: Jobs, processes: Processes) -> None:
         self._spans = spans
         self._jobs = jobs
         self._processes = processes
 
-    def observe(self, told: JobAccepted, parent: ProcessRow, now_ns: int) -> bool:
-        """Take a parent's word; False: there is no room."""
-        row, start_ns = self._spans.open.get(told.key), now_ns - told.age_ns
+    def observe(self, record: JobAccepted, parent: ProcessRow, now_ns: int) -> bool:
+        """Record what a parent reports; False: there is no room."""
+        row, start_ns = self._spans.open.get(record.key), now_ns - record.age_ns
         if row is not None:
             if row.job is not None and row.job.parent is parent:
                 row.start_ns = min(row.start_ns, start_ns)
-                row.sequence = max(row.sequence, told.origin.sequence)
-                self._move(row, parent, told.pid, now_ns)
+                row.sequence = max(row.sequence, record.origin.sequence)
+                self._move(row, parent, record.pid, now_ns)
             return True
-        opened = _as_span(told)
-        if told.key in self._spans.closed or disproved(opened, parent) or self._is_known(told, parent, start_ns):
+        opened = _as_span(record)
+        if record.key in self._spans.closed or disproved(opened, parent) or self._is_known(record, parent, start_ns):
             return True
         if len(self._spans.open) >= self._spans.limits.max_open_spans:
             return False
-        process = self._child(parent, told.pid, start_ns, now_ns)
+        process = self._child(parent, record.pid, start_ns, now_ns)
         if process is None:
             return False
         row = self._spans.add(opened, process, now_ns)
-        job = self._jobs.make(row, opened, now_ns)
+        job = self._jobs.create(row, opened, now_ns)
         job.parent = parent
         parent.accepted.append(row)
         count = len(parent.accepted)
@@ -59,81 +59,81 @@ class Accepted:
             if row.open and job is not None and row.sequence < sequence and row.span_id not in listed:
                 process = row.process
                 self._jobs.end(job, End(Outcome.UNKNOWN, "", now_ns, is_inferred=True), now_ns, killed=False)
-                self._let_go(process)
+                self._forget_if_empty(process)
         parent.accepted = [row for row in parent.accepted if row.open]
 
-    def spoken_of(self, job: JobRow, now_ns: int) -> None:
-        """A process speaks of a job itself: what its parent said of this attempt is over, without an end."""
+    def drop_if_reported(self, job: JobRow, now_ns: int) -> None:
+        """A process reports a job itself: drop its parent's report of this attempt, without an end."""
         for other in self._jobs.index.others(job):
             if other.parent is not None and other.end is None and _is_same(other, job):
                 self._replace(other, job, now_ns)
 
     def _replace(self, other: JobRow, job: JobRow, now_ns: int) -> None:
         process = other.span.process
-        if other.trouble is not None:  # one incident, told once
-            self._jobs.settle(job, other.state, other.trouble)
+        if other.suspect_state is not None:  # one incident, told once
+            self._jobs.apply_verdict(job, other.state, other.suspect_state)
         self._jobs.drop(other, now_ns)
-        self._let_go(process)
+        self._forget_if_empty(process)
 
-    def _is_known(self, told: JobAccepted, parent: ProcessRow, start_ns: int) -> bool:
-        """Whether its process has spoken of it, or its parent said that it has ended."""
+    def _is_known(self, record: JobAccepted, parent: ProcessRow, start_ns: int) -> bool:
+        """Whether its process has reported it, or its parent reported its end."""
         worker_id = parent.resource.worker_id
-        if self._jobs.index.has_ended(told.type.system, told.job_id, told.attempt, told.pid, worker_id):
+        if self._jobs.index.has_ended(record.type.system, record.job_id, record.attempt, record.pid, worker_id):
             return True
-        for job in self._jobs.index.with_id(told.job_id):
+        for job in self._jobs.index.with_id(record.job_id):
             process = job.span.process
             if (
-                job.type.system == told.type.system
-                and job.attempt == told.attempt
+                job.type.system == record.type.system
+                and job.attempt == record.attempt
                 and process is not None
-                and (process.resource.pid, process.resource.worker_id) == (told.pid, worker_id)
+                and (process.resource.pid, process.resource.worker_id) == (record.pid, worker_id)
                 and (job.end is None or job.end.at_ns >= start_ns)
             ):
                 return True
         return False
 
     def _move(self, row: SpanRow, parent: ProcessRow, pid: int, now_ns: int) -> None:
-        """The process that it belongs to may have begun to speak meanwhile, of other things."""
+        """Its process may have begun to report meanwhile, other things."""
         before = row.process
         after = self._child(parent, pid, row.start_ns, now_ns)
         if after is not None and after is not before:
             self._spans.move(row, after)
-            self._let_go(before)
+            self._forget_if_empty(before)
 
     def _child(self, parent: ProcessRow, pid: int, since_ns: int, now_ns: int) -> ProcessRow | None:
-        return self._processes.child(parent, pid) or self._processes.expect(parent, pid, since_ns, now_ns)
+        return self._processes.child(parent, pid) or self._processes.add_unheard(parent, pid, since_ns, now_ns)
 
-    def _let_go(self, process: ProcessRow | None) -> None:
+    def _forget_if_empty(self, process: ProcessRow | None) -> None:
         """A row that was made for jobs like this one is over with the last of them."""
         if process is not None and process.is_expected and process.live == 0:
             self._processes.forget(process)
 
 
-def _as_span(told: JobAccepted) -> SpanOpen:
+def _as_span(record: JobAccepted) -> SpanOpen:
     return SpanOpen(
-        key=told.key,
-        origin=told.origin,
-        type=told.type,
+        key=record.key,
+        origin=record.origin,
+        type=record.type,
         call=NO_CALL,
         progress=None,
         evidence=None,
         owned=None,
-        name=told.type.name,
+        name=record.type.name,
         kind="CONSUMER",
         parent_id=None,
-        age_ns=told.age_ns,
+        age_ns=record.age_ns,
         is_job=True,
-        expected_ns=told.expected_ns,
-        job_span_id=told.key[16:],
+        expected_ns=record.expected_ns,
+        job_span_id=record.key[16:],
         outer_span_id=None,
-        job_id=told.job_id,
-        attempt=told.attempt,
+        job_id=record.job_id,
+        attempt=record.attempt,
         movement_ns=None,
     )
 
 
 def _is_same(one: JobRow, other: JobRow) -> bool:
-    """Whether two rows speak of one attempt in one process."""
+    """Whether two rows are one attempt in one process."""
     first, second = one.span.process, other.span.process
     return (
         one.type.system == other.type.system

@@ -1,4 +1,4 @@
-"""The call that a late job makes again and again: how often, since when, how it ends, and at which line.
+"""The call that a late job repeats: how often, since when, how it ends, and at which line.
 
 A loop of many short calls has no span that lasts and no place where it stands. So its spans are counted as they end, by
 name; of one now and then the registry keeps an example, which says whom it calls and how it fails. Where no client is
@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind
 
 from lastspan.semconv import attributes as a
 
-from ..evidence.stack.place import Place, Stand, Steps
+from ..evidence.stack.place import Location, StackHistory, Steps
 from ..guest import redact
 from .places import code_attributes
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 Attributes: TypeAlias = "dict[str, Any]"
 
-_LEAST: Final = 5
+_CALLS_MIN: Final = 5
 """So many equal calls are a loop."""
 _QUIET: Final = 5.0
 """A loop that has made no call for so long does something else, unless its pauses are long, s."""
 _PAUSES: Final = 3
 _NAMES_MAX: Final = 32
-_LOOKS: Final = 12
-_LOOKS_LEAST: Final = 3
+_SAMPLES: Final = 12
+_SAMPLES_MIN: Final = 3
 _EXAMPLE_EVERY: Final = 15.0
 """Between two examples of one call, s."""
 CALLS: Final = frozenset({"http", "db", "socket", "connect", "dns"})
@@ -40,7 +40,7 @@ CALLS: Final = frozenset({"http", "db", "socket", "connect", "dns"})
 _CALLERS: Final = frozenset({SpanKind.CLIENT, SpanKind.PRODUCER})
 
 
-class SeenCall(NamedTuple):
+class SampledCall(NamedTuple):
     """A known call that a look met."""
 
     call: str
@@ -50,11 +50,11 @@ class SeenCall(NamedTuple):
     """s since our own end last sent a byte; None: not known."""
 
 
-_NO_CALL: Final = SeenCall("", "", None)
+_NO_SAMPLED_CALL: Final = SampledCall("", "", None)
 
 
 @dataclass(slots=True)
-class _Calls:
+class _CallStatistics:
     """The calls of one name."""
 
     began: float
@@ -76,7 +76,7 @@ class _Calls:
     def goes_on(self, now: float) -> bool:
         """Say whether it is a loop, and still runs."""
         pause = (self.last - self.began) / max(self.count - 1, 1)
-        return self.count >= _LEAST and now - self.last <= max(_QUIET, _PAUSES * pause)
+        return self.count >= _CALLS_MIN and now - self.last <= max(_QUIET, _PAUSES * pause)
 
     @property
     def fails(self) -> bool:
@@ -84,26 +84,26 @@ class _Calls:
         return 2 * self.errors > self.count
 
 
-class Repeats:
+class RepeatedCalls:
     """Of one late job; fed by the watcher alone, the time is an argument. Spans, frames and values are not kept."""
 
     def __init__(self, since: float) -> None:
         self.since = since
         """Nothing before that counts: the job did something new then."""
-        self._calls: dict[str, _Calls] = {}
-        self._place = Place()
+        self._calls: dict[str, _CallStatistics] = {}
+        self._place = StackHistory()
         self._begins: CodeType | None = None
         """The outermost code of its stack."""
-        self._stands: deque[Stand] = deque(maxlen=_LOOKS)
+        self._stands: deque[Location] = deque(maxlen=_SAMPLES)
         """Where the last looks met the code."""
-        self._seen: deque[SeenCall] = deque(maxlen=_LOOKS)
+        self._seen: deque[SampledCall] = deque(maxlen=_SAMPLES)
         self._met = ""
         """The call that the looks meet again and again."""
         self._looked_at = since
         self.called_at = 0.0
         """When a call was last over."""
 
-    def restart(self, now: float) -> None:
+    def reset(self, now: float) -> None:
         """The job has done something new."""
         self.since = now
         self._calls.clear()
@@ -116,7 +116,7 @@ class Repeats:
         if calls is None:
             if len(self._calls) >= _NAMES_MAX:
                 return
-            calls = self._calls[name] = _Calls(now, now)
+            calls = self._calls[name] = _CallStatistics(now, now)
         calls.last = now
         calls.count += 1
         calls.errors += is_error
@@ -144,7 +144,7 @@ class Repeats:
         calls.error = _error(example, facts)
         calls.example_at = now
 
-    def look(self, steps: Steps, package: str, seen: SeenCall | None, now: float) -> None:
+    def sample(self, steps: Steps, package: str, seen: SampledCall | None, now: float) -> None:
         """Take a look at the job's code; *seen*: the known call in it. It counts if it was begun since the last look.
 
         That is so if something was sent since; where that is not known, if the stack has changed.
@@ -155,20 +155,20 @@ class Repeats:
             not self._place.is_still if seen.sent is None else seen.sent < now - self._looked_at
         )
         self._looked_at = now
-        stand = self._place.stand(package, is_busy=True)
+        stand = self._place.location(package, is_busy=True)
         if stand is not None:
             self._stands.append(stand)
-        self._seen.append(seen if seen is not None and is_another else _NO_CALL)
+        self._seen.append(seen if seen is not None and is_another else _NO_SAMPLED_CALL)
         calls = Counter(one.call for one in self._seen if one.call)
         call, times = max(calls.items(), key=lambda one: one[1], default=("", 0))
-        if times >= _LOOKS_LEAST or self._met not in calls:  # what was said once is not taken back by one look less
-            self._met = call if times >= _LOOKS_LEAST else ""
+        if times >= _SAMPLES_MIN or self._met not in calls:  # what was said once is not taken back by one look less
+            self._met = call if times >= _SAMPLES_MIN else ""
 
     def _from_its_task_on(self, steps: Steps) -> Steps:
         """A task that runs is met below its loop, one that waits is met alone: both begin with the task's own code."""
         at = next((index for index, (code, _) in enumerate(steps) if code is self._begins), None)
         if at is None:
-            self._begins, self._place, at = steps[0][0], Place(), 0
+            self._begins, self._place, at = steps[0][0], StackHistory(), 0
         return steps[at:]
 
     # --- as attributes ------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Repeats:
         """Return which call it repeats; {}: none."""
         name = self._name(now)
         if name is None:
-            return self._by_looks()
+            return self._by_samples()
         calls = self._calls[name]
         return {
             a.REPEAT_CALL: redact.text(f"{name} {redact.route(calls.target)}" if calls.target else name, 512),
@@ -210,17 +210,17 @@ class Repeats:
         best = max(going, key=lambda one: (one[1].fails, one[1].is_caller, one[1].seconds), default=None)
         return None if best is None else best[0]
 
-    def _by_looks(self) -> Attributes:
+    def _by_samples(self) -> Attributes:
         if not self._met:
             return {}
         peers = {seen.peer for seen in self._seen if seen.call == self._met and seen.peer}
         return {a.REPEAT_CALL: self._met, a.REPEAT_PEER: peers.pop() if len(peers) == 1 else None}
 
 
-def seen_call(found: Attributes, sent: float | None) -> SeenCall | None:
+def sampled_call(found: Attributes, sent: float | None) -> SampledCall | None:
     """Return the known call of a diagnosis, if it is one to a peer."""
     call = found.get(a.WAIT_CALL)
-    return SeenCall(call, found.get(a.WAIT_PEER) or "", sent) if call and found.get(a.WAIT_KIND) in CALLS else None
+    return SampledCall(call, found.get(a.WAIT_PEER) or "", sent) if call and found.get(a.WAIT_KIND) in CALLS else None
 
 
 def _peer(facts: dict[str, redact.Value]) -> str:

@@ -19,11 +19,11 @@ from lastspan.instrumentation.registry.children import (
     OUT_OF_MEMORY,
     Child,
     ChildJob,
-    Family,
-    Groups,
+    ChildProcesses,
+    ControlGroups,
     JobEnd,
     killed_by,
-    waits_named,
+    wait_channel_name,
 )
 
 
@@ -70,29 +70,29 @@ class Clock:
         return self.now
 
 
-def family(*assignments: ChildJob, clock: Clock | None = None) -> Family:
-    made = Family(clock or Clock())
+def family(*assignments: ChildJob, clock: Clock | None = None) -> ChildProcesses:
+    made = ChildProcesses(clock or Clock())
     made.jobs = lambda: assignments
     return made
 
 
-def deaths_after(parent: Family, clock: Clock, seconds: float = 1) -> list[JobEnd]:
+def deaths_after(parent: ChildProcesses, clock: Clock, seconds: float = 1) -> list[JobEnd]:
     """What one look says of deaths, and another one when the framework has had its moment to say why."""
-    deaths = parent.look()[1]
+    deaths = parent.poll()[1]
     clock.now += seconds
-    return [*deaths, *parent.look()[1]]
+    return [*deaths, *parent.poll()[1]]
 
 
-def states(parent: Family) -> list[tuple[int, str]]:
+def states(parent: ChildProcesses) -> list[tuple[int, str]]:
     """What one look says, if nobody died."""
-    children, deaths = parent.look()
+    children, deaths = parent.poll()
     assert deaths == []
     return [(child.pid, child.state) for child in children]
 
 
 def test_a_living_child(child: Running) -> None:
     """Its pid and the kernel's letter; no death."""
-    [seen], deaths = family(child.assignment()).look()
+    [seen], deaths = family(child.assignment()).poll()
     assert seen.pid == child.pid
     assert seen.state in "RSD"
     assert deaths == []
@@ -104,7 +104,7 @@ def test_a_child_killed_by_9_is_told_before_anyone_reaps_it(child: Running) -> N
     parent = family(child.assignment("42", attempt=3), clock=clock)
     os.kill(child.pid, signal.SIGKILL)
     child.await_state("Z")
-    [seen], deaths = parent.look()
+    [seen], deaths = parent.poll()
     assert (seen.pid, seen.state) == (child.pid, "Z")
     assert deaths == []
     assert deaths_after(parent, clock) == [
@@ -120,7 +120,7 @@ def test_a_child_killed_and_reaped_by_its_framework(child: Running) -> None:
     returncode = child.process.wait(timeout=10)
     clock = Clock()
     parent = family(child.assignment(returncode=returncode), clock=clock)
-    assert parent.look()[0] == [Child(child.pid, GONE)]
+    assert parent.poll()[0] == [Child(child.pid, GONE)]
     [death] = deaths_after(parent, clock)
     assert (death.outcome, death.signal) == ("killed", signal.SIGTERM)
 
@@ -152,7 +152,7 @@ def test_several_jobs_of_one_child(child: Running) -> None:
     child.await_state("Z")
     clock = Clock()
     parent = family(child.assignment("1"), child.assignment("2"), clock=clock)
-    assert len(parent.look()[0]) == 1
+    assert len(parent.poll()[0]) == 1
     assert [death.job_id for death in deaths_after(parent, clock)] == ["1", "2"]
 
 
@@ -160,15 +160,15 @@ def test_several_jobs_of_one_child(child: Running) -> None:
 def test_a_framework_that_kills_says_why(child: Running, is_listed: bool) -> None:
     """A revoked job's process is killed: we may see that first, but its framework's word is the one that is told."""
     clock, running = Clock(), [child.assignment()]
-    parent = Family(clock)
+    parent = ChildProcesses(clock)
     parent.jobs = lambda: running
     os.kill(child.pid, signal.SIGTERM)
     child.await_state("Z")
-    assert parent.look()[1] == []
+    assert parent.poll()[1] == []
     if not is_listed:
         running.clear()
     clock.now += 0.1
-    assert parent.look()[1] == []
+    assert parent.poll()[1] == []
     parent.report(JobEnd("celery", "1", "resize", 1, "revoked", "terminated by SIGTERM"))
     assert [death.outcome for death in deaths_after(parent, clock)] == ["revoked"]
     assert deaths_after(parent, clock) == []
@@ -177,11 +177,11 @@ def test_a_framework_that_kills_says_why(child: Running, is_listed: bool) -> Non
 def test_a_job_that_its_framework_lets_go_of_without_a_word(child: Running) -> None:
     """Celery says nothing of a job that it cancels when its connection is lost: killed it is all the same."""
     clock, running = Clock(), [child.assignment()]
-    parent = Family(clock)
+    parent = ChildProcesses(clock)
     parent.jobs = lambda: running
     os.kill(child.pid, signal.SIGTERM)
     child.await_state("Z")
-    assert parent.look()[1] == []
+    assert parent.poll()[1] == []
     running.clear()
     assert [death.outcome for death in deaths_after(parent, clock)] == ["killed"]
 
@@ -191,7 +191,7 @@ def test_a_pid_that_was_never_ours() -> None:
     assert killed_by(1) is None
     assert process_state(2**22 + 1) == GONE
     stranger = ChildJob(2**22 + 1, "celery", "1", "resize", 1)
-    assert family(stranger).look() == ([Child(2**22 + 1, GONE)], [])
+    assert family(stranger).poll() == ([Child(2**22 + 1, GONE)], [])
 
 
 LIMIT = JobEnd("celery", "1", "resize", 1, "timeout", "TimeLimitExceeded(5)")
@@ -200,14 +200,14 @@ LIMIT = JobEnd("celery", "1", "resize", 1, "timeout", "TimeLimitExceeded(5)")
 def test_the_frameworks_word_comes_first_and_once(child: Running) -> None:
     """Celery 5.7 fires task_failure twice, and we see the child die besides: one death, completed with its pid."""
     parent = family(child.assignment())
-    parent.look()
+    parent.poll()
     parent.report(LIMIT)
     parent.report(LIMIT)
     os.kill(child.pid, signal.SIGKILL)
     child.await_state("Z")
-    [death] = parent.look()[1]
+    [death] = parent.poll()[1]
     assert (death.outcome, death.pid) == ("timeout", child.pid)
-    assert parent.look()[1] == []
+    assert parent.poll()[1] == []
 
 
 def test_each_attempt_dies_its_own_death() -> None:
@@ -215,21 +215,21 @@ def test_each_attempt_dies_its_own_death() -> None:
     parent = family()
     parent.report(LIMIT)
     parent.report(JobEnd("celery", "1", "resize", 2, "killed", "again"))
-    assert [death.attempt for death in parent.look()[1]] == [1, 2]
+    assert [death.attempt for death in parent.poll()[1]] == [1, 2]
 
 
 def test_a_process_without_children_tells_nothing() -> None:
     """No framework's module has said that it has any."""
-    assert Family().look() == ([], [])
+    assert ChildProcesses().poll() == ([], [])
 
 
 def test_a_death_that_is_told_in_a_process_without_children() -> None:
     """gevent and eventlet: the process that runs the jobs is the one that revokes them; each is told once."""
-    alone, revoked = Family(), JobEnd("celery", "1", "resize", 1, "revoked", "terminated by SIGTERM")
+    alone, revoked = ChildProcesses(), JobEnd("celery", "1", "resize", 1, "revoked", "terminated by SIGTERM")
     alone.report(revoked)
     alone.report(revoked)
-    assert alone.look() == ([], [revoked])
-    assert alone.look() == ([], [])
+    assert alone.poll() == ([], [revoked])
+    assert alone.poll() == ([], [])
 
 
 def test_deaths_without_end() -> None:
@@ -237,32 +237,32 @@ def test_deaths_without_end() -> None:
     parent = family()
     for number in range(5000):
         parent.report(JobEnd("celery", str(number), "resize", 1, "killed", ""))
-    assert len(parent.look()[1]) == 1000
+    assert len(parent.poll()[1]) == 1000
     assert len(parent._told) == 1000
 
 
 def test_assignments_that_change_while_we_look(child: Running) -> None:
     """Each look asks anew."""
     running: list[Sequence[ChildJob]] = [(child.assignment("1"),), ()]
-    parent = Family()
+    parent = ChildProcesses()
     parent.jobs = lambda: running.pop(0)
-    assert len(parent.look()[0]) == 1
-    assert parent.look() == ([], [])
+    assert len(parent.poll()[0]) == 1
+    assert parent.poll() == ([], [])
 
 
 # --- busy or not, and where it waits --------------------------------------------------------------------------------
 
 
-def seen_after(parent: Family, clock: Clock, seconds: float) -> Child:
+def seen_after(parent: ChildProcesses, clock: Clock, seconds: float) -> Child:
     clock.now += seconds
-    [child] = parent.look()[0]
+    [child] = parent.poll()[0]
     return child
 
 
 def test_a_child_that_waits(child: Running) -> None:
     """No CPU time, and the kernel's name of the place: here, that of reading a pipe."""
     clock = Clock()
-    parent = Family(clock)
+    parent = ChildProcesses(clock)
     parent.jobs = lambda: [child.assignment()]
     child.await_state("S")
     assert seen_after(parent, clock, 0).cpu_ratio == CPU_UNKNOWN  # one look is none
@@ -277,7 +277,7 @@ def test_a_child_that_computes() -> None:
     child = Running("while True: pass")
     try:
         clock = Clock()
-        parent = Family(clock)
+        parent = ChildProcesses(clock)
         parent.jobs = lambda: [child.assignment()]
         assert seen_after(parent, clock, 0).cpu_ratio == CPU_UNKNOWN
         assert seen_after(parent, clock, 0.1).cpu_ratio == CPU_UNKNOWN  # too soon to say anything
@@ -303,7 +303,7 @@ def test_a_child_whose_interpreter_is_held_by_native_code() -> None:
     child = Running(HELD_BY_C)
     try:
         clock = Clock()
-        parent = Family(clock)
+        parent = ChildProcesses(clock)
         parent.jobs = lambda: [child.assignment()]
         deadline = time.monotonic() + 20
         while "futex" not in seen_after(parent, clock, 3).wait:
@@ -317,14 +317,14 @@ def test_a_stopped_child_waits_in_the_signal(child: Running) -> None:
     """The kernel's name for that, too."""
     os.kill(child.pid, signal.SIGSTOP)
     child.await_state("T")
-    [seen] = family(child.assignment()).look()[0]
+    [seen] = family(child.assignment()).poll()[0]
     assert (seen.state, seen.wait) == ("T", "do_signal_stop")
 
 
 def test_a_process_id_that_was_used_again(child: Running) -> None:
     """Not our child: it started at another time."""
     parent = family(child.assignment())
-    parent.look()
+    parent.poll()
     parent._watched[child.pid]._started = 1  # as if the first one had started just after boot
     assert states(parent) == [(child.pid, GONE)]
 
@@ -360,8 +360,8 @@ def kernel(tmp_path: Path, child: Running) -> Kernel:
     return Kernel(tmp_path, child.pid)
 
 
-def watching(kernel: Kernel, clock: Clock, *assignments: ChildJob) -> Family:
-    made = Family(clock, Groups(kernel.mounts, str(kernel.proc)))
+def watching(kernel: Kernel, clock: Clock, *assignments: ChildJob) -> ChildProcesses:
+    made = ChildProcesses(clock, ControlGroups(kernel.mounts, str(kernel.proc)))
     made.jobs = lambda: assignments
     return made
 
@@ -380,7 +380,7 @@ def test_a_child_that_the_kernel_killed_for_lack_of_memory(
     """Killed by 9, and the kernel counted a kill in its control group: all of its jobs died of that."""
     clock = Clock()
     parent = watching(kernel, clock, child.assignment("1"), child.assignment("2"))
-    assert parent.look()[1] == []
+    assert parent.poll()[1] == []
     kernel.kills(total)
     os.kill(child.pid, signal_)
     child.await_state("Z")
@@ -403,11 +403,11 @@ def test_the_framework_knows_the_signal_and_not_its_reason(
     """Its word stands, but for a kill of which the kernel says more."""
     clock = Clock()
     parent = watching(kernel, clock, child.assignment("42"))
-    parent.look()
+    parent.poll()
     kernel.kills(4)
     parent.report(JobEnd("celery", "42", "resize", 1, outcome, reason))
     clock.now += 1
-    [death] = parent.look()[1]
+    [death] = parent.poll()[1]
     assert (death.outcome, death.reason, death.pid) == (outcome, expected, child.pid)
 
 
@@ -415,11 +415,11 @@ def test_a_kill_of_long_ago_explains_nothing(child: Running, kernel: Kernel) -> 
     """Somebody else of the control group was killed while this one lived."""
     clock = Clock()
     parent = watching(kernel, clock, child.assignment())
-    parent.look()
+    parent.poll()
     kernel.kills(4)
     for _ in range(10):
         clock.now += 3
-        assert parent.look()[1] == []
+        assert parent.poll()[1] == []
     os.kill(child.pid, signal.SIGKILL)
     child.await_state("Z")
     assert deaths_after(parent, clock)[0].reason == "its process was killed by signal 9"
@@ -441,17 +441,17 @@ def test_a_kill_of_long_ago_explains_nothing(child: Running, kernel: Kernel) -> 
 def test_the_name_of_a_wait(kernel: Kernel, state: str, name: str, is_frozen: bool, wait: str) -> None:
     """The kernel's own, or that the control group is frozen."""
     kernel.freeze(is_frozen)
-    assert waits_named(state, name, group_of(kernel.pid, kernel.mounts, str(kernel.proc))) == wait
+    assert wait_channel_name(state, name, group_of(kernel.pid, kernel.mounts, str(kernel.proc))) == wait
 
 
 def test_a_framework_that_cannot_be_asked(child: Running) -> None:
     """What was known of the children stays; nothing is raised, for the jobs of this process are told after them."""
     parent = family(child.assignment())
-    parent.look()
+    parent.poll()
 
     def fails(*_: object) -> Any:
         raise LookupError
 
     parent.jobs = parent.facts = fails
-    assert [seen.pid for seen in parent.look()[0]] == [child.pid]
+    assert [seen.pid for seen in parent.poll()[0]] == [child.pid]
     assert parent.facts_of(child.assignment()) is None
