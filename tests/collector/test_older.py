@@ -148,11 +148,20 @@ def _request(row: dict[str, Any], resources: list[dict[str, Any]]) -> bytes:
 
 
 def said(job: JobView) -> dict[str, Any]:
-    """Return verdict and cause, and all that is told of the wait: what a collector of before said too."""
-    blocked = None if job.blocked_by is None else msgspec.to_builtins(job.blocked_by)
-    wait = None if job.wait is None else {name: getattr(job.wait, name) for name in ("kind", "call", "peer", "target")}
-    verdict = {"state": str(job.state), "severity": job.severity and str(job.severity), "last_span": job.last_span.name}
-    return {**verdict, **as_words(job), "blocked_by": blocked, "wait": wait, "incident": job.incident}
+    """Return the verdict, the cause and what is known of the wait, but no sentences: their words are free to change."""
+    assert job.brief is not None
+    return {
+        "state": str(job.state),
+        "severity": job.severity and str(job.severity),
+        "last_span": job.last_span.name,
+        "cause": job.cause,
+        "confidence": job.confidence,
+        "incident": job.incident,
+        "lock_holder": job.brief.lock_holder,
+        "waits_for": job.brief.waits_for,
+        "blocked_by": None if job.blocked_by is None else msgspec.to_builtins(job.blocked_by),
+        "wait": job.wait and {name: getattr(job.wait, name) for name in ("kind", "call", "peer", "target")},
+    }
 
 
 def facts(told: dict[str, Any]) -> dict[str, Any]:

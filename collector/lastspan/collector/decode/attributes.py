@@ -111,6 +111,8 @@ class Attributes:
                 shape.call = None
             elif _TYPE <= slot < _TYPE_END:
                 shape.type = None
+            elif slot in older.IN_TEXT:
+                return False
         shape.raws = raws
         return True
 
@@ -126,7 +128,7 @@ class Attributes:
         has_details = not taken.isdisjoint(_DETAILS)
         call_slots = tuple(sorted(slot for slot in taken if slot >= _CALL))
         has_progress = row[layout.PROGRESS_DONE] is not None
-        is_older = older.speaks(taken)
+        is_older = older.speaks(taken, row)
         shape = Shape(raws, places, row, has_evidence, has_details, is_older, has_progress, call_slots)
         slots = [place[0] for place in places if place[0] != _ELSEWHERE]
         if len(set(slots)) == len(slots):  # a name that comes twice: the last counts, which only order tells

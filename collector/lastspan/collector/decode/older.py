@@ -18,8 +18,8 @@ _TEXTS: Final = frozenset({*range(layout.OLDER.start, layout.OLDER.stop), layout
 _CALL, _VARIES = layout.REPEAT.start, layout.REPEAT.start + 1
 _KIND, _NAME, _JOB_IDS = layout.WAIT.start, layout.WAIT.stop - 2, layout.WAIT.stop - 3
 _LOCK = layout.LOCK.start
-_NEVER_ALONE: Final = ((_CALL, _VARIES), (layout.WAIT_CALL, layout.WAIT_PURPOSE), (_LOCK, layout.LOCK_PLACE.stop - 1))
-"""What said more in its own text, until the second had an attribute of its own."""
+IN_TEXT: Final = frozenset({layout.WAIT_CALL, _LOCK})
+"""Of these the text itself tells whether it says more than a name, as it did before."""
 _JOB_ID, _JOB_NAME, _TASK = (layout.LOOP.start + place for place in (2, 3, 4))
 _FIRST_LINE = layout.CODE.stop + 3
 _PROCESS: Final = re.compile(r"(?P<program>[^,()]*) \(pid (?P<pid>\d{1,10}), (?P<state>\w)\)")
@@ -28,9 +28,14 @@ _PURPOSES: Final = {"broker": WaitPurpose.BROKER, "result backend": WaitPurpose.
 _NETWORK: Final = frozenset({WaitKind.SOCKET, WaitKind.CONNECT, WaitKind.DNS})
 
 
-def speaks(taken: Set[int]) -> bool:
-    """Whether records that have these slots may say something in an older form."""
-    return not taken.isdisjoint(_TEXTS) or any(one in taken and other not in taken for one, other in _NEVER_ALONE)
+def speaks(taken: Set[int], row: list[Any]) -> bool:
+    """Whether records that have these slots, and these values of those `IN_TEXT`, say something in an older form."""
+    if not taken.isdisjoint(_TEXTS) or (_CALL in taken and _VARIES not in taken):
+        return True
+    is_named = row[_LOCK] is not None and row[layout.LOCK_PLACE] == [None, None]
+    return (is_named and " in " in row[_LOCK]) or (
+        row[layout.WAIT_PURPOSE] is None and _purpose(row[layout.WAIT_CALL] or "") is not None
+    )
 
 
 def renewed(row: list[Any]) -> list[Any]:

@@ -79,7 +79,7 @@ def seen(row: list[Any]) -> tuple[Evidence | None, OwnedByJob | None]:
 
 
 def _wait(row: list[Any]) -> Wait | None:
-    processes = _processes(*row[layout.PROCESSES])
+    processes = _processes(*row[layout.PROCESSES]) if row[layout.PROCESSES.start] else ()
     return Wait(*(*row[layout.WAIT], processes)) if processes or layout.holds(row, layout.WAIT) else None
 
 
