@@ -42,23 +42,6 @@ class JobFacts(NamedTuple):
     """What came with the message, the enqueuer's trace among it; only strings are read."""
 
 
-class Outcome(str, Enum):
-    """How an attempt ended."""
-
-    OK = "ok"
-    ERROR = "error"
-    RETRY = "retry"
-    """It failed, and is tried again."""
-    REVOKED = "revoked"
-    """Somebody took it back: cancelled, aborted, stopped."""
-    TIMEOUT = "timeout"
-    """Its limit ended it."""
-    KILLED = "killed"
-    """Its process was killed."""
-    SHUTDOWN = "shutdown"
-    """The worker ended, and it with the worker."""
-
-
 class Tells(Enum):
     """What a framework's module tells, beside start, end and failure; docs/frameworks.md says what each means."""
 

@@ -20,6 +20,7 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from lastspan.semconv import attributes as a
+from lastspan.semconv.vocabulary import Outcome
 
 from ..guest import log
 from ..registry import current
@@ -27,7 +28,7 @@ from ..registry.children import ChildJob, JobEnd
 from ..registry.current import ProcessJobs
 from ..registry.run import Run
 from ..registry.spans import RUN_KEY
-from .facts import JobFacts, Outcome
+from .facts import JobFacts
 
 _log = log.Log(__name__)
 
