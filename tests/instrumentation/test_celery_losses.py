@@ -45,14 +45,14 @@ def lost(job_id, error):
 
 lost("gone", WorkerLostError("Worker exited prematurely: signal 9 (SIGKILL)."))
 lost("failed", ValueError("no"))
-print(sorted((death.job_id, death.attempt, death.outcome) for death in lastspan.agent()._announcer.family._reported))
+print(sorted((end.job_id, end.attempt, end.outcome) for end in lastspan.agent()._announcer.child_processes._reported))
 """
 
 
 @pytest.mark.parametrize(
     "terms",
     [
-        "{}",  # told by a signal too: once is enough, which the registry of deaths sees to
+        "{}",  # told by a signal too: once is enough, which the registry of ends sees to
         '{"acks_late": true, "reject_on_worker_lost": true}',
         '{"acks_late": true, "retry_on_worker_lost": true}',
     ],

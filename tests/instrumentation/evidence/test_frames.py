@@ -361,8 +361,8 @@ def test_cpu_time_of_a_thread() -> None:
 
 GARBAGE = """
 import gc, threading
-from lastspan.instrumentation.evidence import look
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.evidence import sample_stack
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 class Cycle:
     def __init__(self):
@@ -371,14 +371,14 @@ class Cycle:
 
 other = threading.Thread(target=threading.Event().wait, daemon=True)
 other.start()
-where = Where(other.ident, None, None)
+where = ExecutionContext(other.ident, None, None)
 gc.set_threshold(1)
 for _ in range(3000):
     Cycle()
-    assert look(where).steps
+    assert sample_stack(where).steps
 assert gc.isenabled()
 gc.disable()
-look(where)
+sample_stack(where)
 assert not gc.isenabled()
 print("alive")
 """

@@ -821,7 +821,7 @@ import gevent, gevent.event, gevent.lock, gevent.queue
 from lastspan.instrumentation.evidence.clients.table import CALLS, NATIVE, PACKAGES
 from lastspan.instrumentation.evidence.stack.frames import live
 from lastspan.instrumentation.evidence.waits.known_calls import wait
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.registry.spans import ExecutionContext
 
 ident = monkey.get_original("_thread", "get_ident")()
 event, items, room = gevent.event.Event(), gevent.queue.Queue(), gevent.lock.Semaphore(0)
@@ -851,7 +851,7 @@ for stands in (
 ):
     greenlet = gevent.spawn(stands)
     gevent.sleep(0)
-    found = wait(live(Where(ident, None, greenlet)))
+    found = wait(live(ExecutionContext(ident, None, greenlet)))
     print(stands.__name__, found.kind if found else None, found.call if found else None)
 """
 

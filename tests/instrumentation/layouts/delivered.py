@@ -13,8 +13,8 @@ import os
 import threading
 import time
 
-from lastspan.instrumentation.evidence import look
-from lastspan.instrumentation.registry.spans import Where
+from lastspan.instrumentation.evidence import sample_stack
+from lastspan.instrumentation.registry.spans import ExecutionContext
 {imports}
 
 
@@ -27,7 +27,7 @@ def main():
     thread.start()
     package = charge.__module__.partition(".")[0]
     for _ in range(2000):
-        seen = look(Where(thread.ident, None, None))
+        seen = sample_stack(ExecutionContext(thread.ident, None, None))
         if seen.steps and seen.steps[-1][0].co_name in {innermost}:
             code, line = seen.place(package)
             print(f"{{code.co_name}}:{{line}} in {{package}}", flush=True)
