@@ -60,7 +60,7 @@ def run(options: Options) -> Report:
 
 def _measure(spans: int, kind: str) -> dict[str, float]:
     with started(module("bench.restore_fill", spans, kind)) as process:
-        process.wait(600)
+        process.wait(1200)
         result: dict[str, float] = json.loads(process.line("result ").partition(" ")[2])
         return result
 
