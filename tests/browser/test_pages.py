@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.browser.conftest import DESK, PHONE, THEMES, Open, Shown
 from tests.browser.looking import BEYOND, BOTTOMS, CONTRASTS, FOCUSED
-from tests.collector.records import Process, span_id
+from tests.collector.records import Process, at, span_id
 from tests.collector.served import Served
 
 pytestmark = pytest.mark.long
@@ -74,7 +74,7 @@ def test_one_screen_tells_it_all_whatever_the_names(look: Open, tmp_path: Path) 
         "lock_holder_job_id": "b" * 36,
         "lock_holder_span_id": span_id(100).hex(),
         "lock_holder_certainty": "certain",
-        "lock_holder_code": "recalculate, billing/invoices/tasks/monthly.py:99",
+        **at("lock_holder", "recalculate", "/app/billing/invoices/tasks/monthly.py", 99),
     }
     call = worker.span(
         20, 19, name="UPDATE invoices SET total = ?, updated_at = ? WHERE customer_id = ? AND state = ?", age=3900.0,
@@ -227,4 +227,4 @@ def test_what_others_say_is_not_run(look: Open, tmp_path: Path) -> None:
 
 def test_an_unknown_job(look: Open, shown: Shown) -> None:
     page = look(f"{shown.web}/jobs/nobody", missing=True)
-    assert "No job nobody is open" in page.locator("h1").inner_text()
+    assert "No open or recent job nobody" in page.locator("h1").inner_text()

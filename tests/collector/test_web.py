@@ -228,7 +228,7 @@ def test_check_of_a_lone_collector(tmp_path: Path) -> None:
     assert shown.returncode == 1
     assert "OTEL_LASTSPAN_ENDPOINT" in shown.stdout
     live = lastspan("check", "--live", "--url", served.web)
-    assert (live.returncode, live.stdout.startswith("Nothing is found")) == (0, True)
+    assert (live.returncode, live.stdout.startswith("No findings")) == (0, True)
     served.stop()
 
 

@@ -16,7 +16,7 @@ import lastspan.instrumentation
 
 NEVER_WAIT = {
     "lock.acquire in native.py __init__",  # one that was just made
-    "lock.acquire in native.py enter",  # these two go on without, where another thread has it
+    "lock.acquire in native.py acquire",  # these two go on without, where another thread has it
     "lock.acquire in providers.py _set_global",
     "lock.release in providers.py _set_global",
 }
