@@ -38,7 +38,11 @@ def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[logging
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails the test that leaves a thread of ours: it would work on through the tests that follow."""
+    """Fails the test that leaves a thread of ours: it would work on through the tests that follow.
+
+    Nor is a line of the log left that a test before has not seen written.
+    """
+    log.reset_after_fork()
     before = our_threads()
     yield
     deadline = time.monotonic() + 10  # one that was told to end may be waiting for an answer
