@@ -90,13 +90,13 @@ def test_a_job_is_found_by_each_way(collector: Served, way: str) -> None:
 
 def test_a_verdict_comes_without_another_record(collector: Served) -> None:
     """How soon: `make bench ARGS=visible`."""
-    process = worker(1)
+    process = worker(11)
     assert (
-        collector.post(process.body(process.job(1, name="tasks.quick", age=0.5, wait_kind="sleep"))).status_code == 200
+        collector.post(process.body(process.job(11, name="tasks.quick", age=0.5, wait_kind="sleep"))).status_code == 200
     )
-    assert collector.api("/api/v1/jobs/id-1")["state"] == "running"
+    assert collector.api("/api/v1/jobs/id-11")["state"] == "running"
     collector.until(lambda: 'lastspan_job_stuck{basis="rule"' in collector.metrics())
-    assert collector.api("/api/v1/jobs/id-1")["state"] == "stuck"
+    assert collector.api("/api/v1/jobs/id-11")["state"] == "stuck"
 
 
 @pytest.mark.parametrize("transport", ["http", "http json", "grpc"])
