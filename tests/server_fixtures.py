@@ -36,7 +36,8 @@ def mariadb() -> Iterator[MariaDB]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup() -> Generator[None, Any, Any]:
+def pytest_runtest_setup() -> Generator[None, Any, Any]:
+    """Not a fixture's set-up: that of a whole run fails once, and its failure is remembered."""
     return (yield from _skipping_what_is_not_installed())
 
 
