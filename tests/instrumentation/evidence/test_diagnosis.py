@@ -170,7 +170,8 @@ def test_a_cursor_that_fetches(postgres: Postgres) -> None:
         postgres.execute(f"select pg_terminate_backend({pid})")
 
     with standing(block, leave) as where:
-        assert until_kind(where, "db")[a.DB_SESSION] == str(pid)
+        found = soon(lambda: diagnosed(where), lambda one: a.DB_SESSION in one)  # not yet while it declares the cursor
+        assert (found[a.WAIT_KIND], found[a.DB_SESSION]) == ("db", str(pid))
     connection.close()
 
 
