@@ -700,8 +700,8 @@ def test_other_jobs(system: Callable[[Redis], Awaited], redis_server: Redis) -> 
 def test_a_queue_in_redis(redis_server: Redis) -> None:
     """A blocking pop: what is waited for is an item; the queue's name, not the timeout that Redis is sent."""
     client = client_of(redis_server)
-    expected = WaitingCall("queue", "ListCommands.blpop", None, True, "orders")
-    check((lambda: client.blpop("orders"), lambda: client_of(redis_server).rpush("orders", "1")), expected)
+    expected = WaitingCall("queue", "ListCommands.blpop", None, True, "parcels")
+    check((lambda: client.blpop("parcels"), lambda: client_of(redis_server).rpush("parcels", "1")), expected)
 
 
 def test_a_lock_in_redis(redis_server: Redis) -> None:
