@@ -115,7 +115,7 @@ def diagnose(subject: Subject) -> Attributes:
     kernel = _kernel(subject.thread_id)
     if kernel.about is None and facts is not None and facts.descriptor >= 0:
         kernel = _behind(kernel, facts.descriptor)
-    used = used or (_session_on(kernel, subject.sessions) if waits is None else None)
+    used = used or (_session_on(kernel, subject.sessions) if waits is None or waits.kind == "db" else None)
     if waits is not None and waits.kind == "db" and _is_elsewhere(kernel, used):
         waits, facts, used = None, None, None
     file = _of_sqlite() if used is not None and used.system == "sqlite" else {}
