@@ -174,9 +174,7 @@ class Agent:
         until = time.monotonic() + SHUTDOWN_SECONDS
         if self._watcher is None:
             self._starting.acquire()  # for good: whoever comes now comes too late
-        elif (
-            self.spans.interrupted
-        ):  # it has not stopped in good order; its silence decides, where its parent tells nothing
+        elif self.spans.interrupted:  # not stopped in good order; its silence decides, where its parent tells nothing
             self._watcher.flush(SHUTDOWN_SECONDS, stop=True)
         else:
             self._watcher.shutdown(SHUTDOWN_SECONDS)

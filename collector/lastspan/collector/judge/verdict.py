@@ -179,9 +179,8 @@ def window(job: JobRow, allowed_ns: int) -> int:
     """Return for how long a movement counts."""
     interval_ns = job.span.process.interval_ns if job.span.process is not None else _DEFAULT_INTERVAL_NS
     window_ns = min(max(_WINDOW_INTERVALS * interval_ns, _MIN_WINDOW_NS), allowed_ns)
-    if (
-        job.moved_ns is not None and job.moved_ns - job.span.start_ns > _SECOND
-    ):  # it has moved before: the news of more takes a report to come
+    # Where it has moved before, the news of more takes a report to come.
+    if job.moved_ns is not None and job.moved_ns - job.span.start_ns > _SECOND:
         window_ns = max(window_ns, _NEWS_INTERVALS * interval_ns)
     return window_ns
 
