@@ -20,7 +20,8 @@ from lastspan.collector.serve import config
 from lastspan.collector.track.learn import Learning
 from lastspan.dashboards.command import dashboards
 from lastspan.instrumentation.config import environment_variables
-from lastspan.instrumentation.config.settings import WorkerSettings as WorkerSettings
+from lastspan.instrumentation.config.settings import WorkerSettings
+from lastspan.semconv.tables import table
 
 from .meanings import meanings
 
@@ -85,7 +86,7 @@ def _collector() -> Iterator[str]:
         (f"`{row.name}`", row.kind, row.default, _code(flags.get(row.name)), _code(_variable(row.name)), row.meaning)
         for row in of_struct(config.CollectorSettings)
     )
-    yield from _table(head, rows)
+    yield from table(head, rows)
     for title, struct in SECTIONS.values():
         yield from ("", f"### {title}", "")
         yield from _rows("key", of_struct(struct))
@@ -108,7 +109,7 @@ def _commands() -> Iterator[str]:
     yield from ("## The other commands", "")
     yield "Variables that stand for a flag:"
     yield ""
-    yield from _table(("variable", "flag", "of"), sorted(of_commands()))
+    yield from table(("variable", "flag", "of"), sorted(of_commands()))
     yield ""
 
 
@@ -218,14 +219,7 @@ def _code(text: str | None) -> str:
 
 
 def _rows(name: str, rows: Iterable[Row]) -> list[str]:
-    return _table((name, "type", "default", "meaning"), ((f"`{row.name}`", *row[1:]) for row in rows))
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    def line(cells: tuple[str, ...]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(head), line(("---",) * len(head)), *(line(row) for row in rows)]
+    return table((name, "type", "default", "meaning"), ((f"`{row.name}`", *row[1:]) for row in rows))
 
 
 if __name__ == "__main__":

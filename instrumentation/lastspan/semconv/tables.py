@@ -21,11 +21,11 @@ def render() -> str:
             "",
             "OTLP log records. Each is the full state of its subject, so any one record is enough.",
             "",
-            *_table(("event", "subject", "when"), ((f"`{e.name}`", e.subject, e.when) for e in EVENTS.values())),
+            *table(("event", "subject", "when"), ((f"`{e.name}`", e.subject, e.when) for e in EVENTS.values())),
             "",
             "## Attributes",
             "",
-            *_table(
+            *table(
                 ("attribute", "type", "unit", "meaning"),
                 ((f"`{a.name}`", a.type, a.unit, a.brief) for a in ATTRIBUTES.values()),
             ),
@@ -36,31 +36,31 @@ def render() -> str:
             "",
             "Older names are read and sent under the stable one:",
             "",
-            *_table(("older", "sent as"), ((f"`{old}`", f"`{new}`") for old, new in STABLE_NAMES.items())),
+            *table(("older", "sent as"), ((f"`{old}`", f"`{new}`") for old, new in STABLE_NAMES.items())),
             "",
             "Workers of before sent some facts inside of texts, which the collector still reads:",
             "",
-            *_table(("older", "its text"), ((f"`{name}`", text) for name, text in OLDER_NAMES.items())),
+            *table(("older", "its text"), ((f"`{name}`", text) for name, text in OLDER_NAMES.items())),
             "",
             "## Words",
             "",
             "What a thread waits for, `lastspan.wait.kind`:",
             "",
-            *_table(("wait", "for"), ((f"`{word}`", meaning) for word, meaning in WAITS.items())),
+            *table(("wait", "for"), ((f"`{word}`", meaning) for word, meaning in WAITS.items())),
             "",
             "What the call that waits is for, `lastspan.wait.purpose`:",
             "",
-            *_table(("purpose", "the call is"), ((f"`{word}`", meaning) for word, meaning in PURPOSES.items())),
+            *table(("purpose", "the call is"), ((f"`{word}`", meaning) for word, meaning in PURPOSES.items())),
             "",
             "Why a job stopped, `cause` of a verdict:",
             "",
-            *_table(("cause", "it is"), ((f"`{word}`", meaning) for word, meaning in CAUSES.items())),
+            *table(("cause", "it is"), ((f"`{word}`", meaning) for word, meaning in CAUSES.items())),
             "",
             "## Metrics",
             "",
             "Dotted names come from the worker through its own OTLP metrics, the rest from the collector's `/metrics`.",
             "",
-            *_table(
+            *table(
                 ("metric", "instrument", "unit", "meaning", "attributes or labels"),
                 (
                     (f"`{m.name}`", m.instrument, m.unit, m.brief, ", ".join(f"`{n}`" for n in m.attributes))
@@ -72,7 +72,9 @@ def render() -> str:
     )
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+
     def line(cells: tuple[str, ...]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
