@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lastspan.instrumentation.guest.patches import Patches
-from lastspan.instrumentation.jobs import ChildJob, JobFacts, JobInstrumentor, Outcome, Tells, guarded
+from lastspan.instrumentation.jobs import ChildJob, JobFacts, JobInstrumentor, OnLost, Outcome, Tells, guarded
 
 _BY_CODE = {0: Outcome.OK, 1: Outcome.ERROR, 2: Outcome.RETRY}
 _BY_EVENT = {"limit": Outcome.TIMEOUT, "cancelled": Outcome.REVOKED, "lost": Outcome.KILLED}
@@ -84,7 +84,7 @@ def _facts(message: Any) -> JobFacts:
         attempt=message["attempt"],
         timeout=message.get("limit"),
         acks_late=gives_back,
-        on_lost="requeue" if gives_back else "ack",
+        on_lost=OnLost.REQUEUE if gives_back else OnLost.ACK,
         package="tests",
         carrier=message["headers"],
     )

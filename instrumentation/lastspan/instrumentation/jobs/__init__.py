@@ -1,6 +1,6 @@
 """The frameworks that run jobs, one module each; and the seam, which is all that such a module sees of lastspan."""
 
-from lastspan.semconv.vocabulary import Outcome
+from lastspan.semconv.vocabulary import OnLost, Outcome
 
 from ..registry.children import ChildJob
 from .facts import JobFacts, Tells
@@ -13,6 +13,7 @@ __all__ = [
     "JobFacts",
     "JobInstrumentor",
     "Jobs",
+    "OnLost",
     "Outcome",
     "Tells",
     "guarded",

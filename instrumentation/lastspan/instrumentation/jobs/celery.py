@@ -23,8 +23,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLo
 from lastspan.semconv.duration import parse
 
 from ..guest.patches import Patches
-from . import ChildJob, JobFacts, JobInstrumentor, Outcome, Tells, guarded
-from .facts import Fate
+from . import ChildJob, JobFacts, JobInstrumentor, OnLost, Outcome, Tells, guarded
 
 _OUTCOMES: Final = {
     states.SUCCESS: Outcome.OK,
@@ -347,27 +346,27 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and 0 <= value < _SECONDS_MAX else None
 
 
-def _on_lost(task: Any, attempt: int) -> Fate:
+def _on_lost(task: Any, attempt: int) -> OnLost:
     """What Celery does with the message of a job whose child was killed (celery/worker/request.py, `on_failure`)."""
     is_retried = bool(getattr(task, "retry_on_worker_lost", False))  # from 5.7 on
     retries = getattr(task, "max_retries", None)
     may_retry = retries is None or attempt <= int(retries)
     if is_retried and may_retry:
-        return "retry"
+        return OnLost.RETRY
     if not task.acks_late:
-        return "ack"
+        return OnLost.ACK
     if task.reject_on_worker_lost and not is_retried:
-        return "requeue"
-    return "ack" if _acks(task, "acks_on_failure") else "reject"
+        return OnLost.REQUEUE
+    return OnLost.ACK if _acks(task, "acks_on_failure") else OnLost.REJECT
 
 
-def _on_timeout(task: Any, pool: str) -> Fate | None:
+def _on_timeout(task: Any, pool: str) -> OnLost | None:
     """The same, of a job beyond its hard limit (`on_timeout`, and `on_failure` after it)."""
     if not task.acks_late or _acks(task, "acks_on_timeout"):
-        return "ack"
+        return OnLost.ACK
     if pool != "prefork" and _VERSION < (5, 7):
         return None  # neither: the message stays as it is until the connection ends
-    return "requeue" if _VERSION >= (5, 5) else "reject"
+    return OnLost.REQUEUE if _VERSION >= (5, 5) else OnLost.REJECT
 
 
 def _acks(task: Any, name: str) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-Fate: TypeAlias = Literal["ack", "reject", "requeue", "retry"]
-"""What a framework does with a job's message."""
+from lastspan.semconv.vocabulary import OnLost
 
 
 class JobFacts(NamedTuple):
@@ -33,9 +32,9 @@ class JobFacts(NamedTuple):
     """Whether its message is acknowledged when it has ended; False: before it starts."""
     redelivery_after: float | None = None
     """When somebody else gets a message that was not acknowledged (visibility, lease)."""
-    on_lost: Fate | None = None
+    on_lost: OnLost | None = None
     """What becomes of the message where the job's process was killed."""
-    on_timeout: Fate | None = None
+    on_timeout: OnLost | None = None
     """The same, beyond its limit."""
     broker: str | None = None
     carrier: Mapping[str, object] | None = None

@@ -40,7 +40,7 @@ def encode(
     version: str,
     yield_gil: Callable[[], object] = lambda: None,
 ) -> bytes:
-    """Return an `ExportLogsServiceRequest`; *breathe* is called after each record."""
+    """Return an `ExportLogsServiceRequest`; *yield_gil* is called after each record."""
     request = ExportLogsServiceRequest()
     group = request.resource_logs.add()
     group.resource.attributes.extend(_attributes(resource))
